@@ -1,0 +1,46 @@
+# Everything builds its own .venv; nothing but Python 3.11+ and make is needed.
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo run test check format bench snapshots clean
+
+help:
+	@echo "make demo       open the app on its built-in provider"
+	@echo "make run        open the app"
+	@echo "make test       run the tests"
+	@echo "make check      lint, types, layers"
+	@echo "make snapshots  accept the screens as they look now"
+	@echo "make bench      measure against a direct connection and peers"
+
+$(READY): pyproject.toml scripts/setup
+	@sh scripts/setup $(VENV)
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/ccproxy-tui demo
+
+run: $(READY)
+	@$(BIN)/ccproxy-tui
+
+test: $(READY)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+snapshots: $(READY)
+	@$(BIN)/python -m pytest tests/screens -q --snapshot-update
+
+bench: $(READY)
+	@$(BIN)/python -m bench.relay $(ARGS)
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

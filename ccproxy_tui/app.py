@@ -1,0 +1,306 @@
+"""The Textual app: modes, keys, signals, the session with the proxy. No domain logic."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+from rich.text import Text
+from textual import events
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
+from textual.screen import Screen
+from textual.worker import Worker
+
+from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.escape import escape_block
+from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.settings.models import Ui
+from ccproxy_tui.screens.base import NARROW, BaseScreen
+from ccproxy_tui.screens.confirm import QuitDialog
+from ccproxy_tui.screens.help import HelpScreen
+from ccproxy_tui.screens.inspector import InspectorScreen
+from ccproxy_tui.screens.logs import LogsScreen
+from ccproxy_tui.screens.settings import SettingsScreen
+from ccproxy_tui.screens.split import SplitScreen
+from ccproxy_tui.screens.streams import StreamsScreen
+from ccproxy_tui.screens.ui import terminal
+from ccproxy_tui.screens.ui.mirror import Changes
+from ccproxy_tui.screens.ui.palette import Commands
+from ccproxy_tui.screens.ui.session import Session, Source, State
+from ccproxy_tui.screens.ui.session_state import SessionState, load_state, save_state
+from ccproxy_tui.screens.ui.themes import THEMES
+from ccproxy_tui.screens.welcome import WelcomeScreen
+
+log = logging.getLogger(__name__)
+
+# Tab -> (key, title, short title, screen).
+TABS: dict[str, tuple[str, str, str, type[BaseScreen]]] = {
+    "streams": ("1", "Streams", "Str", StreamsScreen),
+    "logs": ("7", "Logs", "Log", LogsScreen),
+    "settings": ("8", "Settings", "Set", SettingsScreen),
+}
+BLURRED_HZ = 1.0
+SLOW_HZ = 0.5
+FATAL_EXIT = 1
+
+
+class CCProxyApp(App[str]):
+    """Draws a mirror of the proxy. Ends with what becomes of the proxy: "stop", "leave" or "hangup"."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "ccproxy-tui"
+    COMMANDS = {Commands}
+    MODES: ClassVar[dict[str, Any]] = {name: screen for name, (_, _, _, screen) in TABS.items()}
+    DEFAULT_MODE = "streams"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "ask_quit", "quit", id="app.quit", priority=True),
+        Binding("q", "ask_quit", "quit", id="app.quit_plain", show=False),
+        Binding("question_mark", "help", "help", id="app.help"),
+        Binding("ctrl+p,colon", "command_palette", "commands", id="app.commands"),
+        Binding("w", "welcome", "connect a tool", id="app.welcome"),
+        Binding("ctrl+l", "redraw", "redraw", id="app.redraw", show=False),
+        Binding("ctrl+z", "suspend_process", "suspend", id="app.suspend", show=False),
+        Binding("minus", "last_tab", "last screen", id="app.last_tab", show=False),
+        *(
+            Binding(key, f"open_tab('{name}')", title, id=f"app.{name}", show=False)
+            for name, (key, title, _, _) in TABS.items()
+        ),
+    ]
+
+    def __init__(
+        self,
+        source: Source,
+        ui: Ui,
+        clock: Clock,
+        paths: Paths,
+        *,
+        is_demo: bool = False,
+        notice: str = "",
+        remember: bool = True,
+    ) -> None:
+        super().__init__()
+        self.ui = ui
+        self.clock = clock
+        self.paths = paths
+        self.is_demo = is_demo
+        self.session = Session(source, self._on_changes, self._on_state)
+        self.last_notice: tuple[str, str] = (notice, "dim")
+        self.state_file: Path | None = paths.state / "screens.json" if remember else None
+        self.remembered = load_state(self.state_file) if self.state_file else SessionState(welcomed=True)
+        self._tab = "streams"
+        self._previous_tab = "streams"
+        self._title = ""
+        self._focused = True
+
+    # --- life ---
+
+    def on_mount(self) -> None:
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.use_theme(self.remembered.theme or self.ui.theme)
+        if self.ui.keys:
+            self.set_keymap(self.ui.keys)
+        if terminal.over_ssh(os.environ) or self.ui.slow:
+            self.animation_level = "none"
+        self._catch_signals()
+        self._write(terminal.PUSH_TITLE)
+        self.run_worker(self.session.run(), name="session", exit_on_error=False)
+        if not self.remembered.welcomed:
+            self.remembered.welcomed = True
+            self.push_screen(WelcomeScreen())
+
+    def on_unmount(self) -> None:
+        self._write(terminal.POP_TITLE)
+        if self.state_file is not None:
+            save_state(self.state_file, self.remembered)
+
+    def _write(self, text: str) -> None:
+        """Straight to the terminal, for what Textual has no call for."""
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(text)
+
+    def _catch_signals(self) -> None:
+        """Every way to be ended gives the terminal back and the right exit status."""
+        if self.is_headless:
+            return
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_loop_error)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self._end_by, number, "stop")
+        loop.add_signal_handler(signal.SIGHUP, self._end_by, signal.SIGHUP, "hangup")
+
+    def _end_by(self, number: int, outcome: str) -> None:
+        self.exit(outcome, return_code=128 + number)
+
+    # --- the session ---
+
+    def _on_changes(self, changes: Changes) -> None:
+        screen = self.base_screen
+        if screen is not None and screen.is_mounted:
+            screen.take(changes)
+            if changes.status or changes.reset:
+                screen.refresh_bars()
+        if changes.status or changes.reset:
+            self._set_title()
+
+    def _on_state(self, state: State, problem: str) -> None:
+        if state == "failed":
+            self.exit("stop", return_code=self.session.fatal_code or FATAL_EXIT, message=None)
+            return
+        if state == "lost":
+            self.say(f"{problem}; trying again", "error")
+        screen = self.base_screen
+        if screen is not None and screen.is_mounted:
+            screen.refresh_bars()
+
+    @property
+    def base_screen(self) -> BaseScreen | None:
+        """The full screen that is open, below any dialog."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, BaseScreen)), None)
+
+    def look_at(self, watch: Watch) -> None:
+        self.session.look_at(msgspec.structs.replace(watch, hz=self._hz()))
+
+    def _hz(self) -> float:
+        if self.ui.slow:
+            return SLOW_HZ
+        return self.ui.frame_hz if self._focused else min(BLURRED_HZ, self.ui.frame_hz)
+
+    def on_app_focus(self, event: events.AppFocus) -> None:
+        self._focus_changed(True)
+
+    def on_app_blur(self, event: events.AppBlur) -> None:
+        self._focus_changed(False)
+
+    def _focus_changed(self, focused: bool) -> None:
+        self._focused = focused
+        if (screen := self.base_screen) is not None:
+            screen.watch_anew()
+
+    def _set_title(self) -> None:
+        status = self.session.mirror.status
+        title = f"ccproxy :{status.port} - {status.live} live"
+        if title != self._title:
+            self._title = title
+            terminal.set_title(self._write, title)
+
+    # --- what screens ask for ---
+
+    def say(self, text: str, style: str = "dim") -> None:
+        """The last thing that happened, in the notice line; errors as a toast as well."""
+        self.last_notice = (text, style)
+        screen = self.base_screen
+        if screen is not None and screen.is_mounted:
+            screen.refresh_bars()
+        if style == "error":
+            self.notify(text, severity="error", markup=False)
+
+    def copy(self, text: str, what: str) -> None:
+        where = terminal.copy(text, self.copy_to_clipboard, self.paths.state, os.environ)
+        self.say(f"copied the {what} to the {where}")
+
+    def tabs(self, width: int) -> Sequence[tuple[str, str, str]]:
+        """(name, key, title) of every tab, titles short in a narrow line."""
+        return [(name, key, title if width >= NARROW else short) for name, (key, title, short, _) in TABS.items()]
+
+    def open_tab(self, name: str) -> None:
+        if name not in TABS:
+            return
+        if name != self._tab:
+            self._previous_tab, self._tab = self._tab, name
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.switch_mode(name)
+
+    def inspect(self, exchange: str) -> None:
+        self.push_screen(InspectorScreen(exchange))
+
+    def open_split(self, pinned: Sequence[str]) -> None:
+        self.push_screen(SplitScreen(pinned))
+
+    def use_theme(self, name: str) -> None:
+        """A theme by name; "auto" asks the terminal, an unknown name is said and passed over."""
+        wanted = terminal.theme_for(os.environ) if name in ("", "auto") else name
+        if wanted not in self.available_themes:
+            self.say(f"there is no theme {wanted!r}", "warning")
+            return
+        self.theme = wanted
+        self.remembered.theme = "" if name == "auto" else name
+
+    def setting_changed(self, key: str, value: str | None) -> None:
+        """A setting of the screens was written: take it up at once."""
+        if key == "ui.theme":
+            self.use_theme(value or "auto")
+        elif key.startswith("ui."):
+            name = key.removeprefix("ui.")
+            current = getattr(self.ui, name, None)
+            if value is not None and isinstance(current, bool | float | str):
+                kind = type(current)
+                self.ui = self.ui.model_copy(update={name: value == "true" if kind is bool else kind(value)})
+
+    # --- actions ---
+
+    def action_open_tab(self, name: str) -> None:
+        self.open_tab(name)
+
+    def action_last_tab(self) -> None:
+        self.open_tab(self._previous_tab)
+
+    def action_welcome(self) -> None:
+        if not isinstance(self.screen, WelcomeScreen):
+            self.push_screen(WelcomeScreen())
+
+    def action_help(self) -> None:
+        screen = self.screen
+        if isinstance(screen, HelpScreen):
+            return
+        base = self.base_screen
+        title = base.TAB or "welcome" if base is not None else "keys"
+        text = base.HELP if base is not None else ""
+        self.push_screen(HelpScreen(title, text, list(screen.active_bindings.values())))
+
+    def action_redraw(self) -> None:
+        self.screen.refresh(layout=True)
+
+    def action_ask_quit(self) -> Worker[None] | None:
+        if isinstance(self.screen, QuitDialog):
+            return None
+        return self.run_worker(self._ask_quit(), exit_on_error=False)
+
+    async def _ask_quit(self) -> None:
+        owned = self.session.source.owned
+        answer = {"stop": "stop", "leave": "leave"}.get(self.ui.on_quit) if owned else "leave"
+        if self.session.state != "up":
+            answer = "stop" if owned else "leave"
+        if answer is None:
+            live = self.session.mirror.status.live
+            answer = await self.push_screen_wait(QuitDialog(live, owned=owned))
+        if answer:
+            self.exit(answer, return_code=0)
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        keys = ", ".join(sorted({binding.key for binding in clashed_bindings}))
+        self.say(f"keys bound twice in ui.keys: {keys}", "error")
+
+    def _fatal_error(self) -> None:
+        """Textual would print the values of local variables, tokens among them: print the bare, masked traceback."""
+        self.bell()
+        self.panic(Text(redact_text(escape_block(traceback.format_exc()))))
+
+    def get_default_screen(self) -> Screen[Any]:
+        return StreamsScreen()
+
+
+def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    log.error("%s", context.get("message"), exc_info=context.get("exception"))

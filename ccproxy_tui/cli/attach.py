@@ -1,0 +1,53 @@
+"""`attach`: the screens on a proxy that runs already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ccproxy_tui.cli.errors import NOT_RUNNING, Failure, explain
+
+if TYPE_CHECKING:
+    from ccproxy_tui.core.paths import Paths
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.option("--plain", is_flag=True, help="Lines instead of screens.")
+@click.pass_context
+@explain
+def attach(ctx: click.Context, /, target: str | None, plain: bool) -> None:
+    """Open the screens on a proxy that runs already.
+
+    TARGET is a port or a control socket; without it, the one proxy that runs. Quitting never stops it.
+    """
+    from ccproxy_tui.cli.host import connect, run_front_end
+    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.settings import load
+    from ccproxy_tui.screens.ui.session import Attached
+
+    paths = Paths.of_user()
+    loaded = load(flags=ctx.obj["flags"], config=ctx.obj["config"])
+    ctx.exit(run_front_end(Attached(find_socket(target, paths), connect), loaded, paths, plain=plain))
+
+
+def find_socket(target: str | None, paths: Paths) -> str:
+    """The control socket that `target` means. Raises Failure when there is none, or more than one."""
+    from ccproxy_tui.core import instances
+
+    if target and not target.isdigit():
+        if not Path(target).is_socket():
+            raise Failure(f"{target} is not a control socket. `ccproxy-tui status` lists what runs.", NOT_RUNNING)
+        return target
+    running = instances.running(paths)
+    if target:
+        running = [instance for instance in running if instance.port == int(target)]
+    if not running:
+        where = f" on port {target}" if target else ""
+        raise Failure(f"No proxy runs{where}. `ccproxy-tui` starts one.", NOT_RUNNING)
+    if len(running) > 1:
+        ports = ", ".join(str(instance.port) for instance in running)
+        raise Failure(f"Several proxies run; name one by its port: {ports}.")
+    return running[0].socket

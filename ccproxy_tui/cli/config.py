@@ -1,0 +1,145 @@
+"""`config` and `generate-token`: settings from the command line."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
+
+
+@click.group()
+def config() -> None:
+    """Show, check and write settings."""
+
+
+@config.command("show")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--all", "everything", is_flag=True, help="Defaults too.")
+@click.pass_context
+@explain
+def show(ctx: click.Context, /, as_json: bool, everything: bool) -> None:
+    """Print each setting with its value and where it came from. Secrets are masked."""
+    from ccproxy_tui.core.settings import entries, load
+
+    loaded = load(flags=ctx.obj["flags"], config=ctx.obj["config"])
+    found = entries(loaded.settings, loaded.origins)
+    if as_json:
+        click.echo(json.dumps([asdict(entry) for entry in found], indent=2))
+        return
+    shown = [entry for entry in found if everything or entry.origin != "default"]
+    for entry in shown:
+        click.echo(f"{entry.key} = {entry.value or '(none)'}  # {entry.origin}")
+    if not shown:
+        click.echo("Every setting has its default. --all shows them.")
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+config.add_command(show, "list")
+
+
+@config.command("path")
+@click.pass_context
+@explain
+def path(ctx: click.Context, /) -> None:
+    """Print the settings files in use, and where a change would be written."""
+    from ccproxy_tui.core.settings import load
+
+    loaded = load(flags=ctx.obj["flags"], config=ctx.obj["config"])
+    for file in loaded.files:
+        click.echo(f"read   {file}")
+    click.echo(f"write  {loaded.write_to}")
+
+
+@config.command("init")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@explain
+def init(output: Path | None, force: bool) -> None:
+    """Write a settings file with every setting, commented out."""
+    from ccproxy_tui.core.files import replace_file
+    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.settings.edit import template
+
+    target = output or Paths.of_user().config / "config.toml"
+    if target.exists() and not force:
+        raise Failure(f"{target} exists already; --force replaces it.")
+    replace_file(target, template().encode(), mode=0o600)
+    click.echo(f"wrote {target}")
+
+
+@config.command("validate")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.pass_context
+@explain
+def validate(ctx: click.Context, /, file: Path | None) -> None:
+    """Check the settings, or one file. Exits 1 for unknown keys, 2 for values that can't be used."""
+    from ccproxy_tui.core.settings import load
+
+    loaded = load(flags=ctx.obj["flags"], config=file or ctx.obj["config"])
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if loaded.warnings:
+        raise click.exceptions.Exit(FAILURE)
+    click.echo("ok: " + (", ".join(str(read) for read in loaded.files) or "no settings file, defaults"))
+
+
+@config.command("schema")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="File to write instead of printing."
+)
+@explain
+def schema(output: Path | None) -> None:
+    """Print the JSON schema of the settings file."""
+    from ccproxy_tui.core.settings.models import Settings
+
+    text = json.dumps(Settings.model_json_schema(), indent=2)
+    if output is None:
+        click.echo(text)
+    else:
+        output.write_text(text + "\n", "utf-8")
+        click.echo(f"wrote {output}")
+
+
+@click.command("generate-token")
+@click.option("--save", "--write", "save", is_flag=True, help="Write it to the settings file.")
+@click.option("--config-file", "-c", type=click.Path(path_type=Path, dir_okay=False), help="File to write it to.")
+@click.option("--force", is_flag=True, help="Replace a token that is set.")
+@click.pass_context
+@explain
+def generate_token(ctx: click.Context, /, save: bool, config_file: Path | None, force: bool) -> None:
+    """Make a token that clients must send. Saving keeps the rest of the file as it is."""
+    token = secrets.token_urlsafe(32)
+    if save:
+        _save_token(ctx.obj, config_file, token, force=force)
+    click.echo("# for the proxy")
+    click.echo(f"export SECURITY__AUTH_TOKEN={token}")
+    click.echo("# for clients")
+    click.echo(f"export ANTHROPIC_AUTH_TOKEN={token}")
+    click.echo(f"export OPENAI_API_KEY={token}")
+
+
+config.add_command(generate_token)
+
+
+def _save_token(defaults: dict[str, Any], config_file: Path | None, token: str, *, force: bool) -> None:
+    from ccproxy_tui.core.settings import load
+    from ccproxy_tui.core.settings.edit import set_values
+
+    chosen = config_file or defaults["config"]
+    target = chosen or load().write_to
+    if target.exists() and not force:
+        current = load(config=target, environ={}).settings.security.auth_token
+        if current is not None:
+            raise Failure(f"{target} has a token already; --force replaces it.", USAGE)
+    try:
+        set_values(target, {("security", "auth_token"): token})
+    except OSError as error:
+        raise Failure(f"{target} can't be written: {error.strerror}.") from error
+    click.echo(f"# saved to {target}")

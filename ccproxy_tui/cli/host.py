@@ -1,0 +1,156 @@
+"""Host mode: start the proxy as a child (or find the one that runs) and open the screens on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ccproxy_tui.cli.errors import Failure
+from ccproxy_tui.cli.options import Flags
+
+if TYPE_CHECKING:
+    from ccproxy_tui.core.control import Control
+    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.settings import Loaded
+    from ccproxy_tui.screens.ui.session import Source
+
+STOP_MARGIN = 3.0
+DEMO_SECONDS = 20.0
+
+
+def run_host(flags: Flags, config: Path | None, *, plain: bool, demo: bool = False) -> int:
+    """The screens, or plain lines where there can be none. The exit status."""
+    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.settings import load
+
+    paths = Paths.of_user()
+    loaded = load(flags=flags, config=config)
+    port = loaded.settings.server.port
+    running = instances.on_port(paths, port) if port else None
+    notice = ""
+    if running is not None and not demo:
+        from ccproxy_tui.screens.ui.session import Attached
+
+        notice = f"a proxy was running on port {port} already (process {running.pid}); attached to it"
+        source: Source = Attached(running.socket, connect)
+    else:
+        if demo and (running is not None or _is_taken(loaded)):
+            flags = {**flags, "--port": (("server", "port"), 0)}
+        source = hosted(flags, config, paths, demo=demo)
+    return run_front_end(source, loaded, paths, plain=plain, demo=demo, notice=notice)
+
+
+def _is_taken(loaded: Loaded) -> bool:
+    import socket
+
+    server = loaded.settings.server
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((server.host, server.port))
+        except OSError:
+            return True
+    return False
+
+
+def hosted(flags: Flags, config: Path | None, paths: Paths, *, demo: bool) -> Source:
+    """A proxy of our own. Flags travel in the environment, where a process list does not show a token."""
+    from ccproxy_tui.core.hosting import ProxyProcess
+    from ccproxy_tui.core.settings.sources import OVERRIDES_VARIABLE
+    from ccproxy_tui.screens.ui.session import Hosted
+
+    environ = dict(os.environ)
+    if flags:
+        environ[OVERRIDES_VARIABLE] = json.dumps({flag: [list(path), value] for flag, (path, value) in flags.items()})
+    arguments = ["serve", *(["--config", str(config)] if config else []), *(["--demo"] if demo else [])]
+    return Hosted(lambda: ProxyProcess(arguments, environ, paths), connect)
+
+
+def connect(socket: str) -> Control:
+    """A control connection; httpx is imported only now, in the thread that asked."""
+    from ccproxy_tui.core.control_client import ControlClient
+
+    return ControlClient(socket=socket)
+
+
+def run_front_end(
+    source: Source, loaded: Loaded, paths: Paths, *, plain: bool, demo: bool = False, notice: str = ""
+) -> int:
+    """Screens when the terminal can show them, plain lines otherwise."""
+    from ccproxy_tui.screens.ui.terminal import is_dumb
+
+    tty = sys.stdin.isatty() and sys.stdout.isatty()
+    if plain or not tty or is_dumb(os.environ):
+        return _run_plain(source, loaded, notice, seconds=DEMO_SECONDS if demo and not tty else None, tty=tty)
+    return _run_screens(source, loaded, paths, demo=demo, notice=notice)
+
+
+def _run_plain(source: Source, loaded: Loaded, notice: str, *, seconds: float | None, tty: bool) -> int:
+    import asyncio
+    import signal
+
+    from ccproxy_tui.core.clock import SystemClock
+    from ccproxy_tui.screens.ui.plain import HELP, PlainFrontEnd
+
+    def write(text: str) -> None:
+        click.echo(text, nl=False)
+
+    async def run() -> int:
+        front = PlainFrontEnd(source, write, SystemClock().now)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, front.end, "stop", 128 + number)
+        loop.add_signal_handler(signal.SIGHUP, front.end, "hangup", 128 + signal.SIGHUP)
+        if notice:
+            front.line(notice)
+        if tty:
+            front.line(HELP)
+        await front.run(seconds=seconds, commands=tty)
+        await _let_go(source, front.outcome, loaded)
+        return front.exit_code
+
+    return asyncio.run(run())
+
+
+def _run_screens(source: Source, loaded: Loaded, paths: Paths, *, demo: bool, notice: str) -> int:
+    import asyncio
+    import atexit
+
+    from ccproxy_tui.app import CCProxyApp
+    from ccproxy_tui.core.clock import SystemClock
+    from ccproxy_tui.core.logging import configure
+    from ccproxy_tui.screens.ui.terminal import restore_terminal
+
+    ui = loaded.settings.ui
+    configure(level=loaded.settings.logging.level, style="plain", file=paths.state / "screens.log", stderr=False)
+    app = CCProxyApp(source, ui, SystemClock(), paths, is_demo=demo, notice=notice)
+    atexit.register(restore_terminal)
+
+    async def run() -> str:
+        outcome = await app.run_async(mouse=ui.mouse) or "stop"
+        atexit.unregister(restore_terminal)  # Textual has put the terminal back
+        if outcome == "stop" and source.owned and app.session.mirror.status.live:
+            click.echo("stopping the proxy…", err=True)
+        await _let_go(source, outcome, loaded)
+        return outcome
+
+    outcome = asyncio.run(run())
+    if app.session.state == "failed":
+        raise Failure(app.session.problem, app.return_code or 1)
+    if outcome == "leave" and source.owned and not app.return_code:
+        click.echo("the proxy goes on; `ccproxy-tui attach` opens its screens, `ccproxy-tui stop` ends it")
+    return app.return_code or 0
+
+
+async def _let_go(source: Source, outcome: str, loaded: Loaded) -> None:
+    """Do with the proxy what was decided. A hang-up is left to the proxy's own setting."""
+    if outcome == "stop":
+        await source.stop(loaded.settings.server.drain_seconds + STOP_MARGIN)
+    elif outcome == "leave":
+        source.release()

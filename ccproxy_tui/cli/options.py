@@ -1,0 +1,65 @@
+"""Flags that stand for settings, in the spellings of the two older programs as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+KeyPath = tuple[str, ...]
+Flags = dict[str, tuple[KeyPath, Any]]
+
+
+class Flag(NamedTuple):
+    """One flag: its spellings (the first is shown), the setting it stands for, its help."""
+
+    spellings: tuple[str, ...]
+    path: KeyPath
+    help: str
+    value: Any = None  # for switches: what the switch means; None takes a value
+
+
+FLAGS = (
+    Flag(("--host", "-h"), ("server", "host"), "Address to listen on."),
+    Flag(("--port", "-p"), ("server", "port"), "Port to listen on."),
+    Flag(("--auth-token",), ("security", "auth_token"), "Token that clients must send."),
+    Flag(("--log-level",), ("logging", "level"), "Least severe level that is logged."),
+    Flag(("--log-file",), ("logging", "file"), "File for JSON log lines."),
+    Flag(("--log-format",), ("logging", "format"), "Form of printed log lines."),
+    Flag(("--bypass",), ("server", "bypass_mode"), "Answer everything from the built-in demo.", True),
+    Flag(("--on-hangup",), ("server", "on_hangup"), "keep or stop the proxy when its terminal is gone."),
+)
+
+
+def _name(flag: Flag) -> str:
+    return "flag_" + "_".join(flag.path)
+
+
+def serve_options(command: F) -> F:
+    """Add --config and every settings flag to a command."""
+    for flag in reversed(FLAGS):
+        command = click.option(
+            *flag.spellings,
+            _name(flag),
+            help=flag.help,
+            **({"is_flag": True, "default": None} if flag.value is not None else {"metavar": flag.path[-1].upper()}),
+        )(command)
+    return click.option(
+        "--config",
+        "-c",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Settings file to use instead of the found ones.",
+    )(command)
+
+
+def pop_flags(values: dict[str, Any]) -> Flags:
+    """Take the settings flags out of a command's parameters: flag as shown -> (setting, value)."""
+    flags: Flags = {}
+    for flag in FLAGS:
+        value = values.pop(_name(flag), None)
+        if value is not None and value is not False:
+            flags[flag.spellings[0]] = (flag.path, flag.value if flag.value is not None else value)
+    return flags

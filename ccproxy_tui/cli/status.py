@@ -1,0 +1,93 @@
+"""`status` and `stop`: the proxies that run on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from ccproxy_tui.cli.attach import find_socket
+from ccproxy_tui.cli.errors import NOT_RUNNING, Failure, explain
+
+if TYPE_CHECKING:
+    from ccproxy_tui.core.control import Control
+    from ccproxy_tui.core.frames import Status
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--line", is_flag=True, help="Print one short line, for a tmux status line.")
+@explain
+def status(as_json: bool, line: bool) -> None:
+    """Say what runs, and how it is. Exits 4 when nothing runs."""
+    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.paths import Paths
+
+    running = instances.running(Paths.of_user())
+    found = [_ask(instance.socket, lambda control: control.status()) for instance in running]
+    if line:
+        click.echo(" ".join(_short(one) for one in found) or "ccproxy off")
+    elif as_json:
+        click.echo(json.dumps([msgspec.to_builtins(one) for one in found], indent=2))
+    else:
+        for one in found:
+            _print(one)
+    if not found:
+        if not (as_json or line):
+            click.echo("No proxy runs. `ccproxy-tui` starts one.")
+        raise click.exceptions.Exit(NOT_RUNNING)
+
+
+def _ask(socket: str, verb: Callable[[Control], Awaitable[Any]]) -> Any:
+    from ccproxy_tui.core.control_client import ControlClient
+
+    async def run() -> Any:
+        control = ControlClient(socket=socket)
+        try:
+            return await verb(control)
+        finally:
+            await control.close()
+
+    return asyncio.run(run())
+
+
+def _short(one: Status) -> str:
+    return f":{one.port} {one.live} live"
+
+
+def _print(one: Status) -> None:
+    from ccproxy_tui.core.escape import escape_line
+
+    click.echo(f"{one.host}:{one.port}  pid {one.pid}  v{one.version}  {one.live} live, {one.total} in all")
+    for account in one.accounts:
+        hint = f"  ({account.hint})" if account.hint else ""
+        click.echo(escape_line(f"  {account.provider}  {account.label}  {account.state}{hint}"))
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.option("--now", is_flag=True, help="Do not wait for live streams.")
+@explain
+def stop(target: str | None, now: bool) -> None:
+    """Stop a running proxy, after its live streams (bounded by server.drain_seconds)."""
+    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.paths import Paths
+
+    paths = Paths.of_user()
+    socket = find_socket(target, paths)
+    _ask(socket, lambda control: control.shutdown(drain=not now))
+    if not asyncio.run(_gone(instances.accepts, socket)):
+        raise Failure("The proxy did not stop in time; its live streams may take longer.")
+    click.echo("stopped")
+
+
+async def _gone(accepts: Callable[[str], bool], socket: str) -> bool:
+    for _ in range(6100):
+        if not accepts(socket):
+            return True
+        await asyncio.sleep(0.1)
+    return False

@@ -1,0 +1,1 @@
+"""Everything that is neither a screen nor an adapter to one upstream."""

@@ -1,0 +1,1 @@
+"""Accounts: whose credentials they are, where they lie, how long they live."""

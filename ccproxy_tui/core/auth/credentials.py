@@ -1,0 +1,50 @@
+"""One credential of a provider, and what can be said of its health."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+CredentialKind = Literal["oauth", "api_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Secrets are kept out of `repr`. `expires_at` is in seconds since the epoch, None when it never expires."""
+
+    kind: CredentialKind
+    secret: str = field(repr=False)
+    refresh: str = field(default="", repr=False)
+    expires_at: float | None = None
+    scopes: tuple[str, ...] = ()
+    plan: str = ""
+    source: str = ""
+
+    def expired(self, now: float) -> bool:
+        return self.expires_at is not None and now >= self.expires_at
+
+
+def state_of(credential: Credential | None, now: float) -> tuple[str, bool]:
+    """A few words for a status bar, and whether the credential can be used."""
+    if credential is None:
+        return "missing", False
+    if credential.expires_at is None:
+        return "ok", True
+    left = credential.expires_at - now
+    if left <= 0:
+        return "expired", False
+    return f"ok {duration_word(left)}", True
+
+
+def duration_word(seconds: float) -> str:
+    """`3h12m`, `7d`, `48s`: the two largest units, the second one only below a day."""
+    seconds = int(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    minutes = seconds // 60
+    if minutes < 60:
+        return f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h{minutes:02d}m"
+    return f"{hours // 24}d"

@@ -1,0 +1,52 @@
+"""The one door for a person: what a front end may see and do. Screens know this Protocol and nothing behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from ccproxy_tui.core.frames import BodyPart, Detail, Frame, Status, Watch
+
+
+class ControlError(Exception):
+    """A verb was refused, or the proxy can't be reached. The message is for the person."""
+
+
+class ControlLost(ControlError):
+    """The connection to the proxy ended."""
+
+
+class Control(Protocol):
+    """Verbs and subscriptions. Every verb raises ControlError with a readable reason."""
+
+    def frames(self, watch: Watch) -> AsyncIterator[Frame]:
+        """Frames of what `watch` names, until the connection ends (ControlLost) or the iterator is closed."""
+        ...
+
+    async def look_at(self, watch: Watch) -> None:
+        """Change what the running `frames` shows."""
+        ...
+
+    async def status(self) -> Status: ...
+
+    async def detail(self, exchange: str) -> Detail: ...
+
+    async def body(self, exchange: str, part: BodyPart, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """A piece of a kept body, its secrets masked."""
+        ...
+
+    async def stop_exchange(self, exchange: str) -> None: ...
+
+    async def shutdown(self, *, drain: bool) -> None:
+        """Stop the proxy: at once, or after its live streams (bounded by its settings)."""
+        ...
+
+    async def settings(self) -> list[dict[str, Any]]:
+        """Every setting as a `core.settings.Entry`, as a mapping."""
+        ...
+
+    async def change_setting(self, key: str, value: str | None) -> str:
+        """Write a setting (None removes it) to the settings file. Says when it takes effect."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,108 @@
+"""`Control` over HTTP: on the unix socket of a proxy of this machine, or over TCP with the control token."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from ccproxy_tui.core import sse
+from ccproxy_tui.core.control import ControlError, ControlLost
+from ccproxy_tui.core.frames import BodyPart, Detail, Frame, Status, Watch
+
+T = TypeVar("T")
+
+_FRAME = msgspec.json.Decoder(Frame)
+_JSON = {"content-type": "application/json"}
+
+
+class ControlClient:
+    """One front end's connection. Built for a socket path, or for a URL and a token."""
+
+    def __init__(self, *, socket: str = "", url: str = "http://localhost", token: str = "") -> None:
+        self._viewer = secrets.token_hex(8)
+        headers = {"x-ccproxy-control": token} if token else {}
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=socket or None),
+            base_url=url,
+            headers=headers,
+            timeout=httpx.Timeout(10.0, read=30.0),
+            trust_env=False,
+        )
+
+    async def frames(self, watch: Watch) -> AsyncIterator[Frame]:
+        decoder = sse.Decoder()
+        params = {"watch": msgspec.json.encode(watch).decode()}
+        endless = httpx.Timeout(10.0, read=None)
+        try:
+            async with self._client.stream(
+                "GET", f"/control/frames/{self._viewer}", params=params, timeout=endless
+            ) as response:
+                await _check(response)
+                async for chunk in response.aiter_raw():
+                    for event in decoder.feed(chunk):
+                        yield _FRAME.decode(event.data)
+        except httpx.TransportError as error:
+            raise ControlLost(f"The connection to the proxy ended: {str(error) or type(error).__name__}.") from error
+        raise ControlLost("The proxy ended the connection.")
+
+    async def look_at(self, watch: Watch) -> None:
+        await self._post(f"/control/watch/{self._viewer}", watch)
+
+    async def status(self) -> Status:
+        return await self._get("/control/status", Status)
+
+    async def detail(self, exchange: str) -> Detail:
+        return await self._get(f"/control/exchanges/{exchange}", Detail)
+
+    async def body(self, exchange: str, part: BodyPart, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        response = await self._call(
+            "GET", f"/control/exchanges/{exchange}/body/{part}", params={"offset": offset, "limit": limit}
+        )
+        return response.content
+
+    async def stop_exchange(self, exchange: str) -> None:
+        await self._post(f"/control/exchanges/{exchange}/stop", {})
+
+    async def shutdown(self, *, drain: bool) -> None:
+        await self._post("/control/shutdown", {"drain": drain})
+
+    async def settings(self) -> list[dict[str, Any]]:
+        return await self._get("/control/settings", list[dict[str, Any]])
+
+    async def change_setting(self, key: str, value: str | None) -> str:
+        response = await self._post(f"/control/settings/{key}", {"value": value})
+        answer = msgspec.json.decode(response.content)
+        return f"{answer['effect']} ({answer['file']})"
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _get(self, path: str, shape: type[T]) -> T:
+        response = await self._call("GET", path)
+        return msgspec.json.decode(response.content, type=shape)
+
+    async def _post(self, path: str, value: Any) -> httpx.Response:
+        return await self._call("POST", path, content=msgspec.json.encode(value), headers=_JSON)
+
+    async def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = await self._client.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise ControlLost(f"The proxy can't be reached: {str(error) or type(error).__name__}.") from error
+        await _check(response)
+        return response
+
+
+async def _check(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    body = await response.aread()
+    try:
+        message = msgspec.json.decode(body)["error"]["message"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        message = f"The proxy answered {response.status_code}."
+    raise ControlError(message)

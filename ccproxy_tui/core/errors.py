@@ -1,0 +1,136 @@
+"""The one tree of errors. `core.formats.errors` renders any of them in a client's dialect.
+
+ProxyError
+├── InvalidRequest      400  the client sent something that can't be served; names the field
+│   ├── BodyTooLarge    413
+│   ├── HeadersTooLarge 431
+│   └── WrongMediaType  415
+├── Unauthorized        401  the proxy's own token is missing or wrong
+├── NoCredentials       401  no account of the provider can serve
+├── Forbidden           403  Host or Origin not allowed
+├── RouteNotFound       404
+├── MethodNotAllowed    405
+├── UpstreamError            the upstream answered, or failed to
+│   ├── UpstreamUnreachable  502
+│   ├── UpstreamGarbled      502  it spoke something that is not HTTP, or not the dialect
+│   ├── UpstreamCut          502  it stopped in the middle of an answer
+│   └── UpstreamStalled      504  it went silent for longer than allowed
+├── Draining            503  the proxy is shutting down
+└── Stopped             499  a person stopped the exchange
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+ErrorKind = Literal[
+    "invalid_request",
+    "authentication",
+    "billing",
+    "permission",
+    "not_found",
+    "too_large",
+    "rate_limit",
+    "overloaded",
+    "timeout",
+    "api",
+]
+
+
+class ProxyError(Exception):
+    """An error with everything a client and a person need.
+
+    `message` goes to the client, `hint` is the next step for a person and is appended to it. Context (provider,
+    account, exchange) is attached where it is known, which is often later than where the error is raised.
+    """
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[ErrorKind] = "api"
+
+    def __init__(self, message: str, *, hint: str = "", field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.field = field
+        self.provider = ""
+        self.account = ""
+        self.exchange_id = ""
+
+    @property
+    def text(self) -> str:
+        """Message and next step, as one sentence or two."""
+        return f"{self.message} {self.hint}".strip()
+
+
+class InvalidRequest(ProxyError):
+    status = 400
+    kind: ClassVar[ErrorKind] = "invalid_request"
+
+
+class BodyTooLarge(InvalidRequest):
+    status = 413
+    kind = "too_large"
+
+
+class HeadersTooLarge(InvalidRequest):
+    status = 431
+
+
+class WrongMediaType(InvalidRequest):
+    status = 415
+
+
+class Unauthorized(ProxyError):
+    status = 401
+    kind = "authentication"
+
+
+class NoCredentials(ProxyError):
+    status = 401
+    kind = "authentication"
+
+
+class Forbidden(ProxyError):
+    status = 403
+    kind = "permission"
+
+
+class RouteNotFound(ProxyError):
+    status = 404
+    kind = "not_found"
+
+
+class MethodNotAllowed(ProxyError):
+    status = 405
+    kind = "invalid_request"
+
+
+class UpstreamError(ProxyError):
+    status = 502
+
+
+class UpstreamUnreachable(UpstreamError):
+    pass
+
+
+class UpstreamGarbled(UpstreamError):
+    pass
+
+
+class UpstreamCut(UpstreamError):
+    pass
+
+
+class UpstreamStalled(UpstreamError):
+    status = 504
+    kind = "timeout"
+
+
+class Draining(ProxyError):
+    status = 503
+    kind = "overloaded"
+
+
+class Stopped(ProxyError):
+    status = 499
+    kind = "api"

@@ -1,0 +1,44 @@
+r"""Makes text from models, clients and files safe to put on a terminal: what can't be seen is spelled out.
+
+Control characters, bidirectional overrides, zero-width characters and lone surrogates become `\x1b`, `\u202e` and the
+like, so that no text can move the cursor, hide itself, or read differently from what it does.
+"""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 controls, soft hyphen, Arabic letter mark, Mongolian separator, zero-width and directional marks, line and
+# paragraph separators, invisible operators, annotation marks, BOM, tags, variation selectors supplement, surrogates.
+_HIDDEN = (
+    "\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\U000e0100-\U000e01ef\ud800-\udfff"
+)
+_LINE = re.compile(f"[\x00-\x1f{_HIDDEN}]")
+_BLOCK = re.compile(f"[\x00-\x08\x0b-\x1f{_HIDDEN}]")
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _spell(match: re.Match[str]) -> str:
+    char = match.group()
+    if char in _NAMED:
+        return _NAMED[char]
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def escape_line(text: str) -> str:
+    """`text` on one line: newlines and tabs are spelled out as well."""
+    return _LINE.sub(_spell, text)
+
+
+def escape_block(text: str) -> str:
+    """`text` with its newlines and tabs kept."""
+    return _BLOCK.sub(_spell, text)
+
+
+def has_hidden(text: str) -> bool:
+    """Whether `text` holds a character that `escape_block` would spell out (CR before LF aside)."""
+    return _BLOCK.search(text.replace("\r\n", "\n")) is not None

@@ -1,0 +1,91 @@
+"""What happens in the proxy, as frozen values on the bus. Times are seconds since the exchange was accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ccproxy_tui.core.formats.canonical import Usage
+
+EndReason = Literal["done", "refused", "upstream_error", "cut", "stalled", "client_gone", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A client's request head was read."""
+
+    exchange: str
+    at: float
+    method: str
+    path: str
+    query: str
+    peer: str
+    client: str
+    user_agent: str
+    dialect: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRead:
+    """The request's body is complete; what could be told from it."""
+
+    exchange: str
+    body: bytes
+    model: str
+    stream: bool
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A provider and an account were picked; `billing` names the pool that pays."""
+
+    exchange: str
+    provider: str
+    account: str
+    upstream_format: str
+    billing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAsked:
+    """The request as it goes upstream (secrets masked)."""
+
+    exchange: str
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAnswered:
+    exchange: str
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A step on the timeline, in words."""
+
+    exchange: str
+    name: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The client has its last byte, or never will."""
+
+    exchange: str
+    reason: EndReason
+    status: int
+    error: str = ""
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    stop_reason: str = ""
+
+
+Event = Accepted | BodyRead | Routed | UpstreamAsked | UpstreamAnswered | Marked | Ended

@@ -1,0 +1,104 @@
+"""One client request and everything that happened to it, as the store keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ccproxy_tui.core.capture import Capture
+from ccproxy_tui.core.events import EndReason
+from ccproxy_tui.core.formats.canonical import Usage
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A step on the timeline: seconds since the exchange was accepted, its name, and what is worth saying."""
+
+    at: float
+    name: str
+    detail: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class ExchangeRecord:
+    """Mutable on purpose: the relay advances the counters of a live stream thousands of times a second."""
+
+    id: str
+    seq: int
+    started: float  # seconds since the epoch
+    origin: float  # monotonic; marks count from here
+    method: str = ""
+    path: str = ""
+    query: str = ""
+    peer: str = ""
+    client: str = ""
+    user_agent: str = ""
+    dialect: str = ""
+    provider: str = ""
+    account: str = ""
+    billing: str = ""
+    upstream_format: str = ""
+    upstream_url: str = ""
+    upstream_method: str = ""
+    model: str = ""
+    served_model: str = ""
+    session: str = ""
+    stream: bool = False
+
+    status: int = 0  # sent to the client
+    upstream_status: int = 0
+    ended: EndReason | None = None
+    error: str = ""
+    stop_reason: str = ""
+    usage: Usage = field(default_factory=Usage)
+    tools: int = 0
+    calls: int = 0  # upstream requests made
+    pings: int = 0
+    upstream_bytes: int = 0
+    client_bytes: int = 0
+    events: int = 0
+    first_byte: float | None = None
+    first_token: float | None = None
+    duration: float | None = None
+    last_byte: float = 0.0  # monotonic, of the last byte from upstream
+    waiting_for_upstream: bool = False
+
+    marks: list[Mark] = field(default_factory=list)
+    request_headers: Headers = ()
+    upstream_request_headers: Headers = ()
+    response_headers: Headers = ()
+    request_body: Capture = field(default_factory=Capture)
+    upstream_request_body: Capture | None = None  # None: the client's own bytes were sent
+    upstream_body: Capture = field(default_factory=Capture)
+    client_body: Capture | None = None  # None: the upstream's own bytes were sent
+
+    revision: int = 0
+
+    @property
+    def live(self) -> bool:
+        return self.ended is None
+
+    def captures(self) -> list[Capture]:
+        """Every body that is kept."""
+        optional = (self.upstream_request_body, self.client_body)
+        return [
+            self.request_body,
+            self.upstream_body,
+            *(capture for capture in optional if capture is not None),
+        ]
+
+    def output_tokens(self) -> int:
+        """Exact once the provider has said it; until then the number of events, about one token each."""
+        if self.usage.output is not None and not self.live:
+            return self.usage.output
+        return max(self.events - 3, 0) if self.first_token is not None and self.stream else (self.usage.output or 0)
+
+    def token_rate(self, now: float) -> float | None:
+        """Output tokens a second since the first one; None while there is none. `now` is monotonic."""
+        if self.first_token is None or not self.stream:
+            return None
+        end = self.duration if self.duration is not None else now - self.origin
+        elapsed = end - self.first_token
+        tokens = self.output_tokens()
+        return tokens / elapsed if elapsed > 0.05 and tokens > 0 else None

@@ -1,0 +1,163 @@
+"""What a front end gets from the proxy: rows, texts, details, log lines and figures, as plain values on the wire."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+PROTOCOL = 1
+
+StateWord = str  # wait, live, stall, tool, retry, a status number, or ERR
+SegmentKind = Literal["text", "thinking", "tool", "arguments", "note", "error"]
+BodyPart = Literal["request", "upstream_request", "upstream_response", "response"]
+
+
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One exchange as lists show it. Times in seconds, `started` since the epoch, the others since then."""
+
+    id: str
+    seq: int
+    started: float
+    state: StateWord
+    live: bool = False
+    client: str = ""
+    dialect: str = ""
+    provider: str = ""
+    account: str = ""
+    billing: str = ""
+    model: str = ""
+    served: str = ""
+    session: str = ""
+    path: str = ""
+    stream: bool = False
+    status: int = 0
+    ttft: float | None = None
+    rate: float | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cache_read: int = 0
+    cost: float | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    events: int = 0
+    pings: int = 0
+    tools: int = 0
+    duration: float | None = None
+    silent: float = 0.0
+    end: str = ""
+    error: str = ""
+
+
+class MarkView(msgspec.Struct, frozen=True, array_like=True):
+    at: float
+    name: str
+    detail: str = ""
+
+
+class BodyInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of a body: its size, how much can be read, whether it is the same as the other leg's."""
+
+    size: int = 0
+    kept: int = 0
+    same: bool = False
+
+
+class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything about one exchange but its bodies, which are fetched in pieces. Headers have their secrets masked."""
+
+    row: Row
+    method: str = ""
+    path: str = ""
+    query: str = ""
+    peer: str = ""
+    user_agent: str = ""
+    upstream_format: str = ""
+    upstream_method: str = ""
+    upstream_url: str = ""
+    upstream_status: int = 0
+    stop_reason: str = ""
+    calls: int = 0
+    marks: list[MarkView] = []
+    request_headers: list[tuple[str, str]] = []
+    upstream_request_headers: list[tuple[str, str]] = []
+    response_headers: list[tuple[str, str]] = []
+    bodies: dict[str, BodyInfo] = {}
+
+
+class Segment(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of an answer's text. A new `block` starts a new paragraph; `title` names a tool."""
+
+    block: int
+    kind: SegmentKind
+    text: str
+    title: str = ""
+
+
+class TextFrame(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Text that came since the viewer's last frame; `reset` says that it is all of it from the start."""
+
+    id: str
+    segments: list[Segment] = []
+    reset: bool = False
+    ended: bool = False
+
+
+class LogView(msgspec.Struct, frozen=True, array_like=True):
+    seq: int
+    time: float
+    level: str
+    logger: str
+    message: str
+    exchange: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The figures of the status bar."""
+
+    version: str = ""
+    pid: int = 0
+    host: str = ""
+    port: int = 0
+    started: float = 0.0
+    live: int = 0
+    total: int = 0
+    errors: int = 0
+    draining: bool = False
+    auth_required: bool = False
+    accounts: list[AccountView] = []
+    cost: float | None = None
+    notices: list[str] = []
+
+
+class AccountView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One account in words: provider, label, state (ok, expires 12m, missing ...)."""
+
+    provider: str
+    label: str
+    state: str
+    ok: bool = False
+    hint: str = ""
+
+
+class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What changed since the viewer's last frame."""
+
+    revision: int = 0
+    reset: bool = False
+    status: Status | None = None
+    rows: list[Row] = []
+    gone: list[str] = []
+    texts: list[TextFrame] = []
+    detail: Detail | None = None
+    logs: list[LogView] = []
+
+
+class Watch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a viewer looks at. Frames hold nothing else."""
+
+    rows: bool = True
+    texts: list[str] = []
+    detail: str = ""
+    logs: bool = False
+    hz: float = 4.0

@@ -1,0 +1,176 @@
+"""Starting `serve` as a child process of its own session, and letting go of it or ending it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ccproxy_tui.core.paths import Paths, private_dir
+
+START_SECONDS = 30.0
+STDERR_FILE = "serve-stderr.log"
+_STDERR_TAIL = 2000
+
+
+class ProxyDied(Exception):
+    """The proxy process ended without being asked to. `code` is its exit status (negative: a signal)."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The child accepts connections."""
+
+    pid: int
+    port: int
+    socket: str
+
+
+class ProxyProcess:
+    """One child. The pipe that it holds the other end of tells it when this process is gone, however that came."""
+
+    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], paths: Paths) -> None:
+        self._arguments = list(arguments)
+        self._environ = dict(environ)
+        self._stderr_path = private_dir(paths.state) / STDERR_FILE
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended: asyncio.Future[int] | None = None
+        self._leash: int | None = None
+
+    async def start(self) -> Ready:
+        """Spawn it and wait until it serves. Raises ProxyDied with what it said when it does not."""
+        ready_read, ready_write = os.pipe()
+        leash_read, leash_write = os.pipe()
+        os.set_inheritable(ready_write, True)
+        os.set_inheritable(leash_read, True)
+        stderr = os.open(self._stderr_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            # Not asyncio's subprocess: that kills its child when the loop ends, and this one may be left running.
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork takes a few milliseconds, once
+                [
+                    *(sys.executable, "-m", "ccproxy_tui", *self._arguments),
+                    *("--leash-ready", str(ready_write), "--leash-parent", str(leash_read)),
+                ],
+                pass_fds=(ready_write, leash_read),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=self._environ,
+            )
+        finally:
+            os.close(stderr)
+            os.close(ready_write)
+            os.close(leash_read)
+        self._leash = leash_write
+        self._ended = _watch(self._process)
+        said = await self._first_line(ready_read)
+        if not said.get("ready"):
+            raise ProxyDied(str(said.get("error") or self._last_words()), await self._reap())
+        return Ready(int(said["pid"]), int(said["port"]), str(said["socket"]))
+
+    async def _first_line(self, descriptor: int) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        pipe = os.fdopen(descriptor, "rb", 0)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                line = await reader.readline()
+        except TimeoutError:
+            return {"error": f"the proxy did not start within {START_SECONDS:.0f} s"}
+        finally:
+            transport.close()
+        return dict(msgspec.json.decode(line)) if line else {}
+
+    def _last_words(self) -> str:
+        """The end of what it wrote to its standard error stream."""
+        try:
+            text = self._stderr_path.read_text("utf-8", "replace")[-_STDERR_TAIL:].strip()
+        except OSError:
+            text = ""
+        return text.splitlines()[-1] if text else "the proxy process ended without a word"
+
+    async def _reap(self) -> int:
+        process, ended = self._process, self._ended
+        assert process is not None
+        assert ended is not None
+        if not ended.done():
+            process.kill()
+        self._drop_leash()
+        return await asyncio.shield(ended)
+
+    async def wait(self) -> ProxyDied:
+        """Until the child ends; how it ended."""
+        assert self._ended is not None
+        code = await asyncio.shield(self._ended)
+        self._drop_leash()
+        if code < 0:
+            return ProxyDied(f"the proxy was killed by {signal.Signals(-code).name}", code)
+        return ProxyDied(
+            f"the proxy ended with status {code}: {self._last_words()}" if code else "the proxy ended", code
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    def _drop_leash(self) -> None:
+        if self._leash is not None:
+            os.close(self._leash)
+            self._leash = None
+
+    def release(self) -> None:
+        """Leave it running when this process ends."""
+        if self._leash is not None:
+            try:
+                os.write(self._leash, b"keep")
+            except BrokenPipeError:
+                pass
+            self._drop_leash()
+
+    async def stop(self, seconds: float) -> None:
+        """End it: politely, then after `seconds` for good."""
+        process, ended = self._process, self._ended
+        if process is None or ended is None or ended.done():
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(ended)
+        except TimeoutError:
+            process.kill()
+            await asyncio.shield(ended)
+        self._drop_leash()
+
+
+def _watch(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """The exit status, once there is one. A daemon thread waits, so that it never holds up our own end."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[int] = loop.create_future()
+
+    def ended(code: int) -> None:
+        if not future.done():
+            future.set_result(code)
+
+    def wait() -> None:
+        code = process.wait()
+        try:
+            loop.call_soon_threadsafe(ended, code)
+        except RuntimeError:  # the loop is closed: nobody asks any more
+            pass
+
+    threading.Thread(target=wait, name=f"wait for {process.pid}", daemon=True).start()
+    return future

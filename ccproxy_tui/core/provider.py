@@ -1,0 +1,71 @@
+"""The seam between an exchange and an upstream. Providers implement it; the core knows nothing else of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ccproxy_tui.core.events import Event
+from ccproxy_tui.core.formats.names import Format
+from ccproxy_tui.core.frames import AccountView
+from ccproxy_tui.core.routing import Operation
+
+Headers = list[tuple[str, str]]
+Report = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to an upstream, in a format that the provider speaks.
+
+    `headers` are the client's end-to-end headers, lower case; `path` is the client's path below the provider's prefix.
+    """
+
+    exchange: str
+    operation: Operation
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body: bytes
+    format: Format | None = None
+    model: str = ""
+    stream: bool = False
+    session: str = ""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back: the head at once, the body as it comes. Whoever gets it must call `close`."""
+
+    status: int
+    headers: Headers
+    body: AsyncIterator[bytes]
+    close: Callable[[], object] = field(default=lambda: None)  # may return an awaitable
+
+    def header(self, name: str) -> str:
+        return next((value for key, value in self.headers if key == name), "")
+
+
+class Provider(Protocol):
+    """An adapter to one upstream. It is built once per proxy, with the settings and a clock."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    formats: tuple[Format, ...]
+
+    async def send(self, call: Call, report: Report) -> Answer:
+        """Ask the upstream. Raises a ProxyError when it can't be asked or does not answer.
+
+        `report` takes UpstreamAsked before each upstream request and what else is worth a mark on the timeline.
+        """
+        ...
+
+    def accounts(self) -> list[AccountView]:
+        """The accounts in words, for status bars. Must not block."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and children."""
+        ...

@@ -1,0 +1,1 @@
+"""The proxy's HTTP side: routes, security, the life of an exchange, the control API."""

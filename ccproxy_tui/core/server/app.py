@@ -1,0 +1,88 @@
+"""The ASGI application: the gate, the providers' routes as bare ASGI, health, and the control API."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ccproxy_tui import __version__
+from ccproxy_tui.core.errors import MethodNotAllowed, ProxyError, RouteNotFound
+from ccproxy_tui.core.formats.errors import error_body
+from ccproxy_tui.core.routing import guess_dialect, parse_path
+from ccproxy_tui.core.server.control_routes import control_routes
+from ccproxy_tui.core.server.exchange import Exchange
+from ccproxy_tui.core.server.gate import Gate
+from ccproxy_tui.core.server.health import health_routes
+from ccproxy_tui.core.server.hub import Hub
+
+
+def create_app(hub: Hub) -> ASGIApp:
+    """The whole proxy as one ASGI application."""
+    rest = Starlette(
+        routes=[*health_routes(hub), *control_routes(hub)],
+        exception_handlers={404: _not_found, 405: _wrong_method, ProxyError: _proxy_error},
+    )
+    app: ASGIApp = Gate(Dispatch(hub, rest), hub)
+    cors = hub.settings.cors
+    if cors.origins or cors.origin_regex:
+        app = CORSMiddleware(
+            app,
+            allow_origins=cors.origins,
+            allow_origin_regex=cors.origin_regex,
+            allow_credentials=cors.credentials,
+            allow_methods=cors.methods,
+            allow_headers=cors.headers,
+            expose_headers=cors.expose_headers,
+            max_age=cors.max_age,
+        )
+    return app
+
+
+class Dispatch:
+    """Everything below a provider's prefix is an exchange, served as bare ASGI; the rest goes to Starlette's routes."""
+
+    def __init__(self, hub: Hub, rest: ASGIApp) -> None:
+        self._hub = hub
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        target = parse_path(scope["path"], self._hub.prefixes) if scope["type"] == "http" else None
+        if target is None:
+            await self._rest(scope, receive, send)
+        elif scope["method"] in ("GET", "HEAD") and (target.operation == "base" or target.rest == "api/hello"):
+            await _hello(scope, receive, send)
+        else:
+            await Exchange(self._hub, target, dict(scope), receive, send).run()
+
+
+async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
+    """Clients probe the base URL before their first request."""
+    await JSONResponse({"service": "ccproxy-tui", "version": __version__})(scope, receive, send)
+
+
+def _error_response(request: Request, error: ProxyError) -> Response:
+    dialect = guess_dialect(request.url.path, frozenset(request.headers.keys()))
+    return Response(
+        error_body(dialect, error.kind, error.text, field=error.field),
+        error.status,
+        media_type="application/json",
+    )
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    path = request.url.path
+    return _error_response(
+        request, RouteNotFound(f"There is nothing at {path[:200]!r}.", hint="See /health and the README.")
+    )
+
+
+async def _wrong_method(request: Request, _: Exception) -> Response:
+    return _error_response(request, MethodNotAllowed(f"{request.method} is not allowed on {request.url.path!r}."))
+
+
+async def _proxy_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProxyError)
+    return _error_response(request, error)

@@ -1,0 +1,185 @@
+"""The control API: `/control/*`, for front ends. Over the unix socket, or over TCP with the control token."""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from ccproxy_tui.core import sse
+from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, Unauthorized, WrongMediaType
+from ccproxy_tui.core.exchange_record import ExchangeRecord
+from ccproxy_tui.core.frames import BodyPart, Watch
+from ccproxy_tui.core.server.gate import LOCAL
+from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
+from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
+
+CONTROL_HEADER = "x-ccproxy-control"
+_MAX_VERB_BODY = 1 << 20
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def control_routes(hub: Hub) -> list[BaseRoute]:
+    api = _ControlApi(hub)
+    guard = api.guard
+    return [
+        Route("/control/status", guard(api.status)),
+        Route("/control/frames/{viewer}", guard(api.frames)),
+        Route("/control/watch/{viewer}", guard(api.watch), methods=["POST"]),
+        Route("/control/exchanges/{exchange}", guard(api.detail)),
+        Route("/control/exchanges/{exchange}/body/{part}", guard(api.body)),
+        Route("/control/exchanges/{exchange}/stop", guard(api.stop), methods=["POST"]),
+        Route("/control/settings", guard(api.settings)),
+        Route("/control/settings/{key}", guard(api.change_setting), methods=["POST"]),
+        Route("/control/shutdown", guard(api.shutdown), methods=["POST"]),
+    ]
+
+
+class _ControlApi:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._viewers: dict[str, Viewer] = {}
+
+    def guard(self, handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            self._check(request)
+            return await handler(request)
+
+        return guarded
+
+    def _check(self, request: Request) -> None:
+        if not request.scope.get(LOCAL):
+            given = request.headers.get(CONTROL_HEADER, "")
+            if not hmac.compare_digest(given.encode(), self._hub.control_token.encode()):
+                raise Unauthorized(
+                    "The control token is missing or wrong.",
+                    hint=f"Send it as {CONTROL_HEADER}; `attach` does.",
+                )
+        if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
+            raise WrongMediaType("The control API takes JSON.", hint="Send content-type: application/json.")
+
+    async def _json(self, request: Request, shape: type[Any]) -> Any:
+        body = await request.body()
+        if len(body) > _MAX_VERB_BODY:
+            raise InvalidRequest("The body is too large.")
+        try:
+            return msgspec.json.decode(body or b"{}", type=shape)
+        except msgspec.DecodeError as error:
+            raise InvalidRequest(f"Not what this verb takes: {error}.") from error
+
+    def _record(self, request: Request) -> ExchangeRecord:
+        record = self._hub.store.get(request.path_params["exchange"])
+        if record is None:
+            raise RouteNotFound("There is no such exchange (any more).")
+        return record
+
+    # --- seeing ---
+
+    async def status(self, _: Request) -> Response:
+        return _answer(status_of(self._hub))
+
+    async def frames(self, request: Request) -> Response:
+        name = request.path_params["viewer"]
+        try:
+            watch = msgspec.json.decode(request.query_params.get("watch", "{}"), type=Watch)
+        except msgspec.DecodeError as error:
+            raise InvalidRequest(f"Not a watch: {error}.") from error
+        viewer = self._viewers[name] = Viewer(self._hub, watch)
+        return StreamingResponse(self._stream(name, viewer), media_type="text/event-stream")
+
+    async def _stream(self, name: str, viewer: Viewer) -> AsyncIterator[bytes]:
+        self._hub.viewers += 1
+        encode = msgspec.json.Encoder().encode
+        try:
+            async for frame in viewer.frames():
+                yield sse.encode(encode(frame))
+        finally:
+            self._hub.viewers -= 1
+            if self._viewers.get(name) is viewer:
+                del self._viewers[name]
+
+    async def watch(self, request: Request) -> Response:
+        viewer = self._viewers.get(request.path_params["viewer"])
+        if viewer is None:
+            raise RouteNotFound("There is no such viewer.")
+        viewer.look_at(await self._json(request, Watch))
+        return Response(status_code=204)
+
+    async def detail(self, request: Request) -> Response:
+        hub = self._hub
+        stall = hub.settings.server.stall_seconds
+        return _answer(detail_of(self._record(request), hub.clock.monotonic(), stall))
+
+    async def body(self, request: Request) -> Response:
+        record = self._record(request)
+        try:
+            part = msgspec.convert(request.path_params["part"], type=BodyPart)
+            offset = max(int(request.query_params.get("offset", "0")), 0)
+            limit = max(int(request.query_params.get("limit", "1048576")), 0)
+        except (msgspec.ValidationError, ValueError) as error:
+            raise InvalidRequest(f"Not a part of a body: {error}.") from error
+        capture = {
+            "request": record.request_body,
+            "upstream_request": record.upstream_request_body or record.request_body,
+            "upstream_response": record.upstream_body,
+            "response": record.client_body or record.upstream_body,
+        }[part]
+        return Response(capture.view(offset, limit), media_type="application/octet-stream")
+
+    async def settings(self, _: Request) -> Response:
+        loaded = self._hub.loaded
+        return _answer([dataclasses.asdict(entry) for entry in entries(loaded.settings, loaded.origins)])
+
+    # --- doing ---
+
+    async def stop(self, request: Request) -> Response:
+        exchange = self._hub.running.get(self._record(request).id)
+        if exchange is None or not exchange.interrupt("stopped"):
+            raise InvalidRequest("It is over already.")
+        return Response(status_code=204)
+
+    async def change_setting(self, request: Request) -> Response:
+        key = tuple(request.path_params["key"].split("."))
+        text = (await self._json(request, dict)).get("value")
+        if text is not None and not isinstance(text, str):
+            raise InvalidRequest("A setting's value is text, as it would be typed.")
+        try:
+            value = None if text is None else edit.parse_value(key, text)
+            edit.set_values(self._hub.loaded.write_to, {key: value})
+            effect = self._take_effect(key)
+        except SettingsError as error:
+            raise InvalidRequest(str(error)) from error
+        except OSError as error:
+            raise ProxyError(f"The settings file can't be written: {error.strerror or error}.") from error
+        return _answer({"file": str(self._hub.loaded.write_to), "effect": effect})
+
+    def _take_effect(self, key: tuple[str, ...]) -> str:
+        """Apply what can be applied to a running proxy; say when the rest will."""
+        fresh = load(flags=self._hub.loaded.flags, config=self._hub.loaded.config)
+        origin = fresh.origins.get(key)
+        if origin is not None and origin.kind not in ("file", "default"):
+            return f"written, but {origin} still prevails"
+        info = field_at(key)
+        extra = info.json_schema_extra if info is not None and isinstance(info.json_schema_extra, dict) else {}
+        if not extra.get("live"):
+            return "written; takes effect after a restart"
+        self._hub.loaded = fresh
+        self._hub.store.notice()
+        return "in effect now"
+
+    async def shutdown(self, request: Request) -> Response:
+        drain = bool((await self._json(request, dict)).get("drain", True))
+        self._hub.request_stop(drain=drain)
+        return Response(status_code=202)
+
+
+def _answer(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

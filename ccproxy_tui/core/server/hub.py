@@ -1,0 +1,124 @@
+"""What every part of the running proxy shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+from ccproxy_tui.core.bus import Bus
+from ccproxy_tui.core.capture import Block
+from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.provider import Provider
+from ccproxy_tui.core.settings import Loaded, Settings
+from ccproxy_tui.core.store import Store
+from ccproxy_tui.core.supervisor import Tasks
+
+TICK = 1.0
+DRAIN_POLL = 0.05
+
+
+Interruption = Literal["client_gone", "stopped", "drained"]
+
+
+class Running(Protocol):
+    """A live exchange, as the rest of the proxy may treat it."""
+
+    id: str
+
+    def tick(self, now: float) -> None:
+        """A second has passed: time for a ping, or to notice a stall."""
+        ...
+
+    def interrupt(self, reason: Interruption) -> bool:
+        """End it. False when it is over already."""
+        ...
+
+
+class Hub:
+    """One per proxy process, on one loop."""
+
+    def __init__(self, loaded: Loaded, clock: Clock, control_token: str) -> None:
+        self.loaded = loaded
+        self.clock = clock
+        self.bus = Bus()
+        self.store = Store(clock)
+        self.bus.handle(self.store.apply)
+        self.tasks = Tasks()
+        self.providers: dict[str, Provider] = {}
+        self.prefixes: dict[str, str] = {}
+        self.running: dict[str, Running] = {}
+        self.draining = False
+        self.port = loaded.settings.server.port  # the real one once bound, when the setting is 0
+        self.started = clock.now()
+        self.last_request = clock.monotonic()
+        self.viewers = 0
+        self.notices: list[str] = []
+        self.control_token = control_token
+        self.stop_requested = asyncio.Event()
+        self.stopping = asyncio.Event()  # the servers are closing: viewers must let go
+        self.drain_seconds = loaded.settings.server.drain_seconds
+        self._housekeeping: asyncio.Task[None] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+    def add_providers(self, providers: Iterable[Provider]) -> None:
+        self.providers.update({provider.name: provider for provider in providers})
+        bypass = self.settings.server.bypass_mode and "demo" in self.providers
+        for provider in self.providers.values():
+            self.prefixes.update(dict.fromkeys(provider.prefixes, "demo" if bypass else provider.name))
+
+    def enter(self, exchange: Running) -> None:
+        """An exchange begins. While any is live, the ticker runs; otherwise nothing does."""
+        self.running[exchange.id] = exchange
+        self.last_request = self.clock.monotonic()
+        if self._housekeeping is None or self._housekeeping.done():
+            self._housekeeping = self.tasks.start(self._tick(), name="ticker")
+
+    def leave(self, exchange: Running) -> None:
+        self.running.pop(exchange.id, None)
+
+    async def _tick(self) -> None:
+        """Every second while something is live: pings, stalls; and off the loop, compression of ended bodies."""
+        while self.running:
+            await asyncio.sleep(TICK)
+            now = self.clock.monotonic()
+            for exchange in list(self.running.values()):
+                exchange.tick(now)
+            await self._pack()
+        await self._pack()
+
+    async def _pack(self) -> None:
+        blocks = self.store.seal()
+        if blocks:
+            compressed = await asyncio.to_thread(_compressed, blocks)
+            for block, data in zip(blocks, compressed, strict=True):
+                block.pack(data)
+        self.store.enforce_budget()
+
+    def request_stop(self, *, drain: bool) -> None:
+        """Ask the process to end; whoever runs it waits for `stop_requested`."""
+        if not drain:
+            self.drain_seconds = 0.0
+        self.stop_requested.set()
+
+    async def drain(self, seconds: float) -> int:
+        """Refuse new exchanges and wait for the live ones; then end what is left. How many were cut short."""
+        self.draining = True
+        self.store.notice()
+        deadline = self.clock.monotonic() + seconds
+        while self.running and self.clock.monotonic() < deadline:  # noqa: ASYNC110 - the end of any of many, once
+            await asyncio.sleep(DRAIN_POLL)
+        left = [exchange for exchange in self.running.values() if exchange.interrupt("drained")]
+        return len(left)
+
+    async def close(self) -> None:
+        for provider in self.providers.values():
+            await provider.close()
+        await self.tasks.close()
+
+
+def _compressed(blocks: list[Block]) -> list[bytes]:
+    return [block.compress() for block in blocks]

@@ -1,0 +1,288 @@
+"""The proxy process: sockets, two servers on one loop, readiness, signals, the leash of a host, a bounded end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ccproxy_tui import __version__
+from ccproxy_tui.core import instances
+from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.instances import Instance
+from ccproxy_tui.core.paths import Paths, private_dir
+from ccproxy_tui.core.provider import Provider
+from ccproxy_tui.core.server.app import create_app
+from ccproxy_tui.core.server.gate import LOCAL, is_loopback
+from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.protocol import protocol_with_limit
+from ccproxy_tui.core.settings import Loaded
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE = 75
+BACKLOG = 2048
+LAST_SECONDS = 1
+IDLE_CHECK = 60.0
+CONTROL_TOKEN_FILE = "control-token"
+
+
+class StartError(Exception):
+    """The proxy can't start; the message says why and what to do. `code` is the exit status."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+EXIT_USAGE = 2
+EXIT_PORT_BUSY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Leash:
+    """File descriptors that a host hands down: one to say "ready" on, one whose end means that the host is gone."""
+
+    ready: int | None = None
+    parent: int | None = None
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Tell the host, once."""
+        if self.ready is not None:
+            with contextlib.suppress(OSError):  # the host is gone already: the other descriptor says so too
+                os.write(self.ready, msgspec.json.encode(message) + b"\n")
+                os.close(self.ready)
+
+
+class EmbeddedServer(uvicorn.Server):
+    """A uvicorn server whose life is ours: it takes no signals and runs no clock of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def open(self, sock: socket.socket) -> None:
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup(sockets=[sock])
+
+    async def close(self, sock: socket.socket) -> None:
+        await self.shutdown(sockets=[sock])
+
+
+class ProxyServer:
+    """One proxy: `run` returns when it was asked to stop and has stopped."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        clock: Clock,
+        paths: Paths,
+        load_providers: Callable[[Callable[[], Any]], Iterable[Provider]],
+        *,
+        leash: Leash | None = None,
+        demo: bool = False,
+    ) -> None:
+        check_bind(loaded)
+        self._paths = paths
+        self._leash = leash or Leash()
+        self._demo = demo
+        self.on_ready: Callable[[Hub], None] | None = None
+        self._tcp = bind_tcp(loaded.settings.server.host, loaded.settings.server.port, paths)
+        self.hub = Hub(loaded, clock, control_token(paths))
+        self.hub.port = self._tcp.getsockname()[1]
+        self.hub.add_providers(load_providers(lambda: self.hub.settings))
+        self._detached = False
+        self._signal: int | None = None
+
+    async def run(self) -> int:
+        """Serve until stopped. The exit status."""
+        hub = self.hub
+        path = instances.socket_path(self._paths, hub.port)
+        unix = bind_unix(path)
+        app = create_app(hub)
+        public = self._server(app)
+        local = self._server(_local(app))
+        await public.open(self._tcp)
+        await local.open(unix)
+        instance = Instance(
+            os.getpid(), hub.settings.server.host, hub.port, str(path), __version__, hub.started, self._demo
+        )
+        instances.register(self._paths, instance)
+        self._listen_to_the_world()
+        log.info("serving on %s:%d", hub.settings.server.host, hub.port)
+        self._leash.say({"ready": True, "pid": os.getpid(), "port": hub.port, "socket": str(path)})
+        if self.on_ready is not None:
+            self.on_ready(hub)
+        try:
+            await hub.stop_requested.wait()
+            cut = await hub.drain(hub.drain_seconds)
+            log.info("stopping%s", f", {cut} live streams were cut" if cut else "")
+        finally:
+            hub.stopping.set()
+            hub.store.notice()
+            instances.unregister(self._paths, instance)
+            await asyncio.gather(public.close(self._tcp), local.close(unix))
+            await hub.close()
+        return 128 + self._signal if self._signal in (signal.SIGINT, signal.SIGQUIT) else 0
+
+    def _server(self, app: ASGIApp) -> EmbeddedServer:
+        return EmbeddedServer(
+            uvicorn.Config(
+                app,
+                http=protocol_with_limit(self.hub.settings.server.max_header_kb * 1024),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=LAST_SECONDS,
+                backlog=BACKLOG,
+            )
+        )
+
+    # --- signals and the host ---
+
+    def _listen_to_the_world(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        if self._leash.parent is not None:
+            loop.add_reader(self._leash.parent, self._on_leash)
+
+    def _on_signal(self, number: int) -> None:
+        """The first asks for a graceful end; a second one, or SIGQUIT, for an end at once."""
+        again = self.hub.stop_requested.is_set()
+        self._signal = number
+        self.hub.request_stop(drain=not again and number != signal.SIGQUIT)
+        if again:
+            for exchange in list(self.hub.running.values()):
+                exchange.interrupt("drained")
+
+    def _on_leash(self) -> None:
+        """The host wrote (it lets go on purpose) or is gone."""
+        assert self._leash.parent is not None
+        word = os.read(self._leash.parent, 64)
+        asyncio.get_running_loop().remove_reader(self._leash.parent)
+        if word == b"keep":
+            self._detach("the screens let go")
+        else:
+            self._on_hangup()
+
+    def _on_hangup(self) -> None:
+        if self.hub.settings.server.on_hangup == "stop":
+            log.warning("the terminal is gone: stopping (server.on_hangup = stop)")
+            self.hub.request_stop(drain=True)
+        else:
+            self._detach("the terminal is gone: going on (server.on_hangup = keep); `ccproxy-tui attach` comes back")
+
+    def _detach(self, why: str) -> None:
+        log.warning("%s", why)
+        if not self._detached:
+            self._detached = True
+            self.hub.tasks.start(self._stop_when_forgotten(), name="idle stop")
+
+    async def _stop_when_forgotten(self) -> None:
+        """A proxy that nobody owns, watches or uses ends by itself."""
+        hub = self.hub
+        while True:
+            await asyncio.sleep(IDLE_CHECK)
+            limit = hub.settings.server.idle_stop_hours * 3600
+            if hub.viewers or hub.running:
+                hub.last_request = hub.clock.monotonic()
+            elif limit and hub.clock.monotonic() - hub.last_request >= limit:
+                log.warning("unused for %.0f hours: stopping", limit / 3600)
+                hub.request_stop(drain=True)
+                return
+
+
+def _local(app: ASGIApp) -> ASGIApp:
+    """Marks what comes over the unix socket: only this user can open it."""
+
+    async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[LOCAL] = True
+        await app(scope, receive, send)
+
+    return marked
+
+
+def check_bind(loaded: Loaded) -> None:
+    """Refuse to offer somebody's accounts to a whole network without a token."""
+    server = loaded.settings.server
+    if not is_loopback(server.host) and loaded.settings.security.auth_token is None:
+        raise StartError(
+            f"Listening on {server.host} would offer your accounts to everybody who can reach this machine. "
+            "Set a token first: `ccproxy-tui generate-token --save`, or --auth-token.",
+            EXIT_USAGE,
+        )
+
+
+def bind_tcp(host: str, port: int, paths: Paths) -> socket.socket:
+    """A listening socket. Raises StartError that says who holds the port."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except OSError as error:
+        raise StartError(f"{host} is not an address of this machine: {error.strerror or error}.", EXIT_USAGE) from error
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        ours = instances.on_port(paths, port)
+        if ours is not None:
+            message = (
+                f"ccproxy-tui (pid {ours.pid}) serves on port {port} already; `ccproxy-tui attach` opens its screens."
+            )
+        else:
+            holder = instances.port_holder(port)
+            by = f" by {holder}" if holder else ""
+            message = f"Port {port} on {host} can't be taken: {error.strerror}{by}. Try --port {port + 1}."
+        raise StartError(message, EXIT_PORT_BUSY) from error
+    sock.setblocking(False)
+    return sock
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """The control socket, for this user alone. A dead proxy's socket is replaced."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(previous)
+    sock.listen(64)
+    sock.setblocking(False)
+    return sock
+
+
+def control_token(paths: Paths) -> str:
+    """The token of this install for the control API over TCP: random, made once, readable by the user alone."""
+    path = private_dir(paths.state) / CONTROL_TOKEN_FILE
+    try:
+        token = path.read_text("ascii").strip()
+    except OSError:
+        token = ""
+    if len(token) < 32:
+        token = secrets.token_urlsafe(32)
+        replace_file(path, token.encode(), mode=0o600)
+    return token

@@ -1,0 +1,246 @@
+"""One front end's view: frames of what changed, at its own pace, of what it looks at and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+from ccproxy_tui import __version__
+from ccproxy_tui.core.exchange_record import ExchangeRecord
+from ccproxy_tui.core.frames import (
+    BodyInfo,
+    Detail,
+    Frame,
+    LogView,
+    MarkView,
+    Row,
+    Status,
+    TextFrame,
+    Watch,
+)
+from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.text_reader import TextReader
+
+MAX_TEXTS = 12
+_ERROR_ENDS = frozenset({"failed", "cut", "stalled", "refused", "upstream_error"})
+
+
+class Viewer:
+    """Sampling happens here, at the source: a slow viewer costs the proxy one frame at a time and no queue."""
+
+    def __init__(self, hub: Hub, watch: Watch) -> None:
+        self._hub = hub
+        self._watch = watch
+        self._changed = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._seen = -1
+        self._log_seen = 0
+        self._status: Status | None = None
+        self._detail: Detail | None = None
+        self._readers: dict[str, TextReader] = {}
+        self._new_texts: set[str] = set(watch.texts)
+        self._reset_rows = True
+
+    def look_at(self, watch: Watch) -> None:
+        """Change what the viewer looks at; the next frame brings it up to date."""
+        self._new_texts |= set(watch.texts) - set(self._watch.texts)
+        if watch.logs and not self._watch.logs:
+            self._log_seen = 0
+        self._watch = watch
+        self._detail = None
+        self._changed.set()
+        self._hurry.set()
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """Frames without end: the whole picture first, then what changed, never more than `hz` a second."""
+        self._hub.store.listen(self._changed)
+        try:
+            yield self._frame()
+            while not self._hub.stopping.is_set():
+                if not any(reader.behind for reader in self._readers.values()):
+                    await self._pause()
+                    await self._changed.wait()
+                self._changed.clear()
+                frame = self._frame()
+                if not _is_empty(frame):
+                    yield frame
+                await asyncio.sleep(0)
+        finally:
+            self._hub.store.ignore(self._changed)
+
+    async def _pause(self) -> None:
+        """Keep the viewer's pace, unless it asked for something new meanwhile."""
+        try:
+            async with asyncio.timeout(1 / min(max(self._watch.hz, 0.1), 60)):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+        self._hurry.clear()
+
+    def _frame(self) -> Frame:
+        store = self._hub.store
+        reset, self._reset_rows = self._reset_rows, False
+        since, self._seen = self._seen, store.revision
+        rows: list[Row] = []
+        gone: list[str] = []
+        if self._watch.rows:
+            now = self._hub.clock.monotonic()
+            rows = [row_of(record, now, self._stall) for record in store.changed_since(since)]
+            gone = [] if reset else store.gone_since(since)
+        return Frame(
+            revision=store.revision,
+            reset=reset,
+            status=self._new_status(),
+            rows=rows,
+            gone=gone,
+            texts=self._texts(),
+            detail=self._new_detail(),
+            logs=self._logs(),
+        )
+
+    @property
+    def _stall(self) -> float:
+        return self._hub.settings.server.stall_seconds
+
+    def _new_status(self) -> Status | None:
+        status = status_of(self._hub)
+        if status == self._status:
+            return None
+        self._status = status
+        return status
+
+    def _new_detail(self) -> Detail | None:
+        record = self._hub.store.get(self._watch.detail) if self._watch.detail else None
+        if record is None:
+            return None
+        detail = detail_of(record, self._hub.clock.monotonic(), self._stall)
+        if detail == self._detail:
+            return None
+        self._detail = detail
+        return detail
+
+    def _texts(self) -> list[TextFrame]:
+        wanted = self._watch.texts[:MAX_TEXTS]
+        for exchange in set(self._readers) - set(wanted):
+            del self._readers[exchange]
+        frames = []
+        for exchange in wanted:
+            record = self._hub.store.get(exchange)
+            if record is None:
+                continue
+            fresh = exchange in self._new_texts or exchange not in self._readers
+            if fresh:
+                self._readers[exchange] = TextReader(record)
+                self._new_texts.discard(exchange)
+            segments = self._readers[exchange].read()
+            if segments or fresh:
+                ended = not record.live and not self._readers[exchange].behind
+                frames.append(TextFrame(exchange, segments, reset=fresh, ended=ended))
+        return frames
+
+    def _logs(self) -> list[LogView]:
+        if not self._watch.logs:
+            return []
+        lines = self._hub.store.logs_since(self._log_seen)
+        self._log_seen = self._hub.store.log_revision
+        return [LogView(line.seq, line.time, line.level, line.logger, line.message, line.exchange) for line in lines]
+
+
+def _is_empty(frame: Frame) -> bool:
+    return not (frame.rows or frame.gone or frame.texts or frame.logs or frame.status or frame.detail)
+
+
+def state_word(record: ExchangeRecord, now: float, stall: float) -> str:
+    """One word (or status number) for the state of an exchange."""
+    if record.ended is None:
+        if now - record.last_byte >= stall:
+            return "stall"
+        return "wait" if record.first_byte is None else "live"
+    if record.ended == "client_gone":
+        return "499"
+    if record.ended in _ERROR_ENDS and (record.status < 400 or record.ended == "failed"):
+        return "ERR"
+    return str(record.status or "ERR")
+
+
+def row_of(record: ExchangeRecord, now: float, stall: float) -> Row:
+    return Row(
+        id=record.id,
+        seq=record.seq,
+        started=record.started,
+        state=state_word(record, now, stall),
+        live=record.live,
+        client=record.client,
+        dialect=record.dialect,
+        provider=record.provider,
+        account=record.account,
+        billing=record.billing,
+        model=record.model,
+        served=record.served_model,
+        session=record.session,
+        path=record.path,
+        stream=record.stream,
+        status=record.status or record.upstream_status,
+        ttft=record.first_token if record.first_token is not None else record.first_byte,
+        rate=record.token_rate(now),
+        tokens_in=record.usage.prompt,
+        tokens_out=record.output_tokens(),
+        cache_read=record.usage.cache_read or 0,
+        bytes_in=record.request_body.total,
+        bytes_out=record.client_bytes,
+        events=record.events,
+        pings=record.pings,
+        tools=record.tools,
+        duration=record.duration,
+        silent=now - record.last_byte if record.live else 0.0,
+        end=record.ended or "",
+        error=record.error,
+    )
+
+
+def detail_of(record: ExchangeRecord, now: float, stall: float) -> Detail:
+    client, upstream = record.client_body, record.upstream_request_body
+    return Detail(
+        row=row_of(record, now, stall),
+        method=record.method,
+        path=record.path,
+        query=record.query,
+        peer=record.peer,
+        user_agent=record.user_agent,
+        upstream_format=record.upstream_format,
+        upstream_method=record.upstream_method,
+        upstream_url=record.upstream_url,
+        upstream_status=record.upstream_status,
+        stop_reason=record.stop_reason,
+        calls=record.calls,
+        marks=[MarkView(mark.at, mark.name, mark.detail) for mark in record.marks],
+        request_headers=list(record.request_headers),
+        upstream_request_headers=list(record.upstream_request_headers),
+        response_headers=list(record.response_headers),
+        bodies={
+            "request": BodyInfo(record.request_body.total, record.request_body.kept),
+            "upstream_request": BodyInfo(0, 0, same=True)
+            if upstream is None
+            else BodyInfo(upstream.total, upstream.kept),
+            "upstream_response": BodyInfo(record.upstream_body.total, record.upstream_body.kept),
+            "response": BodyInfo(0, 0, same=True) if client is None else BodyInfo(client.total, client.kept),
+        },
+    )
+
+
+def status_of(hub: Hub) -> Status:
+    return Status(
+        version=__version__,
+        pid=os.getpid(),
+        host=hub.settings.server.host,
+        port=hub.port,
+        started=hub.started,
+        live=hub.store.live_count,
+        total=hub.store.total,
+        errors=hub.store.errors,
+        draining=hub.draining,
+        auth_required=hub.settings.security.auth_token is not None,
+        accounts=[account for provider in hub.providers.values() for account in provider.accounts()],
+        notices=list(hub.notices),
+    )

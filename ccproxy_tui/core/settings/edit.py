@@ -1,0 +1,113 @@
+"""Changing a TOML file: comments and order stay, the result is validated first, the file is replaced whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from pydantic import TypeAdapter, ValidationError
+from tomlkit.exceptions import TOMLKitError
+
+from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.settings import Problem, SettingsError, entries, field_at, leaves, load, show
+from ccproxy_tui.core.settings.models import Settings
+from ccproxy_tui.core.settings.sources import KeyPath, Origin
+
+
+def set_values(path: Path, changes: Mapping[KeyPath, Any]) -> None:
+    """Write `changes` (None removes a key) into the file at `path`, which is made when it is not there.
+
+    Raises SettingsError when a key is unknown, a value is not allowed, or the file is not TOML; the file is then as
+    it was. Raises OSError when it can't be written.
+    """
+    text = path.read_text("utf-8") if path.exists() else ""
+    replace_file(path, edited(text, changes, path).encode())
+
+
+def edited(text: str, changes: Mapping[KeyPath, Any], path: Path) -> str:
+    """The text of the file after `changes`, validated."""
+    try:
+        document = tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise SettingsError([Problem("", Origin("file", str(path)), f"not valid TOML: {error}")]) from error
+    for key, value in changes.items():
+        if field_at(key) is None:
+            raise SettingsError([Problem(".".join(key), Origin("file", str(path)), "no such setting")])
+        _put(document, key, value)
+    result = tomlkit.dumps(document)
+    _check(result, path)
+    return result
+
+
+def parse_value(key: KeyPath, text: str) -> Any:
+    """`text` as typed by a person, as the value of the setting `key`. Raises SettingsError when it is not allowed."""
+    info = field_at(key)
+    if info is None:
+        raise SettingsError([Problem(".".join(key), Origin("default"), "no such setting")])
+    field: Any = Settings
+    for part in key[:-1]:
+        field = field.model_fields[part].annotation
+    try:
+        model = field.__pydantic_validator__.validate_assignment(field.model_construct(), key[-1], text)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise SettingsError([Problem(".".join(key), Origin("default"), message[:1].lower() + message[1:])]) from None
+    value = getattr(model, key[-1])
+    return TypeAdapter(type(value)).dump_python(value, mode="json") if not hasattr(value, "get_secret_value") else text
+
+
+def _put(document: Any, key: KeyPath, value: Any) -> None:
+    table = document
+    for part in key[:-1]:
+        if part not in table:
+            if value is None:
+                return
+            table[part] = tomlkit.table(is_super_table=part != key[-2])
+        table = table[part]
+    if value is None:
+        table.pop(key[-1], None)
+    elif key[-1] in table and hasattr(table[key[-1]], "trivia"):
+        item = tomlkit.item(value)
+        item.trivia.comment_ws = table[key[-1]].trivia.comment_ws
+        item.trivia.comment = table[key[-1]].trivia.comment
+        table[key[-1]] = item
+    else:
+        table[key[-1]] = value
+
+
+def _check(text: str, path: Path) -> None:
+    """Validate `text` as if it were the only source. Problems carry the real path, not the stand-in's."""
+    from ccproxy_tui.core.settings import sources, validate
+
+    layer = sources.from_toml(path, text)
+    validate([layer], layer.origins)
+
+
+def template() -> str:
+    """A commented TOML file with every setting, its default and what is allowed: what `config init` writes."""
+    lines = ["# ccproxy-tui settings. Every key is optional; remove the # to change one.", ""]
+    table: KeyPath = ()
+    defaults = load(environ={"HOME": os.devnull}, cwd=Path(os.devnull).parent / "ccproxy-nowhere").settings
+    notes = {entry.key: entry for entry in entries(defaults, {})}
+    for path, _ in leaves(Settings):
+        if path[:-1] != table:
+            table = path[:-1]
+            lines += ["", f"[{'.'.join(table)}]"]
+        entry = notes[".".join(path)]
+        allowed = f" ({entry.allowed})" if entry.allowed else ""
+        lines += [f"# {entry.description}{allowed}", f"# {path[-1]} = {_literal(defaults, path)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _literal(settings: Settings, path: KeyPath) -> str:
+    value: Any = settings
+    for part in path:
+        value = getattr(value, part)
+    if value is None or hasattr(value, "get_secret_value"):
+        return '""'
+    if isinstance(value, Path):
+        value = str(value)
+    return tomlkit.item(value).as_string() if not isinstance(value, dict) else "{}" if not value else show(value)

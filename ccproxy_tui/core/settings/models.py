@@ -1,0 +1,225 @@
+"""The settings: one model per TOML table. Descriptions are what the README, the schema and the Settings screen show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+LIVE: dict[str, Any] = {"live": True}  # marks a field whose change needs no restart
+
+
+def _split(value: object) -> object:
+    """Lists may be written as comma-separated text, as the seeds allow."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+StrList = Annotated[list[str], BeforeValidator(_split)]
+
+
+def check_url(value: str) -> str:
+    """A base URL without its trailing slash. Raises ValueError when it can't be called."""
+    url = value.strip().rstrip("/")
+    if not url.startswith(("http://", "https://")) or not url.split("://", 1)[1].split("/")[0]:
+        raise ValueError("must start with http:// or https:// and name a host")
+    return url
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="ignore", validate_default=True, use_attribute_docstrings=False)
+
+
+class Server(Section):
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs security.auth_token.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    bypass_mode: bool = Field(False, description="Answer every provider from the built-in demo (nothing goes out).")
+    max_body_mb: int = Field(
+        64, ge=1, le=1024, description="Largest request body, after decompression.", json_schema_extra=LIVE
+    )
+    max_header_kb: int = Field(64, ge=4, le=1024, description="Largest request head (request line and headers).")
+    keepalive_seconds: float = Field(
+        15,
+        ge=0,
+        le=300,
+        description="Silence of an upstream after which the client gets a ping; 0 turns pings off.",
+        json_schema_extra=LIVE,
+    )
+    stall_seconds: float = Field(
+        20,
+        ge=1,
+        le=3600,
+        description="Silence after which a stream is shown as stalled.",
+        json_schema_extra=LIVE,
+    )
+    drain_seconds: float = Field(5, ge=0, le=600, description="How long a stopping proxy lets live streams finish.")
+    on_hangup: Literal["keep", "stop"] = Field(
+        "keep",
+        description="What the proxy does when its terminal is gone: go on (attach again later) or stop.",
+    )
+    idle_stop_hours: float = Field(
+        12,
+        ge=0,
+        le=720,
+        description="A kept proxy with no viewer and no request for this long stops; 0 never.",
+    )
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_set(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must name an address, such as 127.0.0.1 or 0.0.0.0")
+        return value.strip()
+
+
+class Security(Section):
+    auth_token: SecretStr | None = Field(
+        None, description="Token that clients must send (Bearer or x-api-key) on every route but /health."
+    )
+    allowed_hosts: StrList = Field(
+        default_factory=list,
+        description="Host names that requests may carry besides loopback and the bind address.",
+        json_schema_extra=LIVE,
+    )
+
+    @field_validator("auth_token")
+    @classmethod
+    def _token_is_usable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        token = value.get_secret_value()
+        if not token.isascii() or any(char.isspace() for char in token):
+            raise ValueError("must be ASCII without spaces, so that it fits into a header")
+        return value
+
+
+class Cors(Section):
+    origins: StrList = Field(
+        default_factory=list,
+        description="Web origins that may call the proxy from a browser; none by default.",
+    )
+    origin_regex: str | None = Field(None, description="Pattern of further origins (whole match).")
+    credentials: bool = Field(False, description="Let those origins send cookies and authorization.")
+    methods: StrList = Field(default_factory=lambda: ["GET", "POST", "OPTIONS"], description="Methods they may use.")
+    headers: StrList = Field(
+        default_factory=lambda: [
+            "authorization",
+            "content-type",
+            "x-api-key",
+            "anthropic-version",
+            "anthropic-beta",
+        ],
+        description="Request headers they may send.",
+    )
+    expose_headers: StrList = Field(default_factory=list, description="Response headers they may read.")
+    max_age: int = Field(600, ge=0, description="Seconds a browser may remember a preflight.")
+
+
+class Logging(Section):
+    level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level that is logged."
+    )
+    format: Literal["auto", "rich", "plain", "json"] = Field(
+        "auto", description="Form of the lines that `serve` prints: json, or readable ones for the rest."
+    )
+    file: Path | None = Field(None, description="File for JSON log lines (created with mode 0600, rotated at 10 MB).")
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+
+class Http(Section):
+    connect_timeout: float = Field(10, gt=0, le=300, description="Seconds to reach an upstream.")
+    read_timeout: float = Field(
+        600, gt=0, le=7200, description="Seconds of upstream silence after which an exchange fails."
+    )
+    max_connections: int = Field(1000, ge=1, le=100_000, description="Connections to one provider at the same time.")
+    keepalive_expiry: float = Field(60, ge=0, le=3600, description="Seconds an unused upstream connection is kept.")
+    proxy: str | None = Field(
+        None,
+        description="Forward proxy for upstream traffic; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY.",
+    )
+    ca_bundle: Path | None = Field(
+        None, description="CA file for upstream TLS; default: SSL_CERT_FILE, REQUESTS_CA_BUNDLE."
+    )
+    ssl_verify: bool = Field(True, description="Verify upstream certificates (SSL_VERIFY=false is honoured too).")
+
+
+class ClaudeApiProvider(Section):
+    enabled: bool = Field(True, description="Serve /api and /claude.")
+    base_url: str = Field("https://api.anthropic.com", description="Where Anthropic's API is reached.")
+    api_key: SecretStr | None = Field(None, description="API key to use instead of a login (ANTHROPIC_API_KEY style).")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        return check_url(value)
+
+
+class DemoProvider(Section):
+    enabled: bool = Field(True, description="Serve /demo, the built-in simulated provider.")
+    seed: int = Field(7, description="Seed of everything it makes up.")
+    speed: float = Field(1.0, gt=0, le=1000, description="Factor on its pace.")
+
+
+class Providers(Section):
+    claude_api: ClaudeApiProvider = ClaudeApiProvider()
+    demo: DemoProvider = DemoProvider()
+
+
+class Ui(Section):
+    theme: str = Field(
+        "auto",
+        description="dark, light, ansi, mono, any Textual theme, or auto (from the terminal).",
+        json_schema_extra=LIVE,
+    )
+    symbols: Literal["unicode", "ascii"] = Field(
+        "unicode", description="Characters for plots and marks.", json_schema_extra=LIVE
+    )
+    mouse: bool = Field(True, description="Take mouse input (shift selects text natively when on).")
+    frame_hz: float = Field(
+        4, ge=0.2, le=30, description="Most repaints of live figures a second.", json_schema_extra=LIVE
+    )
+    slow: bool = Field(False, description="Repaint every two seconds only, for slow lines.", json_schema_extra=LIVE)
+    bell: bool = Field(
+        True, description="Ring the terminal bell when something needs an answer.", json_schema_extra=LIVE
+    )
+    on_quit: Literal["ask", "stop", "leave"] = Field(
+        "ask", description="What quitting does with the proxy.", json_schema_extra=LIVE
+    )
+    keys: dict[str, str] = Field(
+        default_factory=dict,
+        description='Key bindings by id, such as `app.help = "f1,?"` (see `?` for the ids).',
+    )
+
+
+class Settings(BaseSettings):
+    """Every setting of the program. Loaded by `core.settings.load`, which knows where each value came from."""
+
+    model_config = SettingsConfigDict(extra="ignore", validate_default=True)
+
+    server: Server = Server()
+    security: Security = Security()
+    cors: Cors = Cors()
+    logging: Logging = Logging()
+    http: Http = Http()
+    providers: Providers = Providers()
+    ui: Ui = Ui()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        from ccproxy_tui.core.settings.sources import LayerSource, active_layers
+
+        return (init_settings, *(LayerSource(settings_cls, layer) for layer in active_layers()))

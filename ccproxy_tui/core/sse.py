@@ -1,0 +1,109 @@
+"""Server-sent events, sans-I/O: bytes in, events out (WHATWG HTML, section 9.2.6), and back.
+
+Nothing here splits text by "lines" of Unicode: only LF, CRLF and CR end a line, so U+2028 or a vertical tab inside a
+JSON string stays where it is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Event(NamedTuple):
+    """One dispatched event. `name` is empty when the stream gave none (which means "message")."""
+
+    name: str
+    data: bytes
+
+
+class Decoder:
+    """Feed it any cut of a stream; it returns the events that are complete."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []  # of the event that is not complete yet, joined only when it is
+        self._started = False
+        self._skip_lf = False
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        if not self._started:
+            chunk = b"".join((*self._parts, chunk))
+            self._parts = []
+            if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
+                self._parts = [chunk]
+                return []
+            self._started = True
+            chunk = chunk.removeprefix(_BOM)
+        if self._skip_lf or b"\r" in chunk:
+            chunk = self._normalise(chunk)
+        if not self._parts:
+            return self._split(chunk)
+        if b"\n\n" in chunk or (chunk.startswith(b"\n") and self._parts[-1].endswith(b"\n")):
+            return self._split(b"".join((*self._parts, chunk)))
+        if chunk:
+            self._parts.append(chunk)
+        return []
+
+    def _split(self, data: bytes) -> list[Event]:
+        blocks = data.split(b"\n\n")
+        rest = blocks.pop()
+        self._parts = [rest] if rest else []
+        return [event for block in blocks if (event := _parse_block(block)) is not None]
+
+    def flush(self) -> list[Event]:
+        """The event that was left without its closing blank line when the stream ended, if any.
+
+        The standard drops it; real providers end streams that way, and dropping would lose the last event.
+        """
+        block = b"".join(self._parts)
+        self._parts = []
+        event = _parse_block(block)
+        return [] if event is None else [event]
+
+    def _normalise(self, chunk: bytes) -> bytes:
+        """Make every line end one LF. A CR ends its line at once; an LF that opens the next chunk is then dropped."""
+        if self._skip_lf and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._skip_lf = False
+        if chunk.endswith(b"\r"):
+            self._skip_lf = True
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _parse_block(block: bytes) -> Event | None:
+    """One block of lines (without its closing blank line), or None when it holds no data (comments, ids)."""
+    name = ""
+    data: list[bytes] = []
+    for line in block.split(b"\n"):
+        if line.startswith(b"data:"):
+            data.append(line[6:] if line[5:6] == b" " else line[5:])
+        elif line.startswith(b"event:"):
+            name = line[6:].strip().decode("utf-8", "replace")
+        elif line == b"data":
+            data.append(b"")
+    if not data:
+        return None
+    return Event(name, data[0] if len(data) == 1 else b"\n".join(data))
+
+
+def encode(data: bytes, name: str = "") -> bytes:
+    """One event on the wire. `data` must be a single line, as JSON is."""
+    if name:
+        return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+    return b"data: %b\n\n" % data
+
+
+def comment(text: str) -> bytes:
+    """A line that every client skips; keeps a silent connection alive."""
+    return f": {text}\n\n".encode()
+
+
+def at_boundary(tail: bytes) -> bool:
+    """Whether a stream that ends with `tail` stands between two events (so that one may be put in).
+
+    `tail` is at least the last four bytes sent so far; nothing sent yet counts as a boundary.
+    """
+    if not tail:
+        return True
+    return tail.endswith((b"\n\n", b"\n\r\n", b"\r\r"))

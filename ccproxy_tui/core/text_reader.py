@@ -1,0 +1,95 @@
+"""The text of an answer, read from its kept bytes only while somebody looks."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from ccproxy_tui.core.exchange_record import ExchangeRecord
+from ccproxy_tui.core.formats.anthropic_stream import StreamParser as AnthropicParser
+from ccproxy_tui.core.formats.canonical import BlockStarted, Delta, Failed, StreamEvent
+from ccproxy_tui.core.frames import Segment, SegmentKind
+from ccproxy_tui.core.redact import redact_text
+
+STEP = 256 * 1024  # bytes read at a time, so that a long answer never holds the loop
+
+_KINDS: dict[str, SegmentKind] = {
+    "text": "text",
+    "thinking": "thinking",
+    "arguments": "arguments",
+    "refusal": "text",
+}
+
+
+class _Parser(Protocol):
+    def feed(self, data: bytes) -> list[StreamEvent]: ...
+
+    def flush(self) -> list[StreamEvent]: ...
+
+
+class TextReader:
+    """Reads one exchange's answer from its start, as far as it has come, in steps."""
+
+    def __init__(self, record: ExchangeRecord) -> None:
+        self._record = record
+        self._offset = 0
+        self._parser: _Parser = AnthropicParser()
+        self._flushed = False
+        self._dropped = False
+
+    @property
+    def behind(self) -> bool:
+        """Whether there are kept bytes that were not read yet."""
+        capture = self._record.upstream_body
+        return not capture.dropped and self._offset < capture.kept
+
+    def read(self) -> list[Segment]:
+        """The next segments, neighbours of one kind joined."""
+        if self._record.upstream_body.dropped:
+            return self._note_dropped()
+        step = self._record.upstream_body.read(self._offset, STEP)
+        self._offset += len(step)
+        events = self._parser.feed(step) if step else []
+        if not self._record.live and not self.behind and not self._flushed:
+            self._flushed = True
+            events += self._parser.flush()
+        return _joined(events)
+
+    def _note_dropped(self) -> list[Segment]:
+        if self._dropped:
+            return []
+        self._dropped = True
+        return [Segment(-1, "note", "This answer is no longer kept.")]
+
+
+def _joined(events: list[StreamEvent]) -> list[Segment]:
+    segments: list[Segment] = []
+    for event in events:
+        segment = _segment(event)
+        if segment is None:
+            continue
+        last = segments[-1] if segments else None
+        if last is not None and (last.block, last.kind) == (segment.block, segment.kind) and not segment.title:
+            segments[-1] = msgspec.structs.replace(last, text=last.text + segment.text)
+        else:
+            segments.append(segment)
+    return [msgspec.structs.replace(segment, text=redact_text(segment.text)) for segment in segments]
+
+
+def _segment(event: StreamEvent) -> Segment | None:
+    match event:
+        case Delta(kind="signature"):
+            return None
+        case Delta():
+            return Segment(event.index, _KINDS[event.kind], event.text)
+        case BlockStarted(kind="tool_call") | BlockStarted(kind="server_tool"):
+            return Segment(event.index, "tool", "", event.name or "tool")
+        case BlockStarted(kind="redacted_thinking"):
+            return Segment(event.index, "note", "redacted thinking")
+        case BlockStarted(text=text) if text:
+            return Segment(event.index, "thinking" if event.kind == "thinking" else "text", text)
+        case Failed():
+            return Segment(-1, "error", event.message)
+        case _:
+            return None

@@ -1,0 +1,1 @@
+"""Adapters to upstreams, loaded by entry point (`ccproxy_tui.providers`)."""

@@ -1,0 +1,99 @@
+"""Scripted clients for the demo: real requests over a real socket, with the manners of the real tools."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from ccproxy_tui.core.server.hub import Hub
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """One tool: how it names itself, what it asks for, whether it streams."""
+
+    agent: str
+    model: str
+    prompts: tuple[str, ...]
+    stream: bool = True
+    tools: bool = False
+
+
+PERSONAS = (
+    Persona(
+        "claude-cli/2.1.197 (external, cli)",
+        "claude-sonnet-4-5-20250929",
+        (
+            "Why does the stream test fail?\ndemo: think, tool=Bash",
+            "Go on.\ndemo: think, tokens=700",
+            "Explain the fix.",
+        ),
+        tools=True,
+    ),
+    Persona("aider/0.86.2", "claude-opus-4-1-20250805", ("Refactor the decoder.\ndemo: tokens=900", "And the tests?")),
+    Persona(
+        "opencode/1.18.33",
+        "claude-haiku-4-5-20251001",
+        ("Write the change log.", "demo: error=429\nAgain.", "Shorter.\ndemo: tokens=80"),
+    ),
+    Persona("Anthropic/Python 2.12.0", "claude-sonnet-4-5-20250929", ("Summarise this.\ndemo: stall=25, tokens=300",)),
+    Persona("codex_exec/0.169.0", "claude-opus-4-1-20250805", ("Plan it.\ndemo: think, tokens=1200", "demo: overload")),
+    Persona("curl/8.5.0", "claude-haiku-4-5-20251001", ("One line, please.\ndemo: tokens=12",), stream=False),
+)
+_TOOLS = [
+    {
+        "name": "Bash",
+        "description": "Run a command.",
+        "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
+    }
+]
+_FILLER = "The repository holds a proxy that relays event streams. " * 160
+
+
+def start_clients(hub: Hub) -> None:
+    """Let every persona work against the proxy until it stops."""
+    rng = random.Random(hub.settings.providers.demo.seed)
+    for persona in PERSONAS:
+        hub.tasks.start(_work(persona, hub, random.Random(rng.random())), name=f"demo client {persona.agent}")
+
+
+async def _work(persona: Persona, hub: Hub, rng: random.Random) -> None:
+    token = hub.settings.security.auth_token
+    headers = {"user-agent": persona.agent, "anthropic-version": "2023-06-01"}
+    if token is not None:
+        headers["x-api-key"] = token.get_secret_value()
+    base = f"http://127.0.0.1:{hub.port}"
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=120, trust_env=False) as client:
+        while not hub.draining:
+            await asyncio.sleep(rng.uniform(0.1, LONGEST_PAUSE))
+            for prompt in persona.prompts:
+                await _ask(client, persona, prompt)
+                await asyncio.sleep(rng.uniform(0.3, LONGEST_PAUSE))
+
+
+async def _ask(client: httpx.AsyncClient, persona: Persona, prompt: str) -> None:
+    body: dict[str, Any] = {
+        "model": persona.model,
+        "max_tokens": 2000,
+        "stream": persona.stream,
+        "system": _FILLER,
+        "messages": [{"role": "user", "content": prompt}],
+    }
+    if persona.tools:
+        body["tools"] = _TOOLS
+    try:
+        async with client.stream("POST", "/demo/v1/messages", json=body) as response:
+            async for _ in response.aiter_raw():
+                pass
+    except httpx.HTTPError as error:
+        log.debug("demo client: %s", error)

@@ -1,0 +1,42 @@
+"""Finds providers by entry point and builds them. A third party's provider loads the same way as ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.provider import Provider
+from ccproxy_tui.core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+GROUP = "ccproxy_tui.providers"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a provider is built from. `settings` is a call, because settings may change while the proxy runs."""
+
+    settings: Callable[[], Settings]
+    clock: Clock
+    paths: Paths
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+def load_providers(context: Context) -> list[Provider]:
+    """Every enabled provider. One that fails to load is said in the log and left out; the others serve."""
+    providers: list[Provider] = []
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        section = getattr(context.settings().providers, point.name, None)
+        if section is not None and not section.enabled:
+            continue
+        try:
+            providers.append(point.load()(context))
+        except Exception:
+            log.exception("provider %s could not be loaded", point.name)
+    return providers

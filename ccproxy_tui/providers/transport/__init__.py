@@ -1,0 +1,10 @@
+"""A lean HTTP/1.1 transport for httpx: one asyncio protocol around httptools, whole socket reads as one chunk.
+
+httpx's own transport walks through six layers for every chunk of a chunked answer; a token stream has one chunk a
+token. This one joins all chunks of a socket read, pauses the socket when its reader is slow, and closes a connection
+the moment its answer is dropped. Forward proxies and everything unusual stay with httpx's own transport.
+"""
+
+from ccproxy_tui.providers.transport.pool import LeanTransport
+
+__all__ = ["LeanTransport"]

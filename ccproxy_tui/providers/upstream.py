@@ -1,0 +1,151 @@
+"""Calls over HTTP: one pooled client per provider, and httpx's failures as our errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Iterable
+from urllib.parse import urlsplit
+
+import httpx
+
+from ccproxy_tui.core.errors import (
+    ProxyError,
+    UpstreamCut,
+    UpstreamGarbled,
+    UpstreamStalled,
+    UpstreamUnreachable,
+)
+from ccproxy_tui.core.provider import Answer, Headers
+from ccproxy_tui.core.settings.models import Http
+from ccproxy_tui.providers.transport import LeanTransport
+
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+class Upstream:
+    """One provider's connections: an httpx client, whose transport the relay asks directly when it is our own."""
+
+    def __init__(self, name: str, base_url: str, http: Http) -> None:
+        self._name = name
+        self._timeouts: dict[str, float | None] = {
+            "connect": http.connect_timeout,
+            "read": http.read_timeout,
+            "write": http.read_timeout,
+            "pool": http.connect_timeout,
+        }
+        self._transport = _transport(base_url, http)
+        self.client = httpx.AsyncClient(transport=self._transport, trust_env=False, timeout=http.read_timeout)
+
+    async def send(self, method: str, url: str, headers: Headers, body: bytes) -> Answer:
+        """One request. Raises UpstreamUnreachable, UpstreamGarbled, UpstreamStalled or UpstreamCut."""
+        try:
+            if isinstance(self._transport, LeanTransport):
+                return await self._ask(self._transport, method, url, headers, body)
+            return await self._send(method, url, headers, body)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise self._failure(error, url) from error
+
+    async def _ask(self, transport: LeanTransport, method: str, url: str, headers: Headers, body: bytes) -> Answer:
+        origin, target, host = _split(url)
+        raw = [
+            (b"host", host),
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers),
+        ]
+        if body or method not in ("GET", "HEAD"):
+            raw.append((b"content-length", b"%d" % len(body)))
+        head, stream = await transport.ask(method.encode(), origin, target, raw, body, self._timeouts)
+        return Answer(head.status, _decoded(head.headers), self._read(stream), stream.aclose)
+
+    async def _send(self, method: str, url: str, headers: Headers, body: bytes) -> Answer:
+        request = httpx.Request(method, url, headers=headers, content=body, extensions={"timeout": self._timeouts})
+        response = await self.client.send(request, stream=True)
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        return Answer(response.status_code, _decoded(response.headers.raw), self._read(stream), response.aclose)
+
+    async def _read(self, stream: httpx.AsyncByteStream) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in stream:
+                yield chunk
+        except httpx.ReadTimeout as error:
+            raise UpstreamStalled(f"{self._name} stopped sending: {error}.") from error
+        except httpx.TransportError as error:
+            raise UpstreamCut(f"The connection to {self._name} broke in the middle of its answer: {error}.") from error
+
+    def _failure(self, error: Exception, url: str) -> ProxyError:
+        host = urlsplit(url).netloc
+        reason = str(error) or type(error).__name__
+        match error:
+            case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.ProxyError() | httpx.InvalidURL():
+                problem: ProxyError = UpstreamUnreachable(f"{self._name} ({host}) can't be reached: {reason}.")
+            case httpx.PoolTimeout():
+                problem = UpstreamUnreachable(f"No free connection to {self._name}: {reason}.")
+            case httpx.ReadTimeout() | httpx.WriteTimeout():
+                problem = UpstreamStalled(f"{self._name} did not answer in time: {reason}.")
+            case httpx.RemoteProtocolError() | httpx.DecodingError():
+                problem = UpstreamGarbled(f"{self._name} ({host}) did not answer properly: {reason}.")
+            case _:
+                problem = UpstreamUnreachable(f"The connection to {self._name} ({host}) failed: {reason}.")
+        problem.provider = self._name
+        return problem
+
+    async def close(self) -> None:
+        await self.client.aclose()
+
+
+@functools.lru_cache(maxsize=256)
+def _split(url: str) -> tuple[tuple[bytes, str, int], bytes, bytes]:
+    """Origin, target and Host of a URL. Raises httpx.InvalidURL."""
+    parsed = httpx.URL(url)
+    scheme = parsed.raw_scheme
+    if scheme not in (b"http", b"https") or not parsed.host:
+        raise httpx.InvalidURL(f"{url!r} is not an address that can be called")
+    return (
+        (scheme, parsed.host, parsed.port or (443 if scheme == b"https" else 80)),
+        parsed.raw_path,
+        parsed.netloc,
+    )
+
+
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+
+
+def _transport(base_url: str, http: Http) -> httpx.AsyncBaseTransport:
+    """Our own transport, unless the traffic must pass a forward proxy."""
+    proxy = http.proxy or environment_proxy(base_url)
+    if proxy:
+        limits = httpx.Limits(max_connections=http.max_connections, keepalive_expiry=http.keepalive_expiry)
+        return httpx.AsyncHTTPTransport(verify=tls_context(http), proxy=proxy, limits=limits)
+    return LeanTransport(
+        tls=tls_context(http) if base_url.startswith("https:") else None,
+        max_connections=http.max_connections,
+        keepalive_expiry=http.keepalive_expiry,
+    )
+
+
+def environment_proxy(url: str) -> str:
+    """The forward proxy that the usual variables name for `url`, or nothing."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxies = urllib.request.getproxies()
+    if urllib.request.proxy_bypass(host):
+        return ""
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def tls_context(http: Http) -> ssl.SSLContext:
+    """Certificates: the setting, then SSL_CERT_FILE or REQUESTS_CA_BUNDLE, then the bundle that httpx ships."""
+    if not http.ssl_verify or os.environ.get("SSL_VERIFY", "").lower() in _FALSE:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    bundle = http.ca_bundle or os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    if bundle:
+        return ssl.create_default_context(cafile=str(bundle))
+    return httpx.create_ssl_context()

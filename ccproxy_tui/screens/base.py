@@ -1,0 +1,108 @@
+"""What every full screen has: status bar, tab line, a body, the last notice, the keys; how it hears of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, cast
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widget import Widget
+
+from ccproxy_tui.core.control import Control
+from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.screens.ui.mirror import Changes, Mirror
+from ccproxy_tui.screens.ui.session import Session
+from ccproxy_tui.screens.ui.status_line import status_parts
+from ccproxy_tui.screens.widgets.bars import KeyLine, NoticeLine, StatusBar, TabLine
+
+if TYPE_CHECKING:
+    from ccproxy_tui.app import CCProxyApp
+
+NARROW, WIDE = 72, 110
+SHORT, TALL = 20, 30
+
+
+class BaseScreen(Screen[None]):
+    """Subclasses compose a body, say what they watch, and take changes."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (NARROW, "-mid"), (WIDE, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (SHORT, "-normal"), (TALL, "-tall")]
+    TAB = ""  # the name of the tab that is marked while this screen is open
+    HELP = ""  # a few sentences for the help screen
+
+    @property
+    def proxy_app(self) -> CCProxyApp:
+
+        return cast("CCProxyApp", self.app)
+
+    @property
+    def session(self) -> Session:
+        return self.proxy_app.session
+
+    @property
+    def mirror(self) -> Mirror:
+        return self.session.mirror
+
+    @property
+    def control(self) -> Control:
+        """Raises ControlLost while there is no connection."""
+        return self.session.control
+
+    def compose(self) -> ComposeResult:
+        yield StatusBar(id="status-bar")
+        yield TabLine(id="tab-line")
+        yield from self.compose_body()
+        yield NoticeLine(id="notice-line")
+        yield KeyLine(id="key-line")
+
+    def compose_body(self) -> Iterable[Widget]:
+        raise NotImplementedError
+
+    def watching(self) -> Watch:
+        """What this screen needs frames of. Called when it opens and whenever `watch_anew` is."""
+        return Watch()
+
+    def take(self, changes: Changes) -> None:
+        """The mirror has changed while this screen is open."""
+
+    def keys(self) -> Sequence[tuple[str, str]]:
+        """The keys of the last line, for where the focus is."""
+        return ()
+
+    # --- called by the app and by Textual ---
+
+    def on_mount(self) -> None:
+        self.refresh_bars()
+
+    def on_screen_resume(self) -> None:
+        self.watch_anew()
+        self.refresh_bars()
+        self.take(Changes(reset=True, rows=set(self.mirror.rows), status=True, detail=True))
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.refresh_bars)
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_keys()
+
+    def watch_anew(self) -> None:
+        if self.is_current:
+            self.proxy_app.look_at(self.watching())
+
+    def refresh_bars(self) -> None:
+        if not self.is_mounted:
+            return
+        session = self.session
+        left, right = status_parts(self.mirror.status, session.state, session.problem, self.size.width)
+        self.query_one(StatusBar).say(left, right)
+        tabs = self.query_one(TabLine)
+        tabs.show(self.proxy_app.tabs(self.size.width), self.TAB, "^p commands")
+        self.query_one(NoticeLine).notice(*self.proxy_app.last_notice)
+        self.refresh_keys()
+
+    def refresh_keys(self) -> None:
+        self.query_one(KeyLine).show(self.keys())
+
+    def on_tab_line_picked(self, event: TabLine.Picked) -> None:
+        self.proxy_app.open_tab(event.name)

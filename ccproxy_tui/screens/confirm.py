@@ -1,0 +1,75 @@
+"""A question with the safe answer under the cursor."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+
+class Confirm(ModalScreen[bool]):
+    """True only when the person moved to the other button and pressed it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,n,q", "dismiss(False)", "no", id="confirm.no", show=False),
+        Binding("left,h", "app.focus_previous", show=False, id="confirm.left"),
+        Binding("right,l", "app.focus_next", show=False, id="confirm.right"),
+    ]
+
+    def __init__(self, question: str, verb: str) -> None:
+        super().__init__()
+        self._question = question
+        self._verb = verb
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(self._question, markup=False, classes="dialog-text")
+            with Horizontal(classes="dialog-buttons"):
+                yield Button("Cancel", id="cancel", compact=True)
+                yield Button(self._verb, id="go", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#cancel", Button).focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "go")
+
+
+class QuitDialog(ModalScreen[str]):
+    """What becomes of the proxy: "stop", "leave" or "" (stay here)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,n", "dismiss('')", "stay", id="quit.stay", show=False),
+        Binding("left,up,h,k", "app.focus_previous", show=False, id="quit.left"),
+        Binding("right,down,l,j", "app.focus_next", show=False, id="quit.right"),
+    ]
+
+    def __init__(self, live: int, *, owned: bool) -> None:
+        super().__init__()
+        self._live = live
+        self._owned = owned
+
+    def compose(self) -> ComposeResult:
+        streams = f"{self._live} live stream{'s' * (self._live != 1)}" if self._live else "no live stream"
+        text = f"Quit? There {'are' if self._live > 1 else 'is'} {streams}."
+        if self._owned:
+            text += " The proxy can stop, or go on without screens (`ccproxy-tui attach` opens them again)."
+        with Vertical(classes="dialog"):
+            yield Static(text, markup=False, classes="dialog-text")
+            with Horizontal(classes="dialog-buttons"):
+                yield Button("Cancel", id="cancel", compact=True)
+                if self._owned:
+                    yield Button("Stop the proxy", id="stop", compact=True)
+                    yield Button("Leave it running", id="leave", compact=True)
+                else:
+                    yield Button("Quit", id="leave", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#cancel", Button).focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss("" if event.button.id == "cancel" else event.button.id)

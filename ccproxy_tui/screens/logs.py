@@ -1,0 +1,157 @@
+"""Logs: what the proxy says, followed live, filtered by level and words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widget import Widget
+
+from ccproxy_tui.core import filters
+from ccproxy_tui.core.frames import LogView, Watch
+from ccproxy_tui.core.ids import short_id
+from ccproxy_tui.screens.base import NARROW, BaseScreen
+from ccproxy_tui.screens.ui import words
+from ccproxy_tui.screens.ui.mirror import Changes
+from ccproxy_tui.screens.widgets.filter_bar import FilterBar
+from ccproxy_tui.screens.widgets.live_list import Column, LiveList
+
+LEVELS = ("debug", "info", "warning", "error")
+FIELDS = frozenset({"level", "logger", "message", "exchange"})
+_STYLES = {"warning": "warning", "error": "error", "critical": "error", "debug": "dim"}
+
+
+class LogsScreen(BaseScreen):
+    """Newest first. Enter opens the exchange that a line belongs to."""
+
+    TAB = "logs"
+    HELP = "What the proxy logs, newest first. l changes the least level shown, enter opens the line's exchange."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "filter", id="logs.filter"),
+        Binding("escape", "clear_filter", "clear filter", id="logs.clear_filter", show=False),
+        Binding("l", "level", "level", id="logs.level"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._level = "info"
+        self._filter = filters.Filter()
+        self._filter_text = ""
+        self._lines: dict[str, LogView] = {}
+
+    def compose_body(self) -> Iterable[Widget]:
+        with Vertical(id="logs-box", classes="box"):
+            yield FilterBar()
+            yield LiveList[LogView]([], id="logs-list", empty=("", "Nothing was logged at this level."))
+
+    @property
+    def list(self) -> LiveList[LogView]:
+        return self.query_one("#logs-list", LiveList)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._lay_out()
+        self.list.set_items(self._lines)
+        self._order()
+        self.list.focus()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self.call_after_refresh(self._lay_out)
+
+    def _lay_out(self) -> None:
+        level = Column[LogView](
+            "level", "level", 7, lambda line: line.level, style=lambda line: _STYLES.get(line.level, "")
+        )
+        at = Column[LogView]("time", "time", 8, lambda line: words.clock_seconds(line.time))
+        message = Column[LogView]("message", "message", 0, lambda line: line.message)
+        logger = Column[LogView]("logger", "from", 18, lambda line: line.logger.removeprefix("ccproxy_tui."))
+        exchange = Column[LogView](
+            "exchange", "stream", 6, lambda line: short_id(line.exchange) if line.exchange else ""
+        )
+        wide = self.size.width >= NARROW
+        self.list.columns = [level, at, exchange, logger, message] if wide else [level, at, message]
+        self.list._cells.clear()
+        self.list.refresh()
+        self._title()
+
+    def watching(self) -> Watch:
+        return Watch(logs=True)
+
+    def take(self, changes: Changes) -> None:
+        if not changes.logs and not changes.reset:
+            return
+        self._lines.clear()
+        self._lines.update({f"{line.seq:012d}": line for line in self.mirror.logs})
+        self.list.rebuild()
+        self._title()
+
+    def _order(self) -> None:
+        least = LEVELS.index(self._level)
+        self.list.set_order(
+            lambda line: line.seq,
+            reverse=True,
+            keep=lambda line: _rank(line.level) >= least and self._filter.matches(_fields(line)),
+        )
+
+    def _title(self) -> None:
+        parts = [f"logs  {self._level} and above", f"{len(self.list.model.order)} lines"]
+        if self._filter_text:
+            parts.append(f"filter: {self._filter_text}")
+        self.query_one("#logs-box").border_title = "  ".join(parts).replace("[", r"\[")
+
+    def action_level(self) -> None:
+        self._level = LEVELS[(LEVELS.index(self._level) + 1) % len(LEVELS)]
+        self._order()
+        self._title()
+
+    def action_filter(self) -> None:
+        self.query_one(FilterBar).open(self._filter_text, "level:error logger:serve words")
+
+    def action_clear_filter(self) -> None:
+        self._set_filter("")
+
+    def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:
+        self._set_filter(event.text)
+
+    def on_filter_bar_closed(self) -> None:
+        self.list.focus()
+
+    def _set_filter(self, text: str) -> None:
+        bar = self.query_one(FilterBar)
+        try:
+            self._filter = filters.parse(text, FIELDS)
+        except filters.FilterError as error:
+            bar.fail(str(error))
+            return
+        bar.fail("")
+        self._filter_text = text
+        self._order()
+        self._title()
+
+    def on_live_list_opened(self, event: LiveList.Opened) -> None:
+        line = self._lines.get(event.key or "")
+        if line is not None and line.exchange in self.mirror.rows:
+            self.proxy_app.inspect(line.exchange)
+        elif line is not None:
+            self.proxy_app.say(line.message)
+
+    def keys(self) -> Sequence[tuple[str, str]]:
+        return (
+            ("?", "help"),
+            ("l", "level"),
+            ("/", "filter"),
+            ("enter", "open stream"),
+            ("space", "pause"),
+            ("q", "quit"),
+        )
+
+
+def _rank(level: str) -> int:
+    return LEVELS.index(level) if level in LEVELS else len(LEVELS)
+
+
+def _fields(line: LogView) -> dict[str, filters.Value]:
+    return {"level": line.level, "logger": line.logger, "message": line.message, "exchange": line.exchange}

@@ -1,0 +1,265 @@
+"""Settings: every value, where it came from, and what may be written instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from ccproxy_tui.core import filters
+from ccproxy_tui.core.control import ControlError
+from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
+from ccproxy_tui.screens.widgets.detail_view import DetailView
+from ccproxy_tui.screens.widgets.filter_bar import FilterBar
+from ccproxy_tui.screens.widgets.live_list import Column, LiveList
+
+FIELDS = frozenset({"key", "value", "origin", "description"})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row: a `core.settings.Entry` as the control API gives it."""
+
+    place: int
+    key: str
+    value: str
+    default: str
+    origin: str
+    kind: str
+    allowed: str
+    live: bool
+    secret: bool
+    description: str
+    choices: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        return self.origin != "default"
+
+
+def to_settings(entries: Iterable[dict[str, Any]]) -> dict[str, Setting]:
+    return {
+        entry["key"]: Setting(place=place, **{**entry, "choices": tuple(entry.get("choices", ()))})
+        for place, entry in enumerate(entries)
+    }
+
+
+class SettingsScreen(BaseScreen):
+    """Read from the proxy each time it opens; written through it, which validates and keeps comments."""
+
+    TAB = "settings"
+    HELP = (
+        "Each setting with its value and where that came from: a flag, an environment variable, a .env or TOML file, "
+        "or the default. enter edits, d goes back to the default. Values are checked before the file is written."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "filter", id="settings.filter"),
+        Binding("escape", "clear_filter", "clear filter", id="settings.clear_filter", show=False),
+        Binding("d", "default", "default", id="settings.default"),
+        Binding("r", "reload", "read again", id="settings.reload", show=False),
+        Binding("m", "changed", "changed only", id="settings.changed"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings: dict[str, Setting] = {}
+        self._filter = filters.Filter()
+        self._filter_text = ""
+        self._changed_only = False
+
+    def compose_body(self) -> Iterable[Widget]:
+        with Vertical(id="settings-box", classes="box"):
+            yield FilterBar()
+            yield LiveList[Setting]([], id="settings-list", empty=("", "no settings to show"))
+        with Vertical(id="setting-box", classes="box"):
+            yield DetailView(id="setting", empty="")
+
+    @property
+    def list(self) -> LiveList[Setting]:
+        return self.query_one("#settings-list", LiveList)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._lay_out()
+        self.list.set_items(self._settings)
+        self._order()
+        self.list.focus()
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        self.action_reload()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self.call_after_refresh(self._lay_out)
+
+    def _lay_out(self) -> None:
+        width = self.size.width
+        key_width = 34 if width >= NARROW else 26
+        key = Column[Setting]("key", "setting", key_width, lambda s: s.key, style=lambda s: "" if s.changed else "dim")
+        value = Column[Setting](
+            "value", "value", 0, lambda s: s.value or "-", style=lambda s: "live" if s.changed else ""
+        )
+        origin = Column[Setting]("origin", "from", 34 if width >= WIDE else 18, lambda s: s.origin)
+        self.list.columns = [key, value, origin] if width >= NARROW else [key, value]
+        self.list._cells.clear()
+        self.list.refresh()
+
+    def watching(self) -> Watch:
+        return Watch(rows=False)
+
+    def action_reload(self) -> None:
+        self.run_worker(self._load(), group="settings", exclusive=True, exit_on_error=False)
+
+    async def _load(self) -> None:
+        try:
+            fresh = to_settings(await self.control.settings())
+        except ControlError as error:
+            self.proxy_app.say(str(error), "error")
+            return
+        self._settings.clear()
+        self._settings.update(fresh)
+        self.list.rebuild()
+        self._show_selected()
+        self._title()
+
+    def _order(self) -> None:
+        self.list.set_order(
+            lambda setting: setting.place,
+            reverse=False,
+            keep=lambda setting: (setting.changed or not self._changed_only) and self._filter.matches(_fields(setting)),
+        )
+
+    def _title(self) -> None:
+        changed = sum(setting.changed for setting in self._settings.values())
+        self.query_one("#settings-box").border_title = f"settings  {changed} of {len(self._settings)} set"
+
+    def _show_selected(self) -> None:
+        setting = self.list.selected
+        if setting is None:
+            return
+        effect = "changes take effect at once" if setting.live else "changes take effect after a restart"
+        allowed = f"{setting.kind}: {setting.allowed}" if setting.allowed else setting.kind
+        variable = setting.key.upper().replace(".", "__")
+        self.query_one("#setting", DetailView).show_lines(
+            [
+                (setting.description, "strong"),
+                (f"{allowed}; default {setting.default or '(none)'}", ""),
+                (f"from {setting.origin}; variable {variable}; {effect}", "dim"),
+            ]
+        )
+
+    def on_live_list_moved(self, event: LiveList.Moved) -> None:
+        self._show_selected()
+
+    def on_live_list_opened(self, event: LiveList.Opened) -> None:
+        setting = self.list.selected
+        if setting is not None:
+            self.run_worker(self._edit(setting), exit_on_error=False)
+
+    async def _edit(self, setting: Setting) -> None:
+        if setting.choices:
+            values = setting.choices
+            new = values[(values.index(setting.value) + 1) % len(values)] if setting.value in values else values[0]
+        else:
+            answer = await self.app.push_screen_wait(EditSetting(setting))
+            if answer is None:
+                return
+            new = answer
+        await self._write(setting.key, new)
+
+    async def _write(self, key: str, value: str | None) -> None:
+        try:
+            effect = await self.control.change_setting(key, value)
+        except ControlError as error:
+            self.proxy_app.say(str(error), "error")
+            return
+        self.proxy_app.say(f"{key}: {effect}")
+        self.proxy_app.setting_changed(key, value)
+        await self._load()
+
+    def action_default(self) -> None:
+        setting = self.list.selected
+        if setting is None or not setting.changed:
+            return
+        if not setting.origin.startswith("file"):
+            self.proxy_app.say(f"{setting.key} comes from {setting.origin}; change it there", "warning")
+            return
+        self.run_worker(self._write(setting.key, None), exit_on_error=False)
+
+    def action_changed(self) -> None:
+        self._changed_only = not self._changed_only
+        self._order()
+
+    def action_filter(self) -> None:
+        self.query_one(FilterBar).open(self._filter_text, "port  origin:env  key:ui")
+
+    def action_clear_filter(self) -> None:
+        self._set_filter("")
+
+    def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:
+        self._set_filter(event.text)
+
+    def on_filter_bar_closed(self) -> None:
+        self.list.focus()
+
+    def _set_filter(self, text: str) -> None:
+        try:
+            self._filter = filters.parse(text, FIELDS)
+        except filters.FilterError as error:
+            self.query_one(FilterBar).fail(str(error))
+            return
+        self.query_one(FilterBar).fail("")
+        self._filter_text = text
+        self._order()
+
+    def keys(self) -> Sequence[tuple[str, str]]:
+        return (
+            ("?", "help"),
+            ("enter", "edit"),
+            ("d", "default"),
+            ("m", "changed only"),
+            ("/", "filter"),
+            ("q", "quit"),
+        )
+
+
+def _fields(setting: Setting) -> dict[str, filters.Value]:
+    return {
+        "key": setting.key,
+        "value": setting.value,
+        "origin": setting.origin,
+        "description": setting.description,
+    }
+
+
+class EditSetting(ModalScreen[str | None]):
+    """One value, typed. The old one is there to start from, except for secrets."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "cancel", id="edit.cancel", show=False)]
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self._setting = setting
+
+    def compose(self) -> ComposeResult:
+        setting = self._setting
+        allowed = f"{setting.kind} {setting.allowed}".strip()
+        with Vertical(classes="dialog"):
+            yield Static(f"{setting.key}\n{setting.description}\n{allowed}", markup=False, classes="dialog-text")
+            yield Input("" if setting.secret else setting.value, password=setting.secret, id="edit-value")
+            yield Static("enter writes it, esc leaves it as it is", markup=False, classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)

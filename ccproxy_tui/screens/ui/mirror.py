@@ -1,0 +1,99 @@
+"""The terminal's copy of what the proxy's store shows. It only ever changes by frames."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from ccproxy_tui.core.frames import Detail, Frame, LogView, Row, Segment, Status
+
+KEPT_LOGS = 2000
+KEPT_SEGMENTS = 4000
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a frame changed, by key, so that a screen repaints that and no more."""
+
+    reset: bool = False
+    rows: set[str] = field(default_factory=set)
+    added: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
+    status: bool = False
+    detail: bool = False
+    logs: int = 0
+
+
+class TextLog:
+    """The segments of one answer that have come so far; `start` counts those that were let go."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.start = 0
+        self.version = 0
+        self.ended = False
+
+    def reset(self) -> None:
+        self.segments.clear()
+        self.start = 0
+        self.ended = False
+        self.version += 1
+
+    def extend(self, segments: list[Segment]) -> None:
+        self.segments += segments
+        excess = len(self.segments) - KEPT_SEGMENTS
+        if excess > 0:
+            del self.segments[:excess]
+            self.start += excess
+
+
+class Mirror:
+    """Rows, texts, one detail, log lines and the status, as of the last frame."""
+
+    def __init__(self) -> None:
+        self.rows: OrderedDict[str, Row] = OrderedDict()
+        self.texts: dict[str, TextLog] = {}
+        self.detail: Detail | None = None
+        self.logs: deque[LogView] = deque(maxlen=KEPT_LOGS)
+        self.status = Status()
+        self.connected = False
+
+    def apply(self, frame: Frame) -> Changes:
+        changes = Changes(reset=frame.reset)
+        if frame.reset:
+            self.rows.clear()
+            self.logs.clear()
+        for row in frame.rows:
+            if row.id not in self.rows:
+                changes.added.add(row.id)
+            self.rows[row.id] = row
+            changes.rows.add(row.id)
+        for key in frame.gone:
+            if self.rows.pop(key, None) is not None:
+                changes.gone.add(key)
+            self.texts.pop(key, None)
+        if frame.status is not None:
+            self.status = frame.status
+            changes.status = True
+        if frame.detail is not None:
+            self.detail = frame.detail
+            changes.detail = True
+        self._take_texts(frame, changes)
+        self.logs.extend(frame.logs)
+        changes.logs = len(frame.logs)
+        return changes
+
+    def _take_texts(self, frame: Frame, changes: Changes) -> None:
+        for text in frame.texts:
+            log = self.texts.setdefault(text.id, TextLog())
+            if text.reset:
+                log.reset()
+            log.extend(text.segments)
+            log.ended = text.ended
+            changes.texts.add(text.id)
+
+    def forget_texts(self, wanted: list[str]) -> None:
+        """Let go of the texts that nobody looks at any more."""
+        for key in set(self.texts) - set(wanted):
+            del self.texts[key]

@@ -1,0 +1,202 @@
+"""The connection of a front end to its proxy: start or find it, mirror its frames, come back when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+from ccproxy_tui.core.control import Control, ControlError, ControlLost
+from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.core.hosting import ProxyDied, ProxyProcess
+from ccproxy_tui.screens.ui.mirror import Changes, Mirror
+
+log = logging.getLogger(__name__)
+
+State = Literal["starting", "up", "lost", "failed"]
+BACKOFF_FIRST = 0.5
+BACKOFF_LAST = 15.0
+STEADY = 10.0  # seconds up after which the next failure starts with a short pause again
+FATAL_CODES = frozenset({2, 3})  # bad settings, port taken: trying again can't help
+
+
+class Source(Protocol):
+    """Where the proxy comes from. `owned` says whether this front end started it."""
+
+    owned: bool
+
+    async def connect(self) -> Control:
+        """A connection, after starting the proxy when it is owned. Raises ProxyDied or ControlLost."""
+        ...
+
+    async def last_words(self) -> str:
+        """Why the connection ended, as far as can be told."""
+        ...
+
+    def release(self) -> None:
+        """Leave an owned proxy running."""
+        ...
+
+    async def stop(self, seconds: float) -> None:
+        """End an owned proxy."""
+        ...
+
+
+class Hosted:
+    """A proxy of our own: a child process."""
+
+    owned = True
+
+    def __init__(self, make: Callable[[], ProxyProcess], connect: Callable[[str], Control]) -> None:
+        self._make = make
+        self._connect = connect
+        self._process: ProxyProcess | None = None
+
+    async def connect(self) -> Control:
+        if self._process is None:
+            process = self._make()
+            ready = await process.start()
+            self._process = process
+            self._socket = ready.socket
+        return await asyncio.to_thread(self._connect, self._socket)
+
+    async def last_words(self) -> str:
+        if self._process is None:
+            return ""
+        try:
+            async with asyncio.timeout(1.0):
+                died = await self._process.wait()
+        except TimeoutError:
+            return "the connection ended, the proxy lives"
+        self._process = None
+        return str(died)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    def release(self) -> None:
+        if self._process is not None:
+            self._process.release()
+
+    async def stop(self, seconds: float) -> None:
+        if self._process is not None:
+            await self._process.stop(seconds)
+
+
+class Attached:
+    """A proxy that somebody else runs, on a socket of this machine."""
+
+    owned = False
+
+    def __init__(self, socket: str, connect: Callable[[str], Control]) -> None:
+        self._socket = socket
+        self._connect = connect
+
+    async def connect(self) -> Control:
+        if not Path(self._socket).exists():  # noqa: ASYNC240 - one stat of a local file
+            raise ControlLost("the proxy is not running any more")
+        return await asyncio.to_thread(self._connect, self._socket)
+
+    async def last_words(self) -> str:
+        return "the connection to the proxy ended"
+
+    def release(self) -> None:
+        """Nothing is owned."""
+
+    async def stop(self, seconds: float) -> None:
+        """Nothing is owned."""
+
+
+class Session:
+    """Keeps a mirror up to date and tells a front end what changed. One per front end."""
+
+    def __init__(
+        self,
+        source: Source,
+        on_changes: Callable[[Changes], None],
+        on_state: Callable[[State, str], None],
+    ) -> None:
+        self.source = source
+        self.mirror = Mirror()
+        self.watch = Watch()
+        self.state: State = "starting"
+        self.problem = ""
+        self.fatal_code = 0
+        self._on_changes = on_changes
+        self._on_state = on_state
+        self._control: Control | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._look_again = False
+
+    @property
+    def control(self) -> Control:
+        """The live connection. Raises ControlLost while there is none."""
+        if self._control is None:
+            raise ControlLost(self.problem or "the proxy is still starting")
+        return self._control
+
+    async def run(self) -> None:
+        """Until cancelled, or until trying again can't help (state "failed")."""
+        pause = BACKOFF_FIRST
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            try:
+                await self._follow()
+            except ProxyDied as error:
+                self.problem = str(error)
+                if error.code in FATAL_CODES:
+                    self.fatal_code = error.code
+                    self._say("failed")
+                    return
+            except ControlError as error:
+                self.problem = await self.source.last_words() or str(error)
+            pause = BACKOFF_FIRST if loop.time() - started > STEADY else min(pause * 2, BACKOFF_LAST)
+            self._say("lost")
+            await asyncio.sleep(pause)
+
+    async def _follow(self) -> None:
+        control = await self.source.connect()
+        try:
+            async for frame in control.frames(self.watch):
+                if self._control is None:
+                    self._control = control
+                    self.mirror.connected = True
+                    self._say("up")
+                self._on_changes(self.mirror.apply(frame))
+        finally:
+            self._control = None
+            self.mirror.connected = False
+            await control.close()
+
+    def _say(self, state: State) -> None:
+        self.state = state
+        if state == "up":
+            self.problem = ""
+        self._on_state(state, self.problem)
+
+    def look_at(self, watch: Watch) -> None:
+        """Change what is watched. Calls in quick succession send the last one."""
+        if watch == self.watch:
+            return
+        self.watch = watch
+        self.mirror.forget_texts(watch.texts)
+        if self._control is None:
+            return
+        if self._looking is not None and not self._looking.done():
+            self._look_again = True
+            return
+        self._looking = asyncio.get_running_loop().create_task(self._send_watch())
+
+    async def _send_watch(self) -> None:
+        while True:
+            self._look_again = False
+            try:
+                await self.control.look_at(self.watch)
+            except ControlError as error:  # a reconnect sends the watch anyway
+                log.debug("watch not changed: %s", error)
+            if not self._look_again:
+                return

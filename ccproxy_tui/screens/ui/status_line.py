@@ -1,0 +1,49 @@
+"""The words of the status bar, by width."""
+
+from __future__ import annotations
+
+from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.frames import AccountView, Status
+from ccproxy_tui.screens.ui.session import State
+from ccproxy_tui.screens.widgets.bars import Part
+
+_BULLET = {"up": ("*", "ok"), "starting": ("o", "warning"), "lost": ("!", "error"), "failed": ("!", "error")}
+
+
+def status_parts(status: Status, state: State, problem: str, width: int) -> tuple[list[Part], list[Part]]:
+    """Left and right parts. What matters most stands first, so that a narrow bar cuts the rest."""
+    mark, style = _BULLET[state]
+    left: list[Part] = [(f" {mark} ", style)]
+    if state != "up":
+        words = {
+            "starting": "starting the proxy",
+            "lost": "proxy lost, trying again",
+            "failed": "the proxy can't start",
+        }
+        left.append((words[state], style))
+        if problem:
+            left.append((f": {escape_line(problem)}", "dim"))
+        return left, []
+    address = f"{status.host}:{status.port}" if width >= 72 else f":{status.port}"
+    left.append((address, "strong"))
+    if status.draining:
+        left.append(("  stopping", "warning"))
+    if width < 110:
+        left.append((f"  {status.live} live", ""))
+    for account in status.accounts:
+        if account.provider != "demo" or len(status.accounts) == 1:
+            left.append(("  ", ""))
+            left += _account(account)
+    right: list[Part] = []
+    if status.auth_required and width >= 72:
+        right.append(("token ", "dim"))
+    if width >= 110:
+        right.append((f"v{status.version} ", "dim"))
+    return left, right
+
+
+def _account(account: AccountView) -> list[Part]:
+    if account.ok:
+        return [(f"{account.provider} {escape_line(account.state)}", "ok")]
+    word = "LOGIN" if account.state == "missing" else account.state
+    return [(f"{account.provider} {escape_line(word)}", "warning")]

@@ -1,0 +1,107 @@
+"""The four looks: dark, light, ansi (the terminal's own sixteen colours) and mono (none at all)."""
+
+from __future__ import annotations
+
+from textual.theme import Theme
+
+DARK = Theme(
+    name="dark",
+    primary="#7aa2f7",
+    secondary="#9aa5ce",
+    accent="#7dcfff",
+    warning="#e0af68",
+    error="#f7768e",
+    success="#9ece6a",
+    foreground="#d5d9e6",
+    background="#14161f",
+    surface="#14161f",
+    panel="#20232f",
+    variables={
+        "border": "#3b4261",
+        "block-cursor-background": "#33467c",
+        "block-cursor-foreground": "#ffffff",
+        "block-cursor-text-style": "none",
+        "footer-key-foreground": "#7dcfff",
+    },
+)
+LIGHT = Theme(
+    name="light",
+    primary="#2456a8",
+    secondary="#5a6270",
+    accent="#0b6e83",
+    warning="#8a5a00",
+    error="#b3261e",
+    success="#2f6b1f",
+    foreground="#1f2328",
+    background="#fbfbf8",
+    surface="#fbfbf8",
+    panel="#e9e9e2",
+    dark=False,
+    variables={
+        "border": "#b8b8b0",
+        "block-cursor-background": "#c9dcf7",
+        "block-cursor-foreground": "#000000",
+        "block-cursor-text-style": "none",
+    },
+)
+_PLAIN = "ansi_default"
+ANSI = Theme(
+    name="ansi",
+    ansi=True,
+    primary="ansi_blue",
+    secondary="ansi_cyan",
+    accent="ansi_cyan",
+    warning="ansi_yellow",
+    error="ansi_red",
+    success="ansi_green",
+    foreground=_PLAIN,
+    background=_PLAIN,
+    surface=_PLAIN,
+    panel=_PLAIN,
+    boost=_PLAIN,
+    variables={
+        "block-cursor-foreground": "ansi_black",
+        "block-cursor-background": "ansi_white",
+        "block-cursor-text-style": "none",
+        "surface-lighten-1": "ansi_bright_black",
+        "border": "ansi_bright_black",
+        "text-muted": "ansi_bright_black",
+        "text-success": "ansi_green",
+        "text-warning": "ansi_yellow",
+        "text-error": "ansi_red",
+        "text-accent": "ansi_cyan",
+        "text-primary": "ansi_blue",
+        "input-cursor-background": "ansi_white",
+        "input-cursor-foreground": "ansi_black",
+        "input-selection-background": "ansi_bright_black",
+    },
+)
+MONO = Theme(
+    name="mono",
+    ansi=True,
+    primary=_PLAIN,
+    secondary=_PLAIN,
+    accent=_PLAIN,
+    warning=_PLAIN,
+    error=_PLAIN,
+    success=_PLAIN,
+    foreground=_PLAIN,
+    background=_PLAIN,
+    surface=_PLAIN,
+    panel=_PLAIN,
+    boost=_PLAIN,
+    variables={
+        "block-cursor-foreground": _PLAIN,
+        "block-cursor-background": _PLAIN,
+        "block-cursor-text-style": "reverse",
+        "surface-lighten-1": _PLAIN,
+        "border": _PLAIN,
+        "text-muted": _PLAIN,
+        "text-success": _PLAIN,
+        "text-warning": _PLAIN,
+        "text-error": _PLAIN,
+        "text-accent": _PLAIN,
+        "text-primary": _PLAIN,
+    },
+)
+THEMES = (DARK, LIGHT, ANSI, MONO)

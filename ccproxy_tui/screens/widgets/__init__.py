@@ -1,0 +1,1 @@
+"""Widgets on Textual's line API: they repaint the lines that changed and nothing else."""

@@ -1,0 +1,93 @@
+"""One exchange in a few lines: from where to where, by whom, and its timeline."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.strip import Strip
+
+from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.frames import Detail
+from ccproxy_tui.screens.ui import words
+from ccproxy_tui.screens.widgets.line_view import LineView
+
+Line = tuple[str, str]  # text, style name
+
+
+def summary_lines(detail: Detail) -> list[Line]:
+    """Who asked for what, and who served it."""
+    row = detail.row
+    upstream = detail.upstream_url or "not sent yet"
+    served = f", served {row.served}" if row.served and row.served != row.model else ""
+    lines: list[Line] = [
+        (f"{detail.method} {detail.path}  from {row.client} ({detail.peer})", "strong"),
+        (f"-> {upstream}", ""),
+    ]
+    if row.model:
+        lines.append((f"asked for {row.model}{served}", ""))
+    who = "  ".join(
+        part for part in (row.provider, row.account, f"paid by {row.billing}" if row.billing else "") if part
+    )
+    if who:
+        lines.append((who, "dim"))
+    if row.session:
+        lines.append((f"session {row.session}", "dim"))
+    usage = f"in {row.tokens_in} ({row.cache_read} cached)  out {row.tokens_out}" if row.tokens_in else ""
+    sizes = f"{words.size(row.bytes_in)} up  {words.size(row.bytes_out)} down  {row.events} events"
+    lines.append(("  ".join(part for part in (usage, sizes, f"{row.pings} pings" if row.pings else "") if part), "dim"))
+    if row.error:
+        lines.append((row.error, "error"))
+    return [(escape_line(text), style) for text, style in lines]
+
+
+def timeline_lines(detail: Detail) -> list[Line]:
+    """Each step with its time since the start, and since the step before."""
+    lines: list[Line] = []
+    before = 0.0
+    for mark in detail.marks:
+        gap = mark.at - before
+        before = mark.at
+        style = (
+            "error" if mark.name in ("ended",) and detail.row.error else "strong" if mark.name == "first token" else ""
+        )
+        text = f"{mark.at:8.3f}  +{gap * 1000:6.0f} ms  {mark.name}"
+        lines.append((escape_line(f"{text}  {mark.detail}" if mark.detail else text), style))
+    return lines
+
+
+class DetailView(LineView):
+    """Lines with named styles; used for docks and for the inspector's Timeline."""
+
+    DEFAULT_CSS = """
+    DetailView > .detail--strong { text-style: bold; }
+    DetailView > .detail--dim { color: $text-muted; }
+    DetailView > .detail--error { color: $text-error; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"detail--strong", "detail--dim", "detail--error"}
+
+    def __init__(self, *, id: str | None = None, empty: str = "no exchange selected") -> None:
+        super().__init__(id=id)
+        self._lines: list[Line] = []
+        self._empty = empty
+
+    def show(self, detail: Detail | None) -> None:
+        lines: list[Line] = []
+        if detail is not None:
+            lines = [*summary_lines(detail), ("", ""), *timeline_lines(detail)]
+        self.show_lines(lines)
+
+    def show_lines(self, lines: list[Line]) -> None:
+        """Repaint from the first line that differs."""
+        old, self._lines = self._lines, lines
+        same = next((i for i, (a, b) in enumerate(zip(old, lines, strict=False)) if a != b), min(len(old), len(lines)))
+        if same < max(len(old), len(lines)) or not lines:
+            self.top = max(0, min(self.top, self.last_top))
+            self.repaint_from(same)
+
+    def line_count(self) -> int:
+        return len(self._lines) or 1
+
+    def draw_line(self, index: int, width: int) -> Strip:
+        text, name = self._lines[index] if self._lines else (self._empty, "dim")
+        style = self.named_style(f"detail--{name}") if name else self.rich_style
+        return self.text_strip([(words.fit(text, width), style)], width)
