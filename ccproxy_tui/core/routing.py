@@ -81,7 +81,7 @@ def _below(provider: str, prefix: str, segments: tuple[str, ...]) -> Target:
     if (operation := _operation(segments)) is not None:
         return Target(provider, prefix, operation, rest, model=_model_id(segments, operation))
     operation = _operation(segments[1:])
-    if operation in _WITH_SESSION:
+    if prefix and operation in _WITH_SESSION:
         return Target(provider, prefix, operation, "/".join(segments[1:]), session=segments[0])
     return Target(provider, prefix, "other", rest)
 

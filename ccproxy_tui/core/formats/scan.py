@@ -93,10 +93,8 @@ def find_stop_reason(tail: bytes, dialect: Format) -> str:
 
 def find_usage(head: bytes, tail: bytes, dialect: Format) -> Usage:
     """The usage that an answer reports: what its start says, overwritten by what its end says."""
-    usage = Usage()
-    if len(head) < len(tail) or head != tail:
-        first = _object_at(head, head.find(b'"usage"'))
-        usage = read_usage(first, dialect) if first is not None else usage
+    first = _object_at(head, head.find(b'"usage"'))
+    usage = read_usage(first, dialect) if first is not None else Usage()
     last = _last_usage(tail)
     return usage if last is None else usage.merged(read_usage(last, dialect))
 

@@ -25,18 +25,14 @@ def protocol_with_limit(limit: int) -> type[HttpToolsProtocol]:
                 self._refuse_head()
 
         def on_message_begin(self) -> None:
-            self._in_head, self._head_bytes = True, 0
+            self._in_head = True
             super().on_message_begin()
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            super().on_header(name, value)
-            self._head_bytes += len(name) + len(value) + 4
 
         def on_headers_complete(self) -> None:
             if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > limit:
                 self._refuse_head()
                 return
-            self._in_head = False
+            self._in_head, self._head_bytes = False, 0
             super().on_headers_complete()
 
         def _refuse_head(self) -> None:

@@ -95,11 +95,13 @@ class ProxyServer:
         *,
         leash: Leash | None = None,
         demo: bool = False,
+        take_signals: bool = True,
     ) -> None:
         check_bind(loaded)
         self._paths = paths
         self._leash = leash or Leash()
         self._demo = demo
+        self._take_signals = take_signals
         self.on_ready: Callable[[Hub], None] | None = None
         self._tcp = bind_tcp(loaded.settings.server.host, loaded.settings.server.port, paths)
         self.hub = Hub(loaded, clock, control_token(paths))
@@ -161,11 +163,13 @@ class ProxyServer:
 
     def _listen_to_the_world(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._leash.parent is not None:
+            loop.add_reader(self._leash.parent, self._on_leash)
+        if not self._take_signals:
+            return
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        if self._leash.parent is not None:
-            loop.add_reader(self._leash.parent, self._on_leash)
 
     def _on_signal(self, number: int) -> None:
         """The first asks for a graceful end; a second one, or SIGQUIT, for an end at once."""

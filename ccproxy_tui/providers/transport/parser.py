@@ -64,8 +64,8 @@ class ResponseParser:
             self.leftover = True  # the server spoke out of turn: nothing it says belongs to a later request
             return b""
         self.started = self.started or bool(data)
-        if self.head is None:
-            self._head_bytes += len(data)
+        in_head = self.head is None
+        self._head_bytes += len(data) if in_head else 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
@@ -74,11 +74,16 @@ class ResponseParser:
             if not self.complete:
                 raise ProtocolError(_reason(error)) from error
             self.leftover = True
-        if self.head is None and self._head_bytes > MAX_HEAD:
+        if in_head and self._head_is_too_large():
             raise ProtocolError("the response head is larger than 256 KB")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         return body
+
+    def _head_is_too_large(self) -> bool:
+        if self._head_bytes <= MAX_HEAD:
+            return False
+        return self.head is None or sum(len(name) + len(value) for name, value in self.head.headers) > MAX_HEAD
 
     def eof(self) -> bool:
         """The connection ended. Whether the response was whole (some end with their connection by design)."""

@@ -227,6 +227,7 @@ class LeanTransport(httpx.AsyncBaseTransport):
         for connection in list(self._open):
             self._discard(connection)
         self._idle.clear()
+        await asyncio.sleep(0)  # aborted sockets close on the loop's next turn
 
 
 async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int, deadline: float) -> list[str]:

@@ -1,0 +1,171 @@
+"""Fixtures: a clean environment, a scripted upstream, and a proxy on real sockets in the test's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ccproxy_tui.core.clock import SystemClock
+from ccproxy_tui.core.control_client import ControlClient
+from ccproxy_tui.core.exchange_record import ExchangeRecord
+from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.serve import ProxyServer
+from ccproxy_tui.core.settings import load
+from ccproxy_tui.providers.registry import Context, load_providers
+from tests.fakes.clock import FakeClock
+from tests.fakes.upstream import ScriptedUpstream
+
+ACCESS_TOKEN = "sk-ant-oat01-test-access-token-0123456789"
+REFRESH_TOKEN = "sk-ant-ort01-test-refresh-token-0123456789"
+FAR_FUTURE = 2_106_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test sees the machine's own settings, credentials or proxies."""
+    kept = {"PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTEST_CURRENT_TEST", "CCPROXY_TEST_REQUIRE_ALL"}
+    kept |= {name for name in os.environ if name.startswith(("PYTEST_", "COV_"))}
+    for name in list(os.environ):
+        if name not in kept:
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.chdir(home)
+    yield
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def claude_login() -> Path:
+    """A credential file as the Claude CLI leaves it."""
+    return write_claude_login()
+
+
+def write_claude_login(**changes: Any) -> Path:
+    path = Path.home() / ".claude" / ".credentials.json"
+    path.parent.mkdir(exist_ok=True)
+    oauth = {
+        "accessToken": ACCESS_TOKEN,
+        "refreshToken": REFRESH_TOKEN,
+        "expiresAt": FAR_FUTURE,
+        "scopes": ["user:inference", "user:profile"],
+        "subscriptionType": "max",
+        **changes,
+    }
+    path.write_text(json.dumps({"claudeAiOauth": oauth}))
+    return path
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    scripted = ScriptedUpstream()
+    await scripted.start()
+    yield scripted
+    await scripted.stop()
+
+
+@dataclass
+class Proxy:
+    """A running proxy, a client on it, and a look into its store."""
+
+    server: ProxyServer
+    client: httpx.AsyncClient
+    task: asyncio.Task[int]
+
+    @property
+    def hub(self) -> Hub:
+        return self.server.hub
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.hub.port}"
+
+    @property
+    def socket(self) -> str:
+        return str(Paths.of_user().runtime / f"{self.hub.port}.sock")
+
+    def control(self) -> ControlClient:
+        return ControlClient(socket=self.socket)
+
+    @property
+    def last(self) -> ExchangeRecord:
+        return list(self.hub.store)[-1]
+
+    async def ended(self) -> ExchangeRecord:
+        """The last exchange, once it is over."""
+        await until(lambda: len(self.hub.store) > 0 and not self.last.live)
+        return self.last
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
+    """Wait for something that must happen soon; fail when it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.005)
+
+
+StartProxy = Callable[..., Awaitable[Proxy]]
+
+
+@asynccontextmanager
+async def running_proxy(**environ: str) -> AsyncIterator[Proxy]:
+    """A proxy with settings from `environ`, on a free port."""
+    paths = Paths.of_user()
+    loaded = load(environ={**os.environ, "SERVER__PORT": "0", **environ})
+
+    def providers(settings: Any) -> Any:
+        return load_providers(Context(settings, SystemClock(), paths))
+
+    server = ProxyServer(loaded, SystemClock(), paths, providers, take_signals=False)
+    task = asyncio.ensure_future(server.run())
+    await until(lambda: Path(paths.runtime / f"{server.hub.port}.json").exists() or task.done())
+    headers = {"content-type": "application/json"}
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{server.hub.port}", headers=headers, timeout=20, trust_env=False
+    ) as client:
+        yield Proxy(server, client, task)
+    server.hub.request_stop(drain=False)
+    await task
+
+
+@pytest.fixture
+async def start_proxy(claude_login: Path, upstream: ScriptedUpstream) -> AsyncIterator[StartProxy]:
+    """Starts a proxy that is logged in and whose upstream is the scripted one."""
+    async with asyncio.timeout(50):
+        stack: list[Any] = []
+
+        async def start(**environ: str) -> Proxy:
+            context = running_proxy(PROVIDERS__CLAUDE_API__BASE_URL=upstream.url, **environ)
+            proxy = await context.__aenter__()
+            stack.append(context)
+            return proxy
+
+        yield start
+        for context in reversed(stack):
+            await context.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def proxy(start_proxy: StartProxy) -> Proxy:
+    return await start_proxy()

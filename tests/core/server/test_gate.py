@@ -1,0 +1,128 @@
+"""Who gets in: hosts, web origins, tokens."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Proxy, StartProxy
+
+TOKEN = "correct-horse-battery-staple"
+
+
+@pytest.fixture
+async def guarded(start_proxy: StartProxy) -> Proxy:
+    return await start_proxy(SECURITY__AUTH_TOKEN=TOKEN)
+
+
+ROUTES = [
+    ("POST", "/api/v1/messages"),
+    ("POST", "/demo/v1/messages"),
+    ("GET", "/api/v1/models"),
+    ("GET", "/api"),
+    ("POST", "/v1/messages"),
+    ("GET", "/nothing/here"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(
+    "headers", [{}, {"authorization": "Bearer wrong"}, {"x-api-key": TOKEN + "x"}, {"x-api-key": ""}]
+)
+async def test_without_the_token_every_route_is_a_401(
+    guarded: Proxy, method: str, path: str, headers: dict[str, str]
+) -> None:
+    response = await guarded.client.request(method, path, headers=headers, content=b"{}" if method == "POST" else None)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"].startswith("Bearer")
+    assert TOKEN not in response.text
+    assert len(guarded.hub.store) == 0
+
+
+@pytest.mark.parametrize(
+    "headers", [{"authorization": f"Bearer {TOKEN}"}, {"authorization": f"bearer  {TOKEN}"}, {"x-api-key": TOKEN}]
+)
+async def test_the_token_opens_by_bearer_and_by_x_api_key(guarded: Proxy, headers: dict[str, str]) -> None:
+    response = await guarded.client.get("/demo/v1/models", headers=headers)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+async def test_health_needs_no_token(guarded: Proxy, path: str) -> None:
+    assert (await guarded.client.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthy", "/health/../api", "/healthz"])
+async def test_nothing_hides_behind_a_name_like_health(guarded: Proxy, path: str) -> None:
+    assert (await guarded.client.get(path)).status_code in (401, 404)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8000", "localhost:1", "[::1]:8000", "app.localhost", "192.168.1.5", "devbox:80"]
+)
+async def test_names_that_no_web_site_can_have_are_let_in(proxy: Proxy, host: str) -> None:
+    assert (await proxy.client.get("/demo/v1/models", headers={"host": host})).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.com", "evil.com:8000", "127.0.0.1.evil.com", "localhost.evil.com", ""])
+async def test_a_rebound_name_is_refused(proxy: Proxy, host: str) -> None:
+    response = await proxy.client.get("/demo/v1/models", headers={"host": host})
+    assert response.status_code == 403
+
+
+async def test_a_name_can_be_allowed(start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(SECURITY__ALLOWED_HOSTS="box.example.com, other")
+    response = await proxy.client.get("/demo/v1/models", headers={"host": "box.example.com:8000"})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.com", "null", "http://localhost:3000", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("path", ["/demo/v1/messages", "/control/shutdown", "/health"])
+async def test_a_page_from_another_origin_is_refused_everywhere(proxy: Proxy, origin: str, path: str) -> None:
+    response = await proxy.client.post(path, headers={"origin": origin}, content=b"{}")
+    assert response.status_code == 403
+
+
+async def test_a_cross_site_request_without_an_origin_is_refused(proxy: Proxy) -> None:
+    response = await proxy.client.get("/demo/v1/models", headers={"sec-fetch-site": "cross-site"})
+    assert response.status_code == 403
+
+
+async def test_our_own_origin_is_let_in(proxy: Proxy) -> None:
+    response = await proxy.client.get("/demo/v1/models", headers={"origin": proxy.url, "host": proxy.url[7:]})
+    assert response.status_code == 200
+
+
+async def test_a_configured_origin_is_let_in_and_told_so(start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(CORS__ORIGINS='["https://app.example"]', SECURITY__AUTH_TOKEN=TOKEN)
+    origin = {"origin": "https://app.example"}
+    preflight = {**origin, "access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}
+    allowed = await proxy.client.options("/demo/v1/messages", headers=preflight)
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, "https://app.example")
+    answer = await proxy.client.get("/demo/v1/models", headers={**origin, "x-api-key": TOKEN})
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+async def test_there_is_no_cors_unless_configured(proxy: Proxy) -> None:
+    response = await proxy.client.get("/demo/v1/models")
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("path", ["/control/status", "/control/settings", "/control/frames/x"])
+async def test_the_control_api_over_tcp_needs_its_own_token(proxy: Proxy, path: str) -> None:
+    assert (await proxy.client.get(path)).status_code == 401
+    wrong = await proxy.client.get(path, headers={"x-ccproxy-control": "guess"})
+    assert wrong.status_code == 401
+
+
+async def test_the_control_token_opens_the_control_api_over_tcp(guarded: Proxy) -> None:
+    headers = {"x-ccproxy-control": guarded.hub.control_token}
+    response = await guarded.client.get("/control/status", headers=headers)
+    assert response.json()["port"] == guarded.hub.port
+
+
+async def test_control_verbs_take_json_only(proxy: Proxy) -> None:
+    headers = {"x-ccproxy-control": proxy.hub.control_token, "content-type": "text/plain"}
+    response = await proxy.client.post("/control/shutdown", headers=headers, content=b"{}")
+    assert response.status_code == 415
+    assert not proxy.hub.stop_requested.is_set()
