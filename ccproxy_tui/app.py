@@ -276,7 +276,7 @@ class CCProxyApp(App[str]):
     def action_ask_quit(self) -> Worker[None] | None:
         if isinstance(self.screen, QuitDialog):
             return None
-        return self.run_worker(self._ask_quit(), exit_on_error=False)
+        return self.run_worker(self._ask_quit, exit_on_error=False)
 
     async def _ask_quit(self) -> None:
         owned = self.session.source.owned

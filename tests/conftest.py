@@ -47,7 +47,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.chdir(home)
-    yield
+    return
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.worker import Worker
 
 from ccproxy_tui.core.control import Control
 from ccproxy_tui.core.frames import Watch
@@ -18,6 +20,8 @@ from ccproxy_tui.screens.widgets.bars import KeyLine, NoticeLine, StatusBar, Tab
 
 if TYPE_CHECKING:
     from ccproxy_tui.app import CCProxyApp
+
+log = logging.getLogger(__name__)
 
 NARROW, WIDE = 72, 110
 SHORT, TALL = 20, 30
@@ -85,6 +89,13 @@ class BaseScreen(Screen[None]):
 
     def on_descendant_focus(self) -> None:
         self.refresh_keys()
+
+    def background(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
+        """Run `work` while this screen lives; new work of a group replaces its old one. A failure is not fatal."""
+        worker: Worker[None] = self.run_worker(
+            work, group=group or "default", exclusive=bool(group), exit_on_error=False
+        )
+        log.debug("started %s", worker.name)
 
     def watch_anew(self) -> None:
         if self.is_current:

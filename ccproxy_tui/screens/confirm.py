@@ -63,7 +63,7 @@ class QuitDialog(ModalScreen[str]):
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Cancel", id="cancel", compact=True)
                 if self._owned:
-                    yield Button("Stop the proxy", id="stop", compact=True)
+                    yield Button("Stop it", id="stop", compact=True)
                     yield Button("Leave it running", id="leave", compact=True)
                 else:
                     yield Button("Quit", id="leave", compact=True)

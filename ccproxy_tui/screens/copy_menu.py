@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
@@ -10,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
+from textual.worker import Worker
 
 from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.curl import curl_command
@@ -56,7 +58,8 @@ class CopyMenu(ModalScreen[None]):
     def action_copy(self, what: str) -> None:
         app = cast("CCProxyApp", self.app)
         self.dismiss()
-        app.run_worker(_copy(app, self._exchange, what), exit_on_error=False)
+        worker: Worker[None] = app.run_worker(partial(_copy, app, self._exchange, what), exit_on_error=False)
+        worker.name = f"copy {what}"
 
 
 async def _copy(app: CCProxyApp, exchange: str, what: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -150,7 +151,7 @@ class InspectorScreen(BaseScreen):
 
     def _load(self, name: str) -> None:
         if name in ("request", "response", "events"):
-            self.run_worker(self._fetch(name), group=name, exclusive=True, exit_on_error=False)
+            self.background(partial(self._fetch, name), group=name)
 
     async def _fetch(self, name: str) -> None:
         view = self.query_one(f"#{name}", JsonView)
@@ -193,7 +194,7 @@ class InspectorScreen(BaseScreen):
         if detail is None or not detail.row.live:
             self.proxy_app.say("that exchange is over already", "warning")
             return
-        self.run_worker(self._stop(), exit_on_error=False)
+        self.background(self._stop)
 
     async def _stop(self) -> None:
         if await self.app.push_screen_wait(Confirm("Stop this exchange? The client gets an error.", "Stop it")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -117,7 +118,7 @@ class SettingsScreen(BaseScreen):
         return Watch(rows=False)
 
     def action_reload(self) -> None:
-        self.run_worker(self._load(), group="settings", exclusive=True, exit_on_error=False)
+        self.background(self._load, group="settings")
 
     async def _load(self) -> None:
         try:
@@ -163,7 +164,7 @@ class SettingsScreen(BaseScreen):
     def on_live_list_opened(self, event: LiveList.Opened) -> None:
         setting = self.list.selected
         if setting is not None:
-            self.run_worker(self._edit(setting), exit_on_error=False)
+            self.background(partial(self._edit, setting))
 
     async def _edit(self, setting: Setting) -> None:
         if setting.choices:
@@ -193,7 +194,7 @@ class SettingsScreen(BaseScreen):
         if not setting.origin.startswith("file"):
             self.proxy_app.say(f"{setting.key} comes from {setting.origin}; change it there", "warning")
             return
-        self.run_worker(self._write(setting.key, None), exit_on_error=False)
+        self.background(partial(self._write, setting.key, None))
 
     def action_changed(self) -> None:
         self._changed_only = not self._changed_only
@@ -255,7 +256,9 @@ class EditSetting(ModalScreen[str | None]):
         allowed = f"{setting.kind} {setting.allowed}".strip()
         with Vertical(classes="dialog"):
             yield Static(f"{setting.key}\n{setting.description}\n{allowed}", markup=False, classes="dialog-text")
-            yield Input("" if setting.secret else setting.value, password=setting.secret, id="edit-value")
+            yield Input(
+                "" if setting.secret else setting.value, password=setting.secret, id="edit-value", select_on_focus=False
+            )
             yield Static("enter writes it, esc leaves it as it is", markup=False, classes="dialog-hint")
 
     def on_mount(self) -> None:

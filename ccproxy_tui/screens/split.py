@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -189,7 +190,7 @@ class SplitScreen(BaseScreen):
         pane = self._focused_pane()
         row = self.mirror.rows.get(pane.key) if pane is not None and pane.key else None
         if row is not None and row.live:
-            self.run_worker(self._stop(row), exit_on_error=False)
+            self.background(partial(self._stop, row))
 
     async def _stop(self, row: Row) -> None:
         question = f"Stop the stream of {row.client} ({row_view.model(row)})? The client gets an error."

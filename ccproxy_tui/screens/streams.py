@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -10,7 +11,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.worker import Worker
 
 from ccproxy_tui.core import filters
 from ccproxy_tui.core.control import ControlError
@@ -276,12 +276,12 @@ class StreamsScreen(BaseScreen):
             self.list.rebuild()
             self.proxy_app.say(f"{'pinned' if pinned else 'unpinned'} {short_id(key)}")
 
-    def action_stop(self) -> Worker[None] | None:
+    def action_stop(self) -> None:
         row = self.list.selected
         if row is None or not row.live:
             self.proxy_app.say("that exchange is over already", "warning")
-            return None
-        return self.run_worker(self._stop(row), exit_on_error=False)
+            return
+        self.background(partial(self._stop, row))
 
     async def _stop(self, row: Row) -> None:
         question = f"Stop {short_id(row.id)} ({row.client}, {row_view.model(row)})? The client gets an error."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -73,7 +74,7 @@ RESPONSES = [
     ),
     (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 200, b"ok", True),
     (
-        b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 103 X\r\n\r\nHTTP/1.1 404 No\r\ncontent-length: 2\r\n\r\nno",
+        b"HTTP/1.1 103 Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 103 X\r\n\r\nHTTP/1.1 404 No\r\ncontent-length: 2\r\n\r\nno",
         404,
         b"no",
         True,
@@ -99,7 +100,7 @@ def test_no_bytes_make_the_parser_fail_in_an_unknown_way(data: bytes, cuts: list
     parser.begin(method=b"GET")
     edges = [0, *sorted(cuts), len(data)]
     try:
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             parser.feed(data[start:end])
     except ProtocolError:
         assert not parser.complete

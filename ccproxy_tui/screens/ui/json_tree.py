@@ -33,7 +33,9 @@ class Node:
 
     @property
     def is_long(self) -> bool:
-        return isinstance(self.value, str) and (len(self.value) > LONG or "\n" in self.value)
+        if not isinstance(self.value, str) or _image(self.value, self):
+            return False
+        return len(self.value) > LONG or "\n" in self.value
 
     def grow(self) -> list[Node]:
         """The children, made on first use."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from textual.theme import Theme
+from dataclasses import replace
+
+from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
     name="dark",
@@ -45,23 +47,13 @@ LIGHT = Theme(
     },
 )
 _PLAIN = "ansi_default"
-ANSI = Theme(
+_BASE = BUILTIN_THEMES["ansi-dark"]
+ANSI = replace(
+    _BASE,
     name="ansi",
-    ansi=True,
-    primary="ansi_blue",
-    secondary="ansi_cyan",
     accent="ansi_cyan",
-    warning="ansi_yellow",
-    error="ansi_red",
-    success="ansi_green",
-    foreground=_PLAIN,
-    background=_PLAIN,
-    surface=_PLAIN,
-    panel=_PLAIN,
-    boost=_PLAIN,
     variables={
-        "block-cursor-foreground": "ansi_black",
-        "block-cursor-background": "ansi_white",
+        **_BASE.variables,
         "block-cursor-text-style": "none",
         "surface-lighten-1": "ansi_bright_black",
         "border": "ansi_bright_black",
@@ -71,37 +63,26 @@ ANSI = Theme(
         "text-error": "ansi_red",
         "text-accent": "ansi_cyan",
         "text-primary": "ansi_blue",
-        "input-cursor-background": "ansi_white",
-        "input-cursor-foreground": "ansi_black",
-        "input-selection-background": "ansi_bright_black",
     },
 )
-MONO = Theme(
+MONO = replace(
+    _BASE,
     name="mono",
-    ansi=True,
     primary=_PLAIN,
     secondary=_PLAIN,
     accent=_PLAIN,
     warning=_PLAIN,
     error=_PLAIN,
     success=_PLAIN,
-    foreground=_PLAIN,
-    background=_PLAIN,
-    surface=_PLAIN,
-    panel=_PLAIN,
-    boost=_PLAIN,
     variables={
-        "block-cursor-foreground": _PLAIN,
-        "block-cursor-background": _PLAIN,
+        **dict.fromkeys(_BASE.variables, _PLAIN),
+        "input-cursor-text-style": "reverse",
         "block-cursor-text-style": "reverse",
         "surface-lighten-1": _PLAIN,
         "border": _PLAIN,
-        "text-muted": _PLAIN,
-        "text-success": _PLAIN,
-        "text-warning": _PLAIN,
-        "text-error": _PLAIN,
-        "text-accent": _PLAIN,
-        "text-primary": _PLAIN,
+        **dict.fromkeys(
+            ("text-muted", "text-success", "text-warning", "text-error", "text-accent", "text-primary"), _PLAIN
+        ),
     },
 )
 THEMES = (DARK, LIGHT, ANSI, MONO)

@@ -105,7 +105,7 @@ def wrap(text: str, width: int) -> list[str]:
     lines: list[str] = []
     rest = text
     while cell_len(rest) > width:
-        head = chop_cells(rest, width)[0]
+        head = chop_cells(rest, width)[0] or rest[0]  # a character wider than the line stands alone
         cut = head.rfind(" ")
         if cut > width // 3 and not rest[len(head) : len(head) + 1].isspace():
             head = head[: cut + 1]

@@ -13,7 +13,8 @@ CHAT = (
     b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
     b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
     b'data: {"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":9,'
-    b'"prompt_tokens_details":{"cached_tokens":80},"completion_tokens_details":{"reasoning_tokens":4}}}\n\ndata: [DONE]\n\n'
+    b'"prompt_tokens_details":{"cached_tokens":80},"completion_tokens_details":{"reasoning_tokens":4}}}\n\n'
+    b"data: [DONE]\n\n"
 )
 RESPONSES = (
     b'event: response.created\ndata: {"type":"response.created","response":{"id":"r","model":"gpt-5","usage":null}}\n\n'
@@ -55,7 +56,8 @@ def test_the_first_token_is_not_seen_too_early(dialect: Format, stream: bytes) -
 
 
 def test_words_of_the_model_can_not_pass_for_marks() -> None:
-    text = r'{"type":"content_block_delta","delta":{"text":"\"usage\":{\"output_tokens\":9} \"message_stop\" \"stop_reason\":\"x\""}}'
+    words = r"\"usage\":{\"output_tokens\":9} \"message_stop\" \"stop_reason\":\"x\""
+    text = '{"type":"content_block_delta","delta":{"text":"' + words + '"}}'
     data = f"data: {text}\n\n".encode()
     assert scan.find_usage(data, data, "anthropic_messages") == Usage()
     assert not scan.has_end_mark(data, "anthropic_messages")

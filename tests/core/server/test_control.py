@@ -59,7 +59,7 @@ async def test_the_first_frame_is_the_whole_picture(proxy: Proxy, upstream: Scri
     assert [row.id for row in first.rows] == [proxy.last.id]
     assert first.status is not None
     assert (first.status.port, first.status.total, first.status.live) == (proxy.hub.port, 1, 0)
-    assert [(a.provider, a.state[:2]) for a in first.status.accounts][0] == ("claude", "ok")
+    assert next((a.provider, a.state[:2]) for a in first.status.accounts) == ("claude", "ok")
     await watcher.stop()
 
 

@@ -213,7 +213,7 @@ def test_a_symlink_stays_and_its_target_is_written() -> None:
 
 def test_a_place_that_can_not_be_written_is_an_os_error() -> None:
     (Path.home() / "a-file").write_text("")
-    with pytest.raises(OSError, match="exists|directory"):
+    with pytest.raises(OSError, match=r"exists|directory"):
         set_values(Path.home() / "a-file" / "x.toml", {("server", "port"): 1})
 
 

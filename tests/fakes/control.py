@@ -1,0 +1,186 @@
+"""A proxy for the screens that does what a test says: frames in, verbs recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ccproxy_tui.core.control import Control, ControlError, ControlLost
+from ccproxy_tui.core.frames import (
+    AccountView,
+    BodyInfo,
+    BodyPart,
+    Detail,
+    Frame,
+    MarkView,
+    Row,
+    Status,
+    Watch,
+)
+
+STARTED = 1_800_000_000.0
+
+
+def make_row(number: int, **changes: Any) -> Row:
+    """A row that looks like the real thing; every field can be changed."""
+    clients = ("claude-code", "codex", "aider", "opencode", "anthropic-sdk")
+    models = ("claude-sonnet-4-5-20250929", "claude-opus-4-1-20250805", "claude-haiku-4-5-20251001")
+    values: dict[str, Any] = {
+        "id": f"01M80SH6XM{number:06d}0100PAD0",
+        "seq": number,
+        "started": STARTED - 100 + number,
+        "state": "200",
+        "client": clients[number % len(clients)],
+        "dialect": "anthropic_messages",
+        "provider": "claude_api",
+        "account": "max",
+        "model": models[number % len(models)],
+        "served": models[number % len(models)],
+        "path": "/api/v1/messages",
+        "stream": True,
+        "status": 200,
+        "ttft": 0.4 + number / 10,
+        "rate": 40.0 + number,
+        "tokens_in": 12_000 + number * 100,
+        "cache_read": 11_000,
+        "tokens_out": 100 * number,
+        "bytes_in": 40_000,
+        "bytes_out": 9_000,
+        "events": 100 * number,
+        "duration": 3.0,
+        "end": "done",
+    }
+    return Row(**{**values, **changes})
+
+
+def live_row(number: int, **changes: Any) -> Row:
+    return make_row(number, **{"state": "live", "live": True, "duration": None, "end": "", "tokens_in": 0, **changes})
+
+
+STATUS = Status(
+    version="0.1.0",
+    pid=4242,
+    host="127.0.0.1",
+    port=8000,
+    started=STARTED - 500,
+    live=1,
+    total=12,
+    errors=1,
+    accounts=[AccountView("claude", "max", "ok 3h12m", ok=True), AccountView("codex", "", "missing", hint="log in")],
+)
+
+
+def make_detail(row: Row) -> Detail:
+    return Detail(
+        row=row,
+        method="POST",
+        path=row.path,
+        peer="127.0.0.1:50000",
+        user_agent="claude-cli/2.1.197",
+        upstream_method="POST",
+        upstream_url="https://api.anthropic.com/v1/messages",
+        upstream_status=200,
+        calls=1,
+        marks=[
+            MarkView(0.0, "accepted", "POST /api/v1/messages"),
+            MarkView(0.001, "body read", "40,000 bytes"),
+            MarkView(0.002, "upstream asked", "https://api.anthropic.com/v1/messages"),
+            MarkView(0.61, "first token"),
+        ],
+        request_headers=[("content-type", "application/json"), ("authorization", "[redacted]")],
+        upstream_request_headers=[("anthropic-beta", "oauth-2025-04-20")],
+        response_headers=[("request-id", "req_1")],
+        bodies={
+            "request": BodyInfo(40_000, 40_000),
+            "upstream_request": BodyInfo(0, 0, same=True),
+            "upstream_response": BodyInfo(9_000, 9_000),
+            "response": BodyInfo(0, 0, same=True),
+        },
+    )
+
+
+class FakeControl:
+    """Gives out the frames that `push` puts in; `lose` ends the connection."""
+
+    def __init__(self, *frames: Frame) -> None:
+        self._queue: asyncio.Queue[Frame | None] = asyncio.Queue()
+        for frame in frames:
+            self._queue.put_nowait(frame)
+        self.watches: list[Watch] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.details: dict[str, Detail] = {}
+        self.bodies: dict[str, bytes] = {}
+        self.entries: list[dict[str, Any]] = []
+        self.refusal = ""
+
+    def push(self, frame: Frame) -> None:
+        self._queue.put_nowait(frame)
+
+    def lose(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def frames(self, watch: Watch) -> AsyncIterator[Frame]:
+        self.watches.append(watch)
+        while (frame := await self._queue.get()) is not None:
+            yield frame
+        raise ControlLost("the connection ended")
+
+    async def look_at(self, watch: Watch) -> None:
+        self.watches.append(watch)
+
+    async def status(self) -> Status:
+        return STATUS
+
+    async def detail(self, exchange: str) -> Detail:
+        if exchange not in self.details:
+            raise ControlError("There is no such exchange (any more).")
+        return self.details[exchange]
+
+    async def body(self, exchange: str, part: BodyPart, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        self.calls.append(("body", exchange, part))
+        return self.bodies.get(part, b"")
+
+    async def stop_exchange(self, exchange: str) -> None:
+        self.calls.append(("stop", exchange))
+        if self.refusal:
+            raise ControlError(self.refusal)
+
+    async def shutdown(self, *, drain: bool) -> None:
+        self.calls.append(("shutdown", drain))
+
+    async def settings(self) -> list[dict[str, Any]]:
+        return self.entries
+
+    async def change_setting(self, key: str, value: str | None) -> str:
+        self.calls.append(("set", key, value))
+        if self.refusal:
+            raise ControlError(self.refusal)
+        return "in effect now (config.toml)"
+
+    async def close(self) -> None:
+        self.calls.append(("close",))
+
+
+class FakeSource:
+    """Hands out controls in order; the last one again and again."""
+
+    def __init__(self, *controls: FakeControl, owned: bool = True) -> None:
+        self.controls = list(controls)
+        self.owned = owned
+        self.connections = 0
+        self.released = False
+        self.stopped = False
+
+    async def connect(self) -> Control:
+        self.connections += 1
+        return self.controls.pop(0) if len(self.controls) > 1 else self.controls[0]
+
+    async def last_words(self) -> str:
+        return "the proxy was killed by SIGKILL"
+
+    def release(self) -> None:
+        self.released = True
+
+    async def stop(self, seconds: float) -> None:
+        self.stopped = True

@@ -1,0 +1,443 @@
+"""The screens through their real keys, on a fake proxy."""
+
+from __future__ import annotations
+
+import pytest
+from textual.pilot import Pilot
+
+from ccproxy_tui.app import CCProxyApp
+from ccproxy_tui.core.frames import Frame, LogView, Segment, TextFrame
+from ccproxy_tui.screens.confirm import Confirm, QuitDialog
+from ccproxy_tui.screens.inspector import InspectorScreen
+from ccproxy_tui.screens.split import SplitScreen
+from ccproxy_tui.screens.streams import StreamsScreen
+from ccproxy_tui.screens.widgets.live_list import LiveList
+from tests.conftest import until
+from tests.fakes.control import STATUS, FakeControl, FakeSource, live_row, make_row
+from tests.screens.conftest import SIZES, Compare, make_app, screen_text
+
+Wait = Pilot[str]
+
+
+async def settle(pilot: Wait) -> None:
+    await pilot.pause()
+    await pilot.pause()
+
+
+def streams(app: CCProxyApp) -> LiveList:  # type: ignore[type-arg]
+    return app.query_one("#streams-list", LiveList) if isinstance(app.screen, StreamsScreen) else None  # type: ignore[return-value]
+
+
+def text_frame(key: str) -> Frame:
+    return Frame(
+        2,
+        texts=[
+            TextFrame(
+                key,
+                [
+                    Segment(0, "thinking", "The user wants the cause."),
+                    Segment(1, "text", "I'll start with the failing test. "),
+                    Segment(2, "tool", "", "Bash"),
+                    Segment(2, "arguments", '{"command": "pytest -q"}'),
+                ],
+                reset=True,
+            )
+        ],
+    )
+
+
+# --- how they look ---
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_streams_look_the_same(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        key = live_row(12).id
+        control.push(text_frame(key))
+        control.push(Frame(3, detail=control.details[key]))
+        await until(lambda: app.session.mirror.detail is not None)
+        await settle(pilot)
+        same_as(app, f"streams-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("tab", ["timeline", "text", "request", "response", "events"])
+async def test_the_inspector_looks_the_same(
+    app: CCProxyApp, control: FakeControl, size: str, tab: str, same_as: Compare
+) -> None:
+    control.bodies["request"] = (
+        b'{"model":"claude","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}'
+    )
+    control.bodies["response"] = b'event: ping\ndata: {"type":"ping"}\n\nevent: x\ndata: {"a":[1,2]}\n\n'
+    key = live_row(12).id
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("enter")
+        control.push(Frame(3, detail=control.details[key]))
+        control.push(text_frame(key))
+        await until(lambda: app.session.mirror.detail is not None and key in app.session.mirror.texts)
+        screen = app.screen
+        assert isinstance(screen, InspectorScreen)
+        screen.action_open(tab)
+        await settle(pilot)
+        for worker in [worker for worker in app.workers if worker.group in ("request", "response", "events")]:
+            await worker.wait()
+        await settle(pilot)
+        same_as(app, f"inspector-{tab}-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_split_view_looks_the_same(control: FakeControl, size: str, same_as: Compare) -> None:
+    rows = [live_row(number) for number in range(1, 5)]
+    control = FakeControl(Frame(1, reset=True, status=STATUS, rows=rows))
+    app = make_app(control)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 4)
+        await pilot.press("v")
+        for row in rows:
+            control.push(text_frame(row.id))
+        await until(lambda: len(app.session.mirror.texts) == 4)
+        await settle(pilot)
+        same_as(app, f"split-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_logs_look_the_same(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("7")
+        lines = [
+            LogView(1, 1_800_000_000.0, "info", "ccproxy_tui.core.server.serve", "serving on 127.0.0.1:8000"),
+            LogView(2, 1_800_000_001.0, "warning", "ccproxy_tui.settings", "server.prot: no such setting"),
+            LogView(3, 1_800_000_002.0, "error", "x", "failed with \\x1b[2J", live_row(12).id),
+            LogView(4, 1_800_000_003.0, "debug", "x", "not shown"),
+        ]
+        control.push(Frame(2, logs=lines))
+        await until(lambda: len(app.session.mirror.logs) == 4)
+        await settle(pilot)
+        same_as(app, f"logs-{size}")
+
+
+ENTRIES = [
+    {
+        "key": key,
+        "value": value,
+        "default": "8000",
+        "origin": origin,
+        "kind": kind,
+        "allowed": allowed,
+        "live": True,
+        "secret": False,
+        "description": "What it is for.",
+        "choices": choices,
+    }
+    for key, value, origin, kind, allowed, choices in [
+        ("server.port", "8001", "env SERVER__PORT", "whole number", "0..65535", []),
+        ("server.on_hangup", "keep", "default", "choice", "keep | stop", ["keep", "stop"]),
+        ("ui.theme", "dark", "file config.toml:3", "text", "", []),
+    ]
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_settings_look_the_same(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
+    control.entries = ENTRIES
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("8")
+        await until(lambda: "server.port" in screen_text(app))
+        await settle(pilot)
+        same_as(app, f"settings-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("key", "name"), [("w", "welcome"), ("question_mark", "help"), ("q", "quit"), ("y", "copy")])
+async def test_dialogs_look_the_same(app: CCProxyApp, size: str, key: str, name: str, same_as: Compare) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press(key)
+        await settle(pilot)
+        same_as(app, f"{name}-{size}")
+
+
+@pytest.mark.parametrize("theme", ["light", "ansi", "mono"])
+async def test_every_theme_shows_the_same_words(control: FakeControl, theme: str, same_as: Compare) -> None:
+    app = make_app(control, theme=theme)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await settle(pilot)
+        same_as(app, "streams-words")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 2), (20, 5), (40, 10), (300, 100), (500, 200)])
+async def test_no_size_breaks_anything(app: CCProxyApp, control: FakeControl, size: tuple[int, int]) -> None:
+    async with app.run_test(size=size) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        for key in (
+            "j",
+            "enter",
+            "2",
+            "3",
+            "5",
+            "escape",
+            "v",
+            "escape",
+            "7",
+            "8",
+            "1",
+            "w",
+            "escape",
+            "question_mark",
+        ):
+            await pilot.press(key)
+            await pilot.pause()
+        assert app.is_running
+
+
+async def test_resizing_keeps_the_selected_row(app: CCProxyApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("j", "j", "j")
+        selected = streams(app).model.cursor_key
+        for size in ((60, 15), (40, 10), (120, 36)):
+            await pilot.resize_terminal(*size)
+            await settle(pilot)
+            assert streams(app).model.cursor_key == selected
+            assert any(line.startswith((">", "│>")) for line in screen_text(app).splitlines())
+
+
+# --- what the keys do ---
+
+
+async def test_new_rows_appear_at_the_top_and_the_cursor_follows(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(120, 36)):
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        control.push(Frame(2, rows=[live_row(13)]))
+        await until(lambda: streams(app).model.cursor_key == live_row(13).id)
+
+
+async def test_space_pauses_and_new_rows_are_counted(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("space")
+        control.push(Frame(2, rows=[live_row(13), live_row(14)]))
+        await until(lambda: "2 new above" in screen_text(app))
+        assert "paused" in screen_text(app)
+        await pilot.press("space")
+        await until(lambda: "follow on" in screen_text(app))
+        assert streams(app).model.cursor == 0
+
+
+async def test_the_filter_works_while_it_is_typed_and_says_what_is_wrong(app: CCProxyApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("slash", *"status:429")
+        await settle(pilot)
+        assert len(streams(app).model.order) == 1
+        await pilot.press("enter", "slash", "space", *"nofield:1")
+        await settle(pilot)
+        assert "no field" in screen_text(app)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert len(streams(app).model.order) == 12
+
+
+async def test_sorting_goes_round_and_is_said(app: CCProxyApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("s", "s")
+        await settle(pilot)
+        assert "by out" in screen_text(app)
+        out = [app.session.mirror.rows[key].tokens_out for key in streams(app).model.order]
+        assert out == sorted(out, reverse=True)
+
+
+async def test_stopping_asks_first_with_the_focus_on_cancel(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("x")
+        await until(lambda: isinstance(app.screen, Confirm))
+        await pilot.press("enter")
+        await settle(pilot)
+        assert ("stop", live_row(12).id) not in control.calls
+        await pilot.press("x")
+        await until(lambda: isinstance(app.screen, Confirm))
+        await pilot.press("tab", "enter")
+        await until(lambda: ("stop", live_row(12).id) in control.calls)
+
+
+async def test_stopping_what_is_over_says_so(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("j", "x")
+        await settle(pilot)
+        assert "over already" in screen_text(app)
+        assert control.calls == []
+
+
+async def test_a_row_that_ends_is_repainted_at_once(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(80, 24)):
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        control.push(Frame(2, rows=[make_row(12, state="529", status=529, end="upstream_error")]))
+        await until(lambda: "529" in screen_text(app))
+
+
+async def test_text_from_a_model_is_shown_literally(app: CCProxyApp, control: FakeControl) -> None:
+    key = live_row(12).id
+    evil = "[red]markup[/red] \x1b[2J\x1b]0;title\x07 \u202eabc [/oops]"
+    async with app.run_test(size=(120, 36)):
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        control.push(Frame(2, texts=[TextFrame(key, [Segment(0, "text", evil)], reset=True)]))
+        await until(lambda: "[red]markup[/red] \\x1b[2J" in screen_text(app))
+        assert "\x1b" not in screen_text(app)
+
+
+async def test_headers_and_errors_from_outside_are_shown_literally(control: FakeControl) -> None:
+    row = make_row(1, client="[b]x\x1b[31m", model="m\u202ex", error="\x1b[2J[bold]", state="ERR", end="cut")
+    app = make_app(FakeControl(Frame(1, reset=True, status=STATUS, rows=[row])))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 1)
+        await settle(pilot)
+        assert "[b]x\\x1b" in screen_text(app)
+        assert "\x1b" not in screen_text(app)
+
+
+async def test_the_inspector_opens_by_enter_finds_and_goes_back(app: CCProxyApp, control: FakeControl) -> None:
+    control.bodies["request"] = b'{"messages":[{"content":"a needle"}]}'
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, InspectorScreen))
+        control.push(Frame(3, detail=control.details[live_row(12).id]))
+        await pilot.press("3")
+        await until(lambda: '"messages"' in screen_text(app))
+        await pilot.press("slash", *"needle", "enter")
+        await until(lambda: "a needle" in screen_text(app))
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, StreamsScreen))
+        assert app.session.watch.detail == live_row(12).id
+
+
+async def test_the_split_view_takes_the_newest_live_streams_and_keeps_them(control: FakeControl) -> None:
+    rows = [live_row(number) for number in range(1, 4)]
+    control = FakeControl(Frame(1, reset=True, status=STATUS, rows=rows))
+    app = make_app(control)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 3)
+        await pilot.press("v")
+        screen = app.screen
+        assert isinstance(screen, SplitScreen)
+        await settle(pilot)
+        keys = [pane.key for pane in screen.panes]
+        assert keys == [rows[2].id, rows[1].id, rows[0].id, None]
+        control.push(Frame(2, rows=[live_row(4), make_row(2), live_row(5)]))
+        await until(lambda: screen.panes[3].key is not None)
+        assert [pane.key for pane in screen.panes] == [rows[2].id, live_row(5).id, rows[0].id, live_row(4).id]
+        assert set(app.session.watch.texts) == {pane.key for pane in screen.panes}
+        await pilot.press("plus")
+        await settle(pilot)
+        assert len(screen.panes) == 5
+        await pilot.press("z")
+        await settle(pilot)
+        assert sum(pane.display for pane in screen.panes) == 1
+
+
+async def test_settings_are_edited_and_refusals_are_shown(app: CCProxyApp, control: FakeControl) -> None:
+    control.entries = ENTRIES
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("8")
+        await until(lambda: "server.port" in screen_text(app))
+        await pilot.press("enter")
+        await settle(pilot)
+        await pilot.press("backspace", "2", "enter")
+        await until(lambda: ("set", "server.port", "8002") in control.calls)
+        await until(lambda: "in effect now" in screen_text(app))
+        await pilot.press("j", "enter")
+        await until(lambda: ("set", "server.on_hangup", "stop") in control.calls)
+        control.refusal = "must be smaller"
+        await pilot.press("enter")
+        await until(lambda: "must be smaller" in screen_text(app))
+        await pilot.press("d")
+        await settle(pilot)
+        assert ("set", "server.on_hangup", None) not in control.calls
+
+
+async def test_quitting_asks_and_cancel_is_the_first_answer(app: CCProxyApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("q")
+        await until(lambda: isinstance(app.screen, QuitDialog))
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.is_running
+        await pilot.press("q")
+        await until(lambda: isinstance(app.screen, QuitDialog))
+        await pilot.press("right", "right", "enter")
+        await until(lambda: app.return_value is not None)
+        assert app.return_value == "leave"
+
+
+async def test_an_attached_screen_quits_without_touching_the_proxy(control: FakeControl) -> None:
+    app = make_app(control, owned=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("q")
+        await until(lambda: app.return_value is not None)
+        assert app.return_value == "leave"
+
+
+async def test_a_lost_proxy_is_said_and_the_screens_stay(control: FakeControl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ccproxy_tui.screens.ui.session.BACKOFF_FIRST", 0.01)
+    again = FakeControl(Frame(1, reset=True, status=STATUS, rows=[make_row(77)]))
+    app = make_app(control)
+    source = app.session.source
+    assert isinstance(source, FakeSource)
+    source.controls.append(again)
+    async with app.run_test(size=(80, 24)):
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        control.lose()
+        await until(lambda: "SIGKILL" in screen_text(app))
+        await until(lambda: list(app.session.mirror.rows) == [make_row(77).id])
+
+
+async def test_keys_can_be_mapped_anew(control: FakeControl) -> None:
+    app = make_app(control, keys={"app.help": "f2"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("question_mark")
+        await settle(pilot)
+        assert "help:" not in screen_text(app)
+        await pilot.press("f2")
+        await settle(pilot)
+        assert "help:" in screen_text(app)
+
+
+async def test_the_palette_lists_screens_and_actions(app: CCProxyApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("colon")
+        await until(lambda: "view: Streams" in screen_text(app))
+        await pilot.press(*"theme: mono")
+        await until(lambda: "theme: mono" in screen_text(app))
+        await pilot.press("down", "enter")
+        await until(lambda: app.theme == "mono")
+
+
+async def test_every_key_has_an_id_that_is_used_once(app: CCProxyApp) -> None:
+    from ccproxy_tui.screens import confirm, copy_menu, inspector, logs, settings, split, streams, welcome
+    from ccproxy_tui.screens import help as help_screen
+    from ccproxy_tui.screens.widgets import filter_bar, json_view, line_view, live_list, stream_text
+
+    modules = (confirm, copy_menu, help_screen, inspector, logs, settings, split, streams, welcome)
+    modules += (filter_bar, json_view, line_view, live_list, stream_text)
+    ids = []
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__ == module.__name__ and "BINDINGS" in vars(value):
+                bindings = vars(value)["BINDINGS"]
+                assert all(binding.id for binding in bindings), value
+                ids += [binding.id for binding in bindings]
+    assert len(ids) == len(set(ids))
+    assert len(ids) > 50
