@@ -89,6 +89,9 @@ class CCProxyApp(App[str]):
         notice: str = "",
         remember: bool = True,
     ) -> None:
+        # Textual's own answer to NO_COLOR is grey tones; ours is the mono theme, which sends no colour at all.
+        self.environ = dict(os.environ)
+        os.environ.pop("NO_COLOR", None)
         super().__init__()
         self.ui = ui
         self.clock = clock
@@ -111,12 +114,12 @@ class CCProxyApp(App[str]):
         self.use_theme(self.remembered.theme or self.ui.theme)
         if self.ui.keys:
             self.set_keymap(self.ui.keys)
-        if terminal.over_ssh(os.environ) or self.ui.slow:
+        if terminal.over_ssh(self.environ) or self.ui.slow:
             self.animation_level = "none"
         self._catch_signals()
         self._write(terminal.PUSH_TITLE)
         self.run_worker(self.session.run(), name="session", exit_on_error=False)
-        if not self.remembered.welcomed:
+        if not self.remembered.welcomed and not self.is_demo:
             self.remembered.welcomed = True
             self.push_screen(WelcomeScreen())
 
@@ -207,7 +210,7 @@ class CCProxyApp(App[str]):
             self.notify(text, severity="error", markup=False)
 
     def copy(self, text: str, what: str) -> None:
-        where = terminal.copy(text, self.copy_to_clipboard, self.paths.state, os.environ)
+        where = terminal.copy(text, self.copy_to_clipboard, self.paths.state, self.environ)
         self.say(f"copied the {what} to the {where}")
 
     def tabs(self, width: int) -> Sequence[tuple[str, str, str]]:
@@ -231,7 +234,7 @@ class CCProxyApp(App[str]):
 
     def use_theme(self, name: str) -> None:
         """A theme by name; "auto" asks the terminal, an unknown name is said and passed over."""
-        wanted = terminal.theme_for(os.environ) if name in ("", "auto") else name
+        wanted = terminal.theme_for(self.environ) if name in ("", "auto") else name
         if wanted not in self.available_themes:
             self.say(f"there is no theme {wanted!r}", "warning")
             return

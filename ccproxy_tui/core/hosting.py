@@ -17,6 +17,7 @@ import msgspec
 from ccproxy_tui.core.paths import Paths, private_dir
 
 START_SECONDS = 30.0
+LAST_SECONDS = 2.0  # for a child that could not start to end by itself, with its own status
 STDERR_FILE = "serve-stderr.log"
 _STDERR_TAIL = 2000
 
@@ -107,9 +108,12 @@ class ProxyProcess:
         process, ended = self._process, self._ended
         assert process is not None
         assert ended is not None
-        if not ended.done():
-            process.kill()
         self._drop_leash()
+        try:
+            async with asyncio.timeout(LAST_SECONDS):
+                return await asyncio.shield(ended)
+        except TimeoutError:
+            process.kill()
         return await asyncio.shield(ended)
 
     async def wait(self) -> ProxyDied:

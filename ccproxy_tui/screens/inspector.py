@@ -98,7 +98,7 @@ class InspectorScreen(BaseScreen):
             self.query_one("#text", StreamText).follow(self.mirror.texts.get(self.exchange))
         if changes.detail or changes.reset:
             self._heads()
-            self.query_one("#timeline", DetailView).show(self.detail)
+            self.query_one("#timeline", DetailView).show(self.detail, timeline_first=True)
             self._load_if_grown()
 
     def _heads(self) -> None:

@@ -79,6 +79,8 @@ class PlainFrontEnd:
 
     def _say_row(self, row: Row) -> None:
         said = self._said.get(row.id, "")
+        if not said and row.live and not row.provider:
+            return  # it is not known yet what it asks for
         if not said:
             self.line(f"stream {short_id(row.id)} {row.client} {row_view.model(row)} started ({row_view.route(row)})")
             self._said[row.id] = said = "started"

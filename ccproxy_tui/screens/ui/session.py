@@ -162,11 +162,12 @@ class Session:
         control = await self.source.connect()
         try:
             async for frame in control.frames(self.watch):
+                changes = self.mirror.apply(frame)
                 if self._control is None:
                     self._control = control
                     self.mirror.connected = True
                     self._say("up")
-                self._on_changes(self.mirror.apply(frame))
+                self._on_changes(changes)
         finally:
             self._control = None
             self.mirror.connected = False

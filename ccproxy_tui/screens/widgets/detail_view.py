@@ -70,11 +70,13 @@ class DetailView(LineView):
         self._lines: list[Line] = []
         self._empty = empty
 
-    def show(self, detail: Detail | None) -> None:
-        lines: list[Line] = []
-        if detail is not None:
-            lines = [*summary_lines(detail), ("", ""), *timeline_lines(detail)]
-        self.show_lines(lines)
+    def show(self, detail: Detail | None, *, timeline_first: bool = False) -> None:
+        if detail is None:
+            self.show_lines([])
+            return
+        parts = [summary_lines(detail), timeline_lines(detail)]
+        first, second = reversed(parts) if timeline_first else parts
+        self.show_lines([*first, ("", ""), *second])
 
     def show_lines(self, lines: list[Line]) -> None:
         """Repaint from the first line that differs."""
