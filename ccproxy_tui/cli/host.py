@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ccproxy_tui.cli.options import Flags
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.control import Control
+    from ccproxy_tui.core.hosting import ProxyProcess
     from ccproxy_tui.core.paths import Paths
     from ccproxy_tui.core.settings import Loaded
     from ccproxy_tui.screens.ui.session import Source
@@ -42,8 +44,24 @@ def run_host(flags: Flags, config: Path | None, *, plain: bool, demo: bool = Fal
     else:
         if demo and (running is not None or _is_taken(loaded)):
             flags = {**flags, "--port": (("server", "port"), 0)}
-        source = hosted(flags, config, paths, demo=demo)
-    return run_front_end(source, loaded, paths, plain=plain, demo=demo, notice=notice)
+        return run_hosted(flags, config, loaded, paths, plain=plain, demo=demo)
+    return run_front_end(source, loaded, paths, plain=plain, notice=notice)
+
+
+def run_hosted(flags: Flags, config: Path | None, loaded: Loaded, paths: Paths, *, plain: bool, demo: bool) -> int:
+    """Spawn the proxy first: it starts while the screens are still being imported."""
+    make = proxy_maker(flags, config, paths, demo=demo)
+    first = make()
+    first.spawn()
+    try:
+        from ccproxy_tui.screens.ui.session import Hosted
+
+        source = Hosted(make, connect, first)
+        return run_front_end(source, loaded, paths, plain=plain, demo=demo)
+    except BaseException:
+        if not first.started:
+            first.abandon()
+        raise
 
 
 def _is_taken(loaded: Loaded) -> bool:
@@ -59,17 +77,16 @@ def _is_taken(loaded: Loaded) -> bool:
     return False
 
 
-def hosted(flags: Flags, config: Path | None, paths: Paths, *, demo: bool) -> Source:
-    """A proxy of our own. Flags travel in the environment, where a process list does not show a token."""
+def proxy_maker(flags: Flags, config: Path | None, paths: Paths, *, demo: bool) -> Callable[[], ProxyProcess]:
+    """Makes child processes. Flags travel in the environment, where a process list does not show a token."""
     from ccproxy_tui.core.hosting import ProxyProcess
     from ccproxy_tui.core.settings.sources import OVERRIDES_VARIABLE
-    from ccproxy_tui.screens.ui.session import Hosted
 
     environ = dict(os.environ)
     if flags:
         environ[OVERRIDES_VARIABLE] = json.dumps({flag: [list(path), value] for flag, (path, value) in flags.items()})
     arguments = ["serve", *(["--config", str(config)] if config else []), *(["--demo"] if demo else [])]
-    return Hosted(lambda: ProxyProcess(arguments, environ, paths), connect)
+    return lambda: ProxyProcess(arguments, environ, paths)
 
 
 def connect(socket: str) -> Control:

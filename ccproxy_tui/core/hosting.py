@@ -49,9 +49,19 @@ class ProxyProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._ended: asyncio.Future[int] | None = None
         self._leash: int | None = None
+        self._ready = -1
 
     async def start(self) -> Ready:
-        """Spawn it and wait until it serves. Raises ProxyDied with what it said when it does not."""
+        """Wait until it serves, after spawning it unless that was done. Raises ProxyDied with what it said."""
+        process = self._process or self.spawn()
+        self._ended = _watch(process)
+        said = await self._first_line(self._ready)
+        if not said.get("ready"):
+            raise ProxyDied(str(said.get("error") or self._last_words()), await self._reap())
+        return Ready(int(said["pid"]), int(said["port"]), str(said["socket"]))
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Begin, without a loop: it can start while this process still imports what it needs."""
         ready_read, ready_write = os.pipe()
         leash_read, leash_write = os.pipe()
         os.set_inheritable(ready_write, True)
@@ -59,7 +69,7 @@ class ProxyProcess:
         stderr = os.open(self._stderr_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             # Not asyncio's subprocess: that kills its child when the loop ends, and this one may be left running.
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork takes a few milliseconds, once
+            self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "ccproxy_tui", *self._arguments),
                     *("--leash-ready", str(ready_write), "--leash-parent", str(leash_read)),
@@ -75,12 +85,15 @@ class ProxyProcess:
             os.close(stderr)
             os.close(ready_write)
             os.close(leash_read)
-        self._leash = leash_write
-        self._ended = _watch(self._process)
-        said = await self._first_line(ready_read)
-        if not said.get("ready"):
-            raise ProxyDied(str(said.get("error") or self._last_words()), await self._reap())
-        return Ready(int(said["pid"]), int(said["port"]), str(said["socket"]))
+        self._leash, self._ready = leash_write, ready_read
+        return self._process
+
+    def abandon(self) -> None:
+        """End it at once, without a loop: this process will not get to use it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._drop_leash()
 
     async def _first_line(self, descriptor: int) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
@@ -126,6 +139,11 @@ class ProxyProcess:
         return ProxyDied(
             f"the proxy ended with status {code}: {self._last_words()}" if code else "the proxy ended", code
         )
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` has taken charge of it."""
+        return self._ended is not None
 
     @property
     def pid(self) -> int:

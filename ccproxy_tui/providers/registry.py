@@ -37,6 +37,6 @@ def load_providers(context: Context) -> list[Provider]:
             continue
         try:
             providers.append(point.load()(context))
-        except Exception:
+        except Exception:  # a plugin may fail in any way, and must not stop the proxy
             log.exception("provider %s could not be loaded", point.name)
     return providers

@@ -26,6 +26,10 @@ from ccproxy_tui.screens.widgets.filter_bar import FilterBar
 from ccproxy_tui.screens.widgets.live_list import LiveList
 from ccproxy_tui.screens.widgets.stream_text import StreamText
 
+# (live rows at most, seconds between repaints of their figures)
+_PACE = ((4, 0.25), (10, 0.5), (16, 1.0))
+_SLOWEST = 1.5
+
 EMPTY = (
     "",
     "Nothing has come through yet.",
@@ -143,7 +147,7 @@ class StreamsScreen(BaseScreen):
     def _interval(self) -> float:
         """Seconds between repaints of figures: many live rows change slowly, so that a slow line stays quiet."""
         live = self.mirror.status.live
-        return 0.25 if live <= 4 else 0.5 if live <= 10 else 1.0
+        return next((seconds for most, seconds in _PACE if live <= most), _SLOWEST)
 
     def _flush_figures(self) -> None:
         self._flush = None
@@ -163,7 +167,12 @@ class StreamsScreen(BaseScreen):
             self._ticker = None
 
     def _tick(self) -> None:
-        self.list.update_items([row.id for row in self.mirror.rows.values() if row.live])
+        """Rows that get frames are repainted with them; the silent ones only grow older."""
+        silent = {row.id for row in self.mirror.rows.values() if row.live} - self._dirty
+        if self._interval() <= 1.0:
+            self.list.update_items(silent)
+        else:
+            self._dirty |= silent
         self._tick_while_live()
 
     def _show_text(self) -> None:

@@ -74,7 +74,7 @@ class Exchange:
             reason, error = await self._fail(problem)
         except asyncio.CancelledError:
             reason, error = await self._interrupted()
-        except Exception as problem:
+        except Exception as problem:  # one broken exchange must not look like a broken proxy
             log.exception("exchange failed", extra={"exchange": self.id})
             reason, error = await self._fail(ProxyError(f"Internal error: {type(problem).__name__}."))
         finally:

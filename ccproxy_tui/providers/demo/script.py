@@ -6,7 +6,7 @@ import random
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -39,17 +39,28 @@ class Step:
 
 @dataclass(slots=True)
 class Script:
-    """A whole answer: its timed steps, and the same as one message for clients that do not stream."""
+    """A whole answer: its timed steps, made as they are played, and the same as one message."""
 
-    steps: list[Step]
+    steps: Iterator[Step]
     message: dict[str, Any]
 
 
 @dataclass(slots=True)
 class _Block:
+    """A content block: how it opens, its pieces (with the kind of delta they come as), and the same as a whole."""
+
     start: dict[str, Any]
-    deltas: list[dict[str, Any]] = field(default_factory=list)
-    whole: dict[str, Any] = field(default_factory=dict)
+    delta: str
+    pieces: list[str]
+    whole: dict[str, Any]
+    signature: str = ""
+
+    def deltas(self) -> Iterator[dict[str, Any]]:
+        field = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}[self.delta]
+        for piece in self.pieces:
+            yield {"type": self.delta, field: piece}
+        if self.signature:
+            yield {"type": "signature_delta", "signature": self.signature}
 
 
 def text_of(content: Any) -> str:
@@ -97,7 +108,7 @@ def write_script(request: dict[str, Any], *, seed: int) -> Script:
         "stop_sequence": None,
         "usage": usage,
     }
-    return Script(list(_steps(message, blocks, wishes, rng)), message)
+    return Script(_steps(message, blocks, wishes, rng), message)
 
 
 def _blocks(request: dict[str, Any], wishes: Wishes, rng: random.Random) -> Iterator[_Block]:
@@ -125,22 +136,15 @@ def _pieces(text: str) -> list[str]:
 
 
 def _text(text: str) -> _Block:
-    return _Block(
-        {"type": "text", "text": ""},
-        [{"type": "text_delta", "text": piece} for piece in _pieces(text)],
-        {"type": "text", "text": text},
-    )
+    return _Block({"type": "text", "text": ""}, "text_delta", _pieces(text), {"type": "text", "text": text})
 
 
 def _thinking(rng: random.Random) -> _Block:
     text = " ".join(rng.sample(THOUGHTS, rng.randint(2, 4)))
     signature = f"demo-signature-{rng.getrandbits(64):016x}"
-    deltas = [{"type": "thinking_delta", "thinking": piece} for piece in _pieces(text)]
-    return _Block(
-        {"type": "thinking", "thinking": "", "signature": ""},
-        [*deltas, {"type": "signature_delta", "signature": signature}],
-        {"type": "thinking", "thinking": text, "signature": signature},
-    )
+    whole = {"type": "thinking", "thinking": text, "signature": signature}
+    start = {"type": "thinking", "thinking": "", "signature": ""}
+    return _Block(start, "thinking_delta", _pieces(text), whole, signature)
 
 
 def _tool_call(request: dict[str, Any], wanted: str, rng: random.Random) -> _Block | None:
@@ -156,11 +160,7 @@ def _tool_call(request: dict[str, Any], wanted: str, rng: random.Random) -> _Blo
     call = {"type": "tool_use", "id": f"toolu_demo_{rng.getrandbits(48):012x}", "name": tool["name"]}
     text = msgspec.json.encode(arguments).decode()
     pieces = [text[index : index + 7] for index in range(0, len(text), 7)]
-    return _Block(
-        {**call, "input": {}},
-        [{"type": "input_json_delta", "partial_json": piece} for piece in ["", *pieces]],
-        {**call, "input": arguments},
-    )
+    return _Block({**call, "input": {}}, "input_json_delta", ["", *pieces], {**call, "input": arguments})
 
 
 def _from_schema(schema: Any) -> dict[str, Any]:
@@ -190,11 +190,11 @@ def _prose(wishes: Wishes, rng: random.Random, *, short: bool) -> str:
         return wishes.echo
     budget = wishes.tokens or (24 if short else rng.randint(120, 420))
     parts = [rng.choice(OPENINGS)]
-    while len(_pieces(" ".join(parts))) < budget:
-        if rng.random() < 0.12 and not short:
-            parts.append("\n\n" + rng.choice(CODE) + "\n\n")
-        else:
-            parts.append(rng.choice(SENTENCES))
+    written = len(_pieces(parts[0]))
+    while written < budget:
+        code = rng.random() < 0.12 and not short
+        parts.append(f"\n\n{rng.choice(CODE)}\n\n" if code else rng.choice(SENTENCES))
+        written += len(_pieces(parts[-1]))
     if not short:
         parts.append(rng.choice(CLOSINGS))
     text = " ".join(parts)
@@ -208,7 +208,7 @@ def _usage(request: dict[str, Any], blocks: list[_Block], rng: random.Random) ->
         "input_tokens": size - cached,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
-        "output_tokens": sum(len(block.deltas) for block in blocks),
+        "output_tokens": sum(len(block.pieces) for block in blocks),
         "service_tier": "standard",
     }
 
@@ -228,10 +228,10 @@ def _steps(message: dict[str, Any], blocks: list[_Block], wishes: Wishes, rng: r
     start = {**message, "content": [], "stop_reason": None, "usage": {**message["usage"], "output_tokens": 1}}
     yield Step(first, _event("message_start", message=start))
     sent = 0
-    breaking = sum(len(block.deltas) for block in blocks) // 2
+    breaking = sum(len(block.pieces) for block in blocks) // 2
     for index, block in enumerate(blocks):
         yield Step(0, _event("content_block_start", index=index, content_block=block.start))
-        for delta in block.deltas:
+        for delta in block.deltas():
             yield Step(rng.expovariate(pace), _event("content_block_delta", index=index, delta=delta))
             sent += 1
             if sent == breaking and (trouble := _trouble(wishes)) is not None:

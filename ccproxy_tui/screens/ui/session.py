@@ -49,17 +49,21 @@ class Hosted:
 
     owned = True
 
-    def __init__(self, make: Callable[[], ProxyProcess], connect: Callable[[str], Control]) -> None:
+    def __init__(
+        self, make: Callable[[], ProxyProcess], connect: Callable[[str], Control], first: ProxyProcess | None = None
+    ) -> None:
+        """`first` is a process that was spawned ahead."""
         self._make = make
         self._connect = connect
+        self._first = first
         self._process: ProxyProcess | None = None
+        self._socket = ""
 
     async def connect(self) -> Control:
         if self._process is None:
-            process = self._make()
-            ready = await process.start()
+            process, self._first = self._first or self._make(), None
+            self._socket = (await process.start()).socket
             self._process = process
-            self._socket = ready.socket
         return await asyncio.to_thread(self._connect, self._socket)
 
     async def last_words(self) -> str:

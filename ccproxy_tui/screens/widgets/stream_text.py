@@ -67,12 +67,13 @@ class StreamText(LineView):
 
     def _append(self, segments: list[Segment]) -> None:
         trimmed = self.text_model.trimmed
+        before = len(self.text_model.lines)
         first = self.text_model.append(segments)
         if self.text_model.trimmed != trimmed:
             self.top = max(self.top - (self.text_model.trimmed - trimmed), 0)
             self.refresh()
         if not (self.following and self._follow_end()):
-            self.repaint_from(first)
+            self.repaint_lines(first, max(before, len(self.text_model.lines)))
 
     def _follow_end(self) -> bool:
         """Have the last line on screen. Whether that scrolled."""

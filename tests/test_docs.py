@@ -1,0 +1,39 @@
+"""The README says what is so: settings, commands, flags and keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ccproxy_tui.cli import _COMMANDS, cli
+from ccproxy_tui.cli.options import FLAGS
+from scripts.readme import END, START, settings_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_settings_table_is_the_one_the_models_make() -> None:
+    table = README[README.index(START) + len(START) : README.index(END)]
+    assert table.strip() == settings_table().strip(), "run scripts/readme.py"
+
+
+def test_every_command_and_flag_is_named() -> None:
+    for name in _COMMANDS:
+        assert f"`{name}" in README or f"ccproxy-tui {name}" in README, name
+    for flag in FLAGS:
+        assert flag.spellings[0] in README, flag.spellings[0]
+
+
+def test_every_command_loads_and_has_help() -> None:
+    context = click.Context(cli)
+    for name in _COMMANDS:
+        command = cli.get_command(context, name)  # type: ignore[attr-defined]
+        assert command is not None
+        assert command.help
+
+
+def test_the_change_log_has_an_entry_for_what_comes() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert "## Unreleased" in text
