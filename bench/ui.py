@@ -110,10 +110,9 @@ def row(name: str, terminal: Terminal, seconds: float) -> None:
     data = collect(terminal, seconds)
     proxy_cpu = cpu(proxy) - before_proxy
     screens_cpu = cpu(terminal.pid) - before_all - proxy_cpu
-    print(
-        f"{name:18} {len(data) / seconds / 1000:7.2f} kB/s to the terminal "
-        f"({len(zlib.compress(data)) / seconds / 1000:.2f} compressed)   CPU screens {100 * screens_cpu / seconds:.1f} %, proxy {100 * proxy_cpu / seconds:.1f} %"
-    )
+    raw, packed = len(data) / seconds / 1000, len(zlib.compress(data)) / seconds / 1000
+    print(f"{name:18} {raw:7.2f} kB/s to the terminal ({packed:.2f} compressed)", end="   ")
+    print(f"CPU screens {100 * screens_cpu / seconds:.1f} %, proxy {100 * proxy_cpu / seconds:.1f} %")
 
 
 if __name__ == "__main__":
