@@ -13,6 +13,7 @@ ProxyError
 ├── UpstreamError            the upstream answered, or failed to
 │   ├── UpstreamUnreachable  502
 │   ├── UpstreamGarbled      502  it spoke something that is not HTTP, or not the dialect
+│   ├── UpstreamRefused     its  it answered with an error of its own
 │   ├── UpstreamCut          502  it stopped in the middle of an answer
 │   └── UpstreamStalled      504  it went silent for longer than allowed
 ├── Draining            503  the proxy is shutting down
@@ -52,6 +53,7 @@ class ProxyError(Exception):
         self.message = message
         self.hint = hint
         self.field = field
+        self.code = ""
         self.provider = ""
         self.account = ""
         self.exchange_id = ""
@@ -107,6 +109,19 @@ class MethodNotAllowed(ProxyError):
 
 class UpstreamError(ProxyError):
     status = 502
+
+
+class UpstreamRefused(UpstreamError):
+    """The upstream said no. Its status, kind and words are the client's to know; so are `headers` (retry-after)."""
+
+    def __init__(
+        self, status: int, kind: ErrorKind, message: str, *, code: str = "", headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status  # type: ignore[misc]  # a class variable of the others; this one speaks for the upstream
+        self.kind = kind  # type: ignore[misc]
+        self.code = code
+        self.headers = headers
 
 
 class UpstreamUnreachable(UpstreamError):

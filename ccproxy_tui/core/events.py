@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ccproxy_tui.core.formats.canonical import Usage
+from ccproxy_tui.core.formats.report import Note
 
 EndReason = Literal["done", "refused", "upstream_error", "cut", "stalled", "client_gone", "stopped", "failed"]
 
@@ -67,6 +68,14 @@ class UpstreamAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class Converted:
+    """The request was changed on its way; again when the answer is over, with what was lost on the way back."""
+
+    exchange: str
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Marked:
     """A step on the timeline, in words."""
 
@@ -88,4 +97,4 @@ class Ended:
     stop_reason: str = ""
 
 
-Event = Accepted | BodyRead | Routed | UpstreamAsked | UpstreamAnswered | Marked | Ended
+Event = Accepted | BodyRead | Routed | Converted | UpstreamAsked | UpstreamAnswered | Marked | Ended

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ccproxy_tui.core.capture import Capture
 from ccproxy_tui.core.events import EndReason
 from ccproxy_tui.core.formats.canonical import Usage
+from ccproxy_tui.core.formats.report import Note
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -64,6 +65,7 @@ class ExchangeRecord:
     last_byte: float = 0.0  # monotonic, of the last byte from upstream
     waiting_for_upstream: bool = False
 
+    notes: tuple[Note, ...] = ()  # the conversion report
     marks: list[Mark] = field(default_factory=list)
     request_headers: Headers = ()
     upstream_request_headers: Headers = ()

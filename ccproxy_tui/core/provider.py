@@ -8,18 +8,20 @@ from typing import Protocol
 
 from ccproxy_tui.core.events import Event
 from ccproxy_tui.core.formats.names import Format
+from ccproxy_tui.core.formats.profile import Profile
 from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.routing import Operation
 
 Headers = list[tuple[str, str]]
-Report = Callable[[Event], None]
+Report = Callable[[Event], None]  # takes what happened, for the record of the exchange
 
 
 @dataclass(slots=True)
 class Call:
-    """One request to an upstream, in a format that the provider speaks.
+    """One request to an upstream, in the format of the profile that the provider gave for it.
 
-    `headers` are the client's end-to-end headers, lower case; `path` is the client's path below the provider's prefix.
+    `converted` says that the body was made by a conversion, and needs no mending. `headers` are the client's
+    end-to-end headers, lower case; `path` is the client's path below the provider's prefix.
     """
 
     exchange: str
@@ -33,6 +35,7 @@ class Call:
     model: str = ""
     stream: bool = False
     session: str = ""
+    converted: bool = False
 
 
 @dataclass(slots=True)
@@ -53,7 +56,10 @@ class Provider(Protocol):
 
     name: str
     prefixes: tuple[str, ...]
-    formats: tuple[Format, ...]
+
+    def profile(self, model: str, dialect: Format) -> Profile:
+        """The target for a request of this dialect. Another format in it means that the request is converted."""
+        ...
 
     async def send(self, call: Call, report: Report) -> Answer:
         """Ask the upstream. Raises a ProxyError when it can't be asked or does not answer.

@@ -11,6 +11,7 @@ from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.events import (
     Accepted,
     BodyRead,
+    Converted,
     Ended,
     Event,
     Marked,
@@ -127,6 +128,8 @@ class Store:
                 record.provider, record.account = event.provider, event.account
                 record.upstream_format, record.billing = event.upstream_format, event.billing
                 self._mark(record, "routed", " ".join(filter(None, (event.provider, event.account))))
+            case Converted():
+                record.notes = event.notes
             case UpstreamAsked():
                 self._ask(record, event)
             case UpstreamAnswered():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import msgspec
 
 from ccproxy_tui.core.exchange_record import ExchangeRecord
-from ccproxy_tui.core.formats.anthropic_stream import StreamParser as AnthropicParser
-from ccproxy_tui.core.formats.canonical import BlockStarted, Delta, Failed, StreamEvent
+from ccproxy_tui.core.formats.canonical import BlockStarted, Delta, Failed, Sealed, StreamEvent
+from ccproxy_tui.core.formats.dialects import stream_parser
+from ccproxy_tui.core.formats.names import FORMATS, Format
 from ccproxy_tui.core.frames import Segment, SegmentKind
 from ccproxy_tui.core.redact import redact_text
 
@@ -22,19 +21,13 @@ _KINDS: dict[str, SegmentKind] = {
 }
 
 
-class _Parser(Protocol):
-    def feed(self, data: bytes) -> list[StreamEvent]: ...
-
-    def flush(self) -> list[StreamEvent]: ...
-
-
 class TextReader:
     """Reads one exchange's answer from its start, as far as it has come, in steps."""
 
     def __init__(self, record: ExchangeRecord) -> None:
         self._record = record
         self._offset = 0
-        self._parser: _Parser = AnthropicParser()
+        self._parser = stream_parser(_dialect_of(record))
         self._flushed = False
         self._dropped = False
 
@@ -63,6 +56,11 @@ class TextReader:
         return [Segment(-1, "note", "This answer is no longer kept.")]
 
 
+def _dialect_of(record: ExchangeRecord) -> Format:
+    """The dialect of the upstream's bytes."""
+    return next((name for name in FORMATS if name == record.upstream_format), "anthropic_messages")
+
+
 def _joined(events: list[StreamEvent]) -> list[Segment]:
     segments: list[Segment] = []
     for event in events:
@@ -79,16 +77,12 @@ def _joined(events: list[StreamEvent]) -> list[Segment]:
 
 def _segment(event: StreamEvent) -> Segment | None:
     match event:
-        case Delta(kind="signature"):
-            return None
         case Delta():
             return Segment(event.index, _KINDS[event.kind], event.text)
-        case BlockStarted(kind="tool_call") | BlockStarted(kind="server_tool"):
+        case BlockStarted(kind="tool_call" | "custom_call" | "server_call"):
             return Segment(event.index, "tool", "", event.name or "tool")
-        case BlockStarted(kind="redacted_thinking"):
+        case Sealed(seal=seal) if seal.block.get("type") == "redacted_thinking":
             return Segment(event.index, "note", "redacted thinking")
-        case BlockStarted(text=text) if text:
-            return Segment(event.index, "thinking" if event.kind == "thinking" else "text", text)
         case Failed():
             return Segment(-1, "error", event.message)
         case _:

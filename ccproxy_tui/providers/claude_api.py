@@ -6,7 +6,8 @@ from ccproxy_tui.core.auth.claude_file import ClaudeFile, UnreadableCredentials
 from ccproxy_tui.core.auth.credentials import Credential, state_of
 from ccproxy_tui.core.errors import NoCredentials
 from ccproxy_tui.core.events import Routed, UpstreamAsked
-from ccproxy_tui.core.formats import Format
+from ccproxy_tui.core.formats import Format, Profile
+from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
 from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Headers, Report
 from ccproxy_tui.core.redact import redact_headers
@@ -24,7 +25,6 @@ class ClaudeApi:
 
     name = "claude_api"
     prefixes = ("/api", "/claude", "")
-    formats: tuple[Format, ...] = ("anthropic_messages",)
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -35,6 +35,9 @@ class ClaudeApi:
     @property
     def _settings(self) -> ClaudeApiProvider:
         return self._context.settings().providers.claude_api
+
+    def profile(self, model: str, dialect: Format) -> Profile:
+        return Profile("anthropic_messages", "anthropic", "Anthropic", thinking=thinking_mode(model), auto_cache=True)
 
     async def send(self, call: Call, report: Report) -> Answer:
         credential = self._credential()

@@ -19,6 +19,8 @@ class Credential:
     scopes: tuple[str, ...] = ()
     plan: str = ""
     source: str = ""
+    account: str = ""  # the provider's id of the account, where requests must name it
+    base_url: str = ""  # where the provider says that this account is served
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at

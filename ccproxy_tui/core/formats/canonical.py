@@ -1,4 +1,8 @@
-"""The one neutral stream of events that every dialect is parsed into and rendered from."""
+"""The one neutral stream of events that every dialect is parsed into and rendered from.
+
+Started, then blocks (BlockStarted, its Deltas, Sealed, Annotated, BlockEnded), then Finished and Done. Blocks may be
+open side by side: parallel tool calls arrive interleaved in both OpenAI dialects. Failed and Ping may come anywhere.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from typing import Any, Literal
 import msgspec
 
 from ccproxy_tui.core.errors import ErrorKind
+from ccproxy_tui.core.formats.seal import Seal
 
-BlockKind = Literal["text", "thinking", "redacted_thinking", "tool_call", "refusal", "server_tool", "other"]
-DeltaKind = Literal["text", "thinking", "arguments", "refusal", "signature"]
+BlockKind = Literal["text", "thinking", "tool_call", "custom_call", "refusal", "server_call", "server_result", "other"]
+DeltaKind = Literal["text", "thinking", "arguments", "refusal"]
 StopReason = Literal[
     "end_turn",
     "stop_sequence",
@@ -55,27 +60,50 @@ class Started(msgspec.Struct, frozen=True, gc=False):
 
 
 class BlockStarted(msgspec.Struct, frozen=True, gc=False):
-    """A block opens. `id` and `name` belong to tool calls; `data` is what the dialect said, for what only it knows."""
+    """A block opens. `id`, `name` and `namespace` belong to calls; `phase` to text of OpenAI's.
+
+    A `server_result` has everything in `data`: the result block as Anthropic shapes it.
+    """
 
     index: int
     kind: BlockKind
     id: str = ""
     name: str = ""
-    text: str = ""
+    namespace: str = ""
+    phase: str = ""
     data: Any = None
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
+    """More of a block. `arguments` are pieces of JSON text for a tool call, the bare input for a custom call."""
+
     index: int
     kind: DeltaKind
     text: str
 
 
-class Annotated(msgspec.Struct, frozen=True, gc=False):
-    """A citation on the text of a block, as the dialect said it."""
+class Sealed(msgspec.Struct, frozen=True, gc=False):
+    """What the vendor signed or encrypted of a thinking block: comes last in the block, if at all."""
 
     index: int
-    data: Any
+    seal: Seal
+
+
+class Citation(msgspec.Struct, frozen=True, gc=False):
+    """A source on the web for a text. `start` and `end` are characters of its block, -1 where nothing was said."""
+
+    url: str
+    title: str = ""
+    cited: str = ""
+    start: int = -1
+    end: int = -1
+
+
+class Annotated(msgspec.Struct, frozen=True, gc=False):
+    """A citation on the text of a block; None is one that has no place in any other dialect."""
+
+    index: int
+    citation: Citation | None
 
 
 class BlockEnded(msgspec.Struct, frozen=True, gc=False):
@@ -83,12 +111,12 @@ class BlockEnded(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """Why the answer ended, and the final usage."""
+    """Why the answer ended, and the final usage. `explanation` is the words of a refusal."""
 
     reason: StopReason
     usage: Usage
     stop_sequence: str | None = None
-    detail: Any = None
+    explanation: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -105,4 +133,4 @@ class Ping(msgspec.Struct, frozen=True, gc=False):
     pass
 
 
-StreamEvent = Started | BlockStarted | Delta | Annotated | BlockEnded | Finished | Done | Failed | Ping
+StreamEvent = Started | BlockStarted | Delta | Sealed | Annotated | BlockEnded | Finished | Done | Failed | Ping

@@ -13,6 +13,7 @@ from typing import Any
 
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.names import Format
+from ccproxy_tui.core.formats.usage import read_usage
 
 _OBJECT_LIMIT = 16 * 1024
 _JSON = json.JSONDecoder()
@@ -118,37 +119,3 @@ def _object_at(data: bytes, at: int) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _number(values: dict[str, Any], *path: str) -> int | None:
-    value: Any = values
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def read_usage(values: dict[str, Any], dialect: Format) -> Usage:
-    """A dialect's usage object, in neutral figures.
-
-    Anthropic counts `input_tokens` without cached tokens; both OpenAI dialects count them in.
-    """
-    if dialect == "anthropic_messages":
-        return Usage(
-            input=_number(values, "input_tokens"),
-            output=_number(values, "output_tokens"),
-            cache_read=_number(values, "cache_read_input_tokens"),
-            cache_write=_number(values, "cache_creation_input_tokens"),
-            reasoning=_number(values, "output_tokens_details", "thinking_tokens"),
-        )
-    side = ("prompt", "completion") if dialect == "openai_chat" else ("input", "output")
-    prompt = _number(values, f"{side[0]}_tokens")
-    details = f"{side[0]}_tokens_details"
-    read = _number(values, details, "cached_tokens")
-    write = _number(values, details, "cache_write_tokens")
-    return Usage(
-        input=None if prompt is None else max(prompt - (read or 0) - (write or 0), 0),
-        output=_number(values, f"{side[1]}_tokens"),
-        cache_read=read,
-        cache_write=write,
-        reasoning=_number(values, f"{side[1]}_tokens_details", "reasoning_tokens"),
-    )

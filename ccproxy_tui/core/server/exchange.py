@@ -11,27 +11,30 @@ from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import (
     BodyTooLarge,
     Draining,
-    InvalidRequest,
     ProxyError,
     RouteNotFound,
     Stopped,
     UpstreamCut,
+    UpstreamRefused,
     UpstreamStalled,
     WrongMediaType,
 )
-from ccproxy_tui.core.events import Accepted, BodyRead, Ended, EndReason, Marked, UpstreamAnswered
+from ccproxy_tui.core.events import Accepted, BodyRead, Converted, Ended, EndReason, Marked, UpstreamAnswered
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.errors import error_body, error_event, ping
 from ccproxy_tui.core.formats.names import Format
+from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.ids import new_id
-from ccproxy_tui.core.provider import Answer, Call, Provider
+from ccproxy_tui.core.provider import Answer, Call, Headers, Provider
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, guess_dialect
 from ccproxy_tui.core.server import headers as head
 from ccproxy_tui.core.server.body import ClientGone, read_body
+from ccproxy_tui.core.server.delivery import ConvertedStream, Delivery, Leg, Outcome, Relayed, is_stream
 from ccproxy_tui.core.server.hub import Hub, Interruption
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
-from ccproxy_tui.core.server.sink import Receive, Send, Sink
+from ccproxy_tui.core.server.plan import Plan, client_status, convert_call, report_header
+from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink
 from ccproxy_tui.core.server.tap import Tap
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,9 @@ class Exchange:
         self._streaming = False
         self._stalled = False
         self._last_ping = 0.0
+        self._report: Report | None = None
+        self._delivery: Delivery | None = None
+        self._outcome = Outcome()
 
     # --- the life ---
 
@@ -106,9 +112,12 @@ class Exchange:
         found = self._look(body)
         provider = self._provider(found)
         self._watcher = self._hub.tasks.start(self._watch(), name=f"watch {self.id}")
-        call = self._call(body, found, provider)
-        self._answer = await provider.send(call, self._hub.bus.publish)
-        return await self._relay(self._answer, call)
+        plan = await self._plan(self._call(body, found), provider)
+        self._answer = await provider.send(plan.call, self._hub.bus.publish)
+        outcome = self._outcome = await self._deliver(self._answer, plan)
+        if outcome.learned:
+            await asyncio.to_thread(self._hub.memory.remember, outcome.learned)
+        return outcome.reason, outcome.error
 
     async def _read(self) -> bytes:
         settings = self._hub.settings.server
@@ -149,10 +158,7 @@ class Exchange:
             raise RouteNotFound(f"No provider serves {self._scope['path']!r}.")
         return provider
 
-    def _call(self, body: bytes, found: Peek, provider: Provider) -> Call:
-        dialect = self._target.dialect
-        if dialect is not None and dialect not in provider.formats:
-            raise InvalidRequest(f"{provider.name} does not speak {dialect}.")
+    def _call(self, body: bytes, found: Peek) -> Call:
         return Call(
             exchange=self.id,
             operation=self._target.operation,
@@ -161,56 +167,58 @@ class Exchange:
             query=self._scope["query_string"].decode("latin-1"),
             headers=head.for_upstream(self._headers),
             body=body,
-            format=dialect,
+            format=self._target.dialect,
             model=found.model_name,
             stream=found.wants_stream,
             session=session_of(found, self._target.session, self._named),
         )
 
+    async def _plan(self, call: Call, provider: Provider) -> Plan:
+        """The call as the provider takes it: in the client's own dialect where it can be."""
+        if call.operation not in ("messages", "chat", "responses") or call.format is None:
+            return Plan(call)
+        profile = provider.profile(call.model, call.format)
+        if profile.format == call.format:
+            return Plan(call, profile)
+        plan = await convert_call(call, profile, created=int(self._hub.clock.now()), recall=self._hub.memory.recall)
+        self._report = plan.conversion.report if plan.conversion is not None else None
+        self._publish_report()
+        return plan
+
+    def _publish_report(self) -> None:
+        if self._report is not None and len(self._report):
+            self._hub.bus.publish(Converted(self.id, tuple(self._report)))
+
     # --- the answer ---
 
-    async def _relay(self, answer: Answer, call: Call) -> tuple[EndReason, str]:
-        """Hand the upstream's bytes on as they are."""
+    async def _deliver(self, answer: Answer, plan: Plan) -> Outcome:
         self._hub.bus.publish(UpstreamAnswered(self.id, answer.status, tuple(redact_headers(answer.headers))))
         record = self._hub.store.get(self.id)
         assert record is not None  # live records are never forgotten
-        stream = answer.header("content-type").startswith("text/event-stream")
-        watched = call.format if answer.status == 200 else None
-        tap = self._tap = Tap(record, self._hub.store, self._hub.clock, watched, answer.header("content-encoding"))
-        sink = self._sink
-        await sink.settle()
-        if sink.started and not (stream and answer.status == 200):
-            return await self._late_error(answer)
-        if not sink.started:
-            await sink.start(answer.status, self._client_headers(answer, stream=stream))
-        self._streaming = stream
-        async for chunk in answer.body:
-            tap.feed(chunk)
-            await sink.write(chunk)
-        if stream and not tap.has_end_mark:
-            raise UpstreamCut("The upstream ended its stream without an end mark.")
-        await sink.finish()
-        if answer.status >= 400:
-            return "upstream_error", f"upstream answered {answer.status}"
-        error = tap.stream_error() if stream else ""
-        return ("upstream_error", error) if error else ("done", "")
+        watched = plan.call.format if answer.status == 200 else None
+        changes = plan.changes(answer.status)
+        encoding = answer.header("content-encoding")
+        tap = self._tap = Tap(record, self._hub.store, self._hub.clock, watched, encoding, converted=changes)
+        leg = Leg(self._sink, tap, self._client_headers)
+        delivery = self._delivery = plan.delivery(answer, leg, int(self._hub.clock.now()))
+        await self._sink.settle()
+        if isinstance(delivery, Relayed) and not self._sink.started:
+            self._streaming = is_stream(answer)
+        return await delivery.run(answer)
 
-    def _client_headers(self, answer: Answer, *, stream: bool) -> list[tuple[bytes, bytes]]:
-        headers = head.for_client(answer.headers, stream=stream)
-        if not any(name == b"x-request-id" for name, _ in headers):
-            headers.append((b"x-request-id", self._request_id.encode("latin-1")))
-        return headers
+    def _client_headers(self, headers: Headers, *, stream: bool) -> RawHeaders:
+        result = head.for_client(headers, stream=stream)
+        if not any(name == b"x-request-id" for name, _ in result):
+            result.append((b"x-request-id", self._request_id.encode("latin-1")))
+        if self._report is not None and "x-ccproxy-report" in self._named:
+            result.append((b"x-ccproxy-conversion", report_header(self._report)))
+        return result
 
     @property
     def _request_id(self) -> str:
         """The client's own id when it is usable, else ours."""
         given = self._named.get("x-request-id", "")
         return given if given and len(given) <= 128 and given.isascii() and given.isprintable() else self.id
-
-    async def _late_error(self, answer: Answer) -> tuple[EndReason, str]:
-        """The stream had to be opened (for a ping) before the upstream said no."""
-        text = b"".join([chunk async for chunk in answer.body])[:2000].decode("utf-8", "replace")
-        raise ProxyError(f"The upstream answered {answer.status}: {text}")
 
     # --- the end ---
 
@@ -232,18 +240,29 @@ class Exchange:
             return
         if not sink.started:
             body = error_body(
-                self._dialect, problem.kind, problem.text, field=problem.field, request_id=self._request_id
+                self._dialect,
+                problem.kind,
+                problem.text,
+                field=problem.field,
+                code=problem.code,
+                request_id=self._request_id,
             )
-            extra = [
-                (b"content-type", b"application/json"),
-                (b"x-request-id", self._request_id.encode("latin-1")),
-            ]
+            given = problem.headers if isinstance(problem, UpstreamRefused) else ()
+            extra = [(b"content-type", b"application/json"), *self._client_headers(list(given), stream=False)]
             if isinstance(problem, BodyTooLarge | ClientGone):
                 extra.append((b"connection", b"close"))  # the rest of its body is not read
-            await sink.answer(problem.status, body, extra)
+            status = problem.status
+            if isinstance(problem, UpstreamRefused):
+                status = client_status(self._dialect, status)
+            await sink.answer(status, body, extra)
         elif self._streaming and sink.at_boundary:
-            await sink.finish(error_event(self._dialect, problem.kind, problem.text))
+            await sink.finish(self._error_event(problem))
         # Otherwise the response breaks off in the middle, which is the truth: returning now drops the connection.
+
+    def _error_event(self, problem: ProxyError) -> bytes:
+        if isinstance(self._delivery, ConvertedStream):
+            return self._delivery.fail(problem)
+        return error_event(self._dialect, problem.kind, problem.text)
 
     async def _interrupted(self) -> tuple[EndReason, str]:
         task = self._task
@@ -268,18 +287,26 @@ class Exchange:
             closing = self._answer.close()
             if inspect.isawaitable(closing):
                 await closing
-        tap = self._tap
+        self._publish_report()
+        said = self._said()
         self._hub.bus.publish(
             Ended(
                 exchange=self.id,
                 reason=reason,
                 status=self._status(reason),
                 error=error,
-                usage=Usage() if tap is None else tap.usage(),
-                model="" if tap is None else tap.model(),
-                stop_reason="" if tap is None else tap.stop_reason(),
+                usage=said.usage or Usage(),
+                model=said.model,
+                stop_reason=said.stop_reason,
             )
         )
+
+    def _said(self) -> Outcome:
+        """What the answer said of itself, read from the bytes where nobody parsed them."""
+        tap, outcome = self._tap, self._outcome
+        if outcome.usage is not None or tap is None:
+            return outcome
+        return Outcome(usage=tap.usage(), model=tap.model(), stop_reason=tap.stop_reason())
 
     def _status(self, reason: EndReason) -> int:
         return 499 if reason == "client_gone" else self._sink.status
@@ -335,6 +362,8 @@ def _wrong_method(method: str, path: str) -> ProxyError:
 
 def _end_reason(problem: ProxyError) -> EndReason:
     match problem:
+        case UpstreamRefused():
+            return "upstream_error"
         case UpstreamStalled():
             return "stalled"
         case UpstreamCut():

@@ -10,6 +10,7 @@ from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.provider import Provider
+from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.settings import Loaded, Settings
 from ccproxy_tui.core.store import Store
 from ccproxy_tui.core.supervisor import Tasks
@@ -45,6 +46,7 @@ class Hub:
         self.store = Store(clock)
         self.bus.handle(self.store.apply)
         self.tasks = Tasks()
+        self.memory = Memory(None)
         self.providers: dict[str, Provider] = {}
         self.prefixes: dict[str, str] = {}
         self.running: dict[str, Running] = {}
@@ -117,6 +119,7 @@ class Hub:
     async def close(self) -> None:
         for provider in self.providers.values():
             await provider.close()
+        self.memory.close()
         await self.tasks.close()
 
 

@@ -28,6 +28,7 @@ from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.server.app import create_app
 from ccproxy_tui.core.server.gate import LOCAL, is_loopback
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.server.protocol import protocol_with_limit
 from ccproxy_tui.core.settings import Loaded
 
@@ -105,6 +106,7 @@ class ProxyServer:
         self.on_ready: Callable[[Hub], None] | None = None
         self._tcp = bind_tcp(loaded.settings.server.host, loaded.settings.server.port, paths)
         self.hub = Hub(loaded, clock, control_token(paths))
+        self.hub.memory = Memory(paths.data / "memory.sqlite3")
         self.hub.port = self._tcp.getsockname()[1]
         self.hub.add_providers(load_providers(lambda: self.hub.settings))
         self._detached = False

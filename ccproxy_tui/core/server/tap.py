@@ -21,7 +21,14 @@ class Tap:
     """One per exchange. `feed` is called for each read of the upstream's socket."""
 
     def __init__(
-        self, record: ExchangeRecord, store: Store, clock: Clock, dialect: Format | None, encoding: str
+        self,
+        record: ExchangeRecord,
+        store: Store,
+        clock: Clock,
+        dialect: Format | None,
+        encoding: str,
+        *,
+        converted: bool = False,
     ) -> None:
         self._record = record
         self._store = store
@@ -30,13 +37,16 @@ class Tap:
         self._undo = _decoder(encoding)
         self._hunting = dialect is not None
         self._capture: Capture = record.upstream_body
+        if converted:
+            record.client_body = Capture()
 
     def feed(self, chunk: bytes) -> None:
         record = self._record
         now = self._clock.monotonic()
         record.last_byte = now
         record.upstream_bytes += len(chunk)
-        record.client_bytes += len(chunk)
+        if record.client_body is None:
+            record.client_bytes += len(chunk)
         if self._undo is not None:
             chunk = self._undo(chunk)
         self._capture.append(chunk)
@@ -49,6 +59,13 @@ class Tap:
             record.first_token = now - record.origin
             record.marks.append(Mark(record.first_token, "first token"))
         self._store.touch(record)
+
+    def sent(self, data: bytes) -> None:
+        """What the client got, where that is not what the upstream sent."""
+        record = self._record
+        record.client_bytes += len(data)
+        if record.client_body is not None:
+            record.client_body.append(data)
 
     @property
     def has_end_mark(self) -> bool:

@@ -161,6 +161,30 @@ class ClaudeApiProvider(Section):
         return check_url(value)
 
 
+class CodexProvider(Section):
+    enabled: bool = Field(True, description="Serve /codex.")
+    base_url: str = Field(
+        "https://chatgpt.com/backend-api/codex", description="Where ChatGPT's Codex backend is reached."
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        return check_url(value)
+
+
+class CopilotProvider(Section):
+    enabled: bool = Field(True, description="Serve /copilot.")
+    base_url: str = Field("", description="Where GitHub Copilot is reached; default: where its token says.")
+    integration_id: str = Field("vscode-chat", description="The integration that Copilot is told (it demands one).")
+    editor_version: str = Field("", description="The editor that Copilot is told; default: this program's own name.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        return check_url(value) if value else ""
+
+
 class DemoProvider(Section):
     enabled: bool = Field(True, description="Serve /demo, the built-in simulated provider.")
     seed: int = Field(7, description="Seed of everything it makes up.")
@@ -169,6 +193,8 @@ class DemoProvider(Section):
 
 class Providers(Section):
     claude_api: ClaudeApiProvider = ClaudeApiProvider()
+    codex: CodexProvider = CodexProvider()
+    copilot: CopilotProvider = CopilotProvider()
     demo: DemoProvider = DemoProvider()
 
 

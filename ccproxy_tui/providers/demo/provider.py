@@ -10,7 +10,7 @@ import msgspec
 
 from ccproxy_tui.core.errors import ErrorKind, InvalidRequest, RouteNotFound, UpstreamCut
 from ccproxy_tui.core.events import Routed, UpstreamAsked
-from ccproxy_tui.core.formats import Format
+from ccproxy_tui.core.formats import Format, Profile
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Report
@@ -39,10 +39,12 @@ class Demo:
 
     name = "demo"
     prefixes: tuple[str, ...] = ("/demo",)
-    formats: tuple[Format, ...] = ("anthropic_messages",)
 
     def __init__(self, context: Context) -> None:
         self._context = context
+
+    def profile(self, model: str, dialect: Format) -> Profile:
+        return Profile("anthropic_messages", "anthropic", "The demo provider", thinking="budget", default_tokens=4096)
 
     async def send(self, call: Call, report: Report) -> Answer:
         report(Routed(call.exchange, self.name, account="", upstream_format=call.format or "", billing="free"))

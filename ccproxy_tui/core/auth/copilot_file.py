@@ -1,0 +1,48 @@
+"""GitHub Copilot's credentials, where the older systems kept them: `{"oauth_token": {...}, "copilot_token": {...}}`.
+
+Shape: observed. `expires_at` of the short-lived Copilot token is in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
+from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.paths import Paths
+
+
+class CopilotFile(JsonFile):
+    def __init__(self, paths: Paths, clock: Clock, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__(candidates(paths), parse, clock)
+
+
+def candidates(paths: Paths) -> list[Path]:
+    """Where the file may lie, in the order of search."""
+    return [
+        paths.config / "copilot.json",
+        paths.config.parent / "copilot" / "credentials.json",
+        paths.home / ".config" / "copilot" / "credentials.json",
+    ]
+
+
+def parse(document: Any, source: str) -> Credential:
+    """The file's contents as a credential. Raises UnreadableCredentials when it is something else."""
+    token = document.get("copilot_token") if isinstance(document, dict) else None
+    secret = token.get("token") if isinstance(token, dict) else None
+    if not isinstance(token, dict) or not isinstance(secret, str) or not secret:
+        raise UnreadableCredentials(f"{source} holds no copilot_token.token")
+    expires = token.get("expires_at")
+    endpoints = token.get("endpoints")
+    api = endpoints.get("api") if isinstance(endpoints, dict) else None
+    return Credential(
+        kind="oauth",
+        secret=secret,
+        expires_at=float(expires) if isinstance(expires, int | float) and not isinstance(expires, bool) else None,
+        plan=str(document.get("account_type") or ""),
+        source=source,
+        base_url=api if isinstance(api, str) else "",
+    )

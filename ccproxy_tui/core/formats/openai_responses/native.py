@@ -1,0 +1,214 @@
+"""Responses requests that stay Responses, made acceptable to the ChatGPT Codex backend, and its streams collected.
+
+What that backend demands and refuses: seen from it, October 2026.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ccproxy_tui.core import sse
+from ccproxy_tui.core.formats.body import decode, encode
+from ccproxy_tui.core.formats.canonical import Failed, Usage
+from ccproxy_tui.core.formats.misfit import Misfit, Object, as_list, as_object
+from ccproxy_tui.core.formats.openai_chat.stream_parser import failure
+from ccproxy_tui.core.formats.openai_responses.request_renderer import ENCRYPTED, conversation_key
+from ccproxy_tui.core.formats.report import Report
+from ccproxy_tui.core.formats.seal import unwrap
+from ccproxy_tui.core.formats.usage import read_usage
+
+# Fields that the backend answers with 400.
+CODEX_REFUSES = frozenset(
+    {
+        "background",
+        "context_management",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "max_tool_calls",
+        "metadata",
+        "moderation",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "temperature",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+    }
+)
+_STORED = "this backend keeps no answers (store is false); send the whole conversation."
+_PREFIXES = {"function_call": "fc", "custom_tool_call": "ctc", "reasoning": "rs", "message": "msg"}
+_ID_LIMIT = 64
+
+
+def patch_request(raw: bytes, *, model: str, cache_key: str = "", report: Report) -> bytes:
+    """The request with what the backend demands, and without what it refuses. Everything else stays as it came.
+
+    Raises Misfit for a reference to something stored.
+    """
+    body = decode(raw)
+    for name in ("previous_response_id", "conversation", "prompt"):
+        if body.get(name) is not None:
+            raise Misfit(f"Nothing stored can be looked up: {_STORED}", name)
+    patched = {name: value for name, value in body.items() if name not in CODEX_REFUSES}
+    for name in body:
+        if name not in patched and body[name] is not None:
+            report.dropped(name, "the Codex backend refuses it")
+    patched["model"] = model
+    patched["input"] = _input(body.get("input"), report)
+    patched["instructions"] = body.get("instructions") or ""
+    if body.get("stream") is not True:
+        report.changed("stream", "the backend only streams; the answer is collected for the client")
+    if body.get("store") is not False:
+        report.changed("store", "the backend stores nothing")
+    patched |= {"store": False, "stream": True, "include": _include(body.get("include"))}
+    _patch_options(patched, report)
+    if not patched.get("prompt_cache_key"):
+        patched["prompt_cache_key"] = cache_key or conversation_key(patched["instructions"], patched["input"])
+        report.injected("prompt_cache_key", "named after the conversation, so that its prompt is cached")
+    return encode(patched)
+
+
+def _patch_options(patched: Object, report: Report) -> None:
+    options = patched.get("stream_options")
+    if isinstance(options, dict) and "include_usage" in options:
+        patched["stream_options"] = {name: value for name, value in options.items() if name != "include_usage"}
+    tier = patched.get("service_tier")
+    if tier is not None and tier != "priority":
+        del patched["service_tier"]
+        if tier == "fast":
+            patched["service_tier"] = "priority"
+        elif tier != "auto":
+            report.dropped("service_tier", "the Codex backend knows only priority", str(tier))
+    tools = patched.get("tools")
+    if isinstance(tools, list):
+        patched["tools"] = [_tool(tool) for tool in tools]
+
+
+def _tool(tool: Any) -> Any:
+    if isinstance(tool, dict) and str(tool.get("type")).startswith("web_search_preview"):
+        return {**tool, "type": "web_search"}
+    return tool
+
+
+def _include(value: Any) -> list[Any]:
+    given = value if isinstance(value, list) else []
+    return given if ENCRYPTED in given else [*given, ENCRYPTED]
+
+
+def _input(value: Any, report: Report) -> list[Any]:
+    if value is None:
+        raise Misfit("This field is required.", "input")
+    if isinstance(value, str):
+        return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}]
+    items: list[Any] = []
+    for place, raw in enumerate(as_list(value, "input")):
+        item = _item(as_object(raw, "input", place), report)
+        if item is not None:
+            items.append(item)
+    return items
+
+
+def _item(item: Object, report: Report) -> Object | None:
+    kind = item.get("type") or ("message" if "role" in item else "")
+    if kind == "item_reference":
+        report.dropped("input[] (item_reference)", f"it can't be looked up: {_STORED}")
+        return None
+    if kind == "reasoning":
+        return _reasoning(item, report)
+    if kind == "message":
+        item = _message(item, report)
+    prefix = _PREFIXES.get(kind)
+    given = item.get("id")
+    if prefix and given is not None and (not str(given).startswith(prefix) or len(str(given)) > _ID_LIMIT):
+        item = {name: value for name, value in item.items() if name != "id"}
+    return item
+
+
+def _reasoning(item: Object, report: Report) -> Object | None:
+    token = item.get("encrypted_content")
+    if not isinstance(token, str) or not token:
+        report.dropped("input[] (reasoning)", f"without its encrypted content it can't be looked up: {_STORED}")
+        return None
+    seal = unwrap(token)
+    if seal is None:
+        return item
+    if seal.vendor == "openai" and seal.block.get("type") == "reasoning":
+        return seal.block
+    report.dropped("input[] (reasoning)", "it is sealed by another vendor; its visible turn is kept")
+    return None
+
+
+def _message(item: Object, report: Report) -> Object:
+    if item.get("role") == "system":
+        report.changed("input[].role", "system messages are developer messages at this backend")
+        item = {**item, "role": "developer"}
+    content = item.get("content")
+    if isinstance(content, list) and any(
+        isinstance(part, dict) and "prompt_cache_breakpoint" in part for part in content
+    ):
+        report.dropped("input[].content[].prompt_cache_breakpoint", "the Codex backend refuses it")
+        item = {**item, "content": [_unmarked(part) for part in content]}
+    return item
+
+
+def _unmarked(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    return {name: value for name, value in part.items() if name != "prompt_cache_breakpoint"}
+
+
+class Collector:
+    """A stream of the backend as one response, for clients that did not ask for a stream.
+
+    The terminal event often lists no output; then it is made of the items that were done.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = sse.Decoder()
+        self._items: dict[int, Any] = {}
+        self._response: Object | None = None
+        self.failed: Failed | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self._response is not None
+
+    @property
+    def usage(self) -> Usage:
+        usage = (self._response or {}).get("usage")
+        return read_usage(usage, "openai_responses") if isinstance(usage, dict) else Usage()
+
+    def feed(self, data: bytes) -> None:
+        for event in self._decoder.feed(data):
+            self._take(event.data)
+
+    def flush(self) -> None:
+        for event in self._decoder.flush():
+            self._take(event.data)
+
+    def _take(self, data: bytes) -> None:
+        try:
+            event = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        kind = event.get("type") if isinstance(event, dict) else None
+        if kind == "response.output_item.done":
+            self._items[event.get("output_index", len(self._items))] = event.get("item")
+        elif kind in ("response.completed", "response.incomplete"):
+            self._response = event.get("response")
+        elif kind == "response.failed":
+            self.failed = failure((event.get("response") or {}).get("error"))
+        elif kind == "error":
+            self.failed = failure(event.get("error") or event)
+
+    def render(self) -> bytes:
+        """The response. Only when `whole`."""
+        response = dict(self._response or {})
+        if not response.get("output"):
+            response["output"] = [self._items[place] for place in sorted(self._items)]
+        return msgspec.json.encode(response)

@@ -1,0 +1,290 @@
+"""Hands an upstream's answer to the client: as it came, mended, converted event by event, or collected into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ccproxy_tui.core.errors import ProxyError, UpstreamCut, UpstreamGarbled, UpstreamRefused
+from ccproxy_tui.core.events import EndReason
+from ccproxy_tui.core.formats import Conversion, Misfit
+from ccproxy_tui.core.formats.canonical import Failed, Usage
+from ccproxy_tui.core.formats.conversion import AnswerReader, AnswerStream, AnswerWhole
+from ccproxy_tui.core.formats.openai_chat.native import Normaliser, normalise_answer
+from ccproxy_tui.core.formats.openai_responses.native import Collector
+from ccproxy_tui.core.formats.upstream_error import is_openai_error, read_error, retry_seconds, status_of
+from ccproxy_tui.core.provider import Answer, Headers
+from ccproxy_tui.core.server.sink import EVENT_STREAM, RawHeaders, Sink
+from ccproxy_tui.core.server.tap import Tap
+
+ERROR_LIMIT = 1024 * 1024
+ANSWER_LIMIT = 256 * 1024 * 1024
+# Of an upstream's headers, what concerns the client even when the body is ours: limits, quotas and request ids.
+_PASSED = ("retry-after", "x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "request-id", "x-request-id")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an answer ended, and what it said of itself."""
+
+    reason: EndReason = "done"
+    error: str = ""
+    usage: Usage | None = None
+    model: str = ""
+    stop_reason: str = ""
+    learned: dict[str, str] = field(default_factory=dict)
+
+
+class HeaderMaker(Protocol):
+    """Makes the client's headers from the upstream's."""
+
+    def __call__(self, headers: Headers, *, stream: bool) -> RawHeaders: ...
+
+
+class Delivery(Protocol):
+    async def run(self, answer: Answer) -> Outcome:
+        """Raises a ProxyError when the answer can't be delivered whole; the exchange then tells the client."""
+        ...
+
+
+class Leg:
+    """The client's end of an exchange, as deliveries use it."""
+
+    def __init__(self, sink: Sink, tap: Tap, headers: HeaderMaker) -> None:
+        self.sink = sink
+        self.tap = tap
+        self.headers = headers
+
+    async def open_stream(self, answer: Answer) -> None:
+        await self.sink.settle()
+        if not self.sink.started:
+            await self.sink.start(200, [*EVENT_STREAM, *self.headers(passed(answer), stream=True)])
+
+    async def write(self, data: bytes) -> None:
+        self.tap.sent(data)
+        await self.sink.write(data)
+
+    async def answer(self, answer: Answer, body: bytes, *, status: int = 200, headers: Headers | None = None) -> None:
+        """A whole JSON response."""
+        await self.sink.settle()
+        self.tap.sent(body)
+        given = self.headers(passed(answer) if headers is None else headers, stream=False)
+        await self.sink.answer(status, body, [(b"content-type", b"application/json"), *given])
+
+    async def read(self, answer: Answer, limit: int = ANSWER_LIMIT) -> bytes:
+        """The whole body. Raises UpstreamGarbled when it is longer than any answer could be."""
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in answer.body:
+            self.tap.feed(chunk)
+            parts.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise UpstreamGarbled(f"The upstream's answer is larger than {limit // (1024 * 1024)} MB.")
+        return b"".join(parts)
+
+
+def passed(answer: Answer) -> Headers:
+    return [(name, value) for name, value in answer.headers if name.startswith(_PASSED)]
+
+
+def is_stream(answer: Answer) -> bool:
+    return answer.header("content-type").startswith("text/event-stream")
+
+
+class Refused:
+    """An error status. What the client's SDK can read passes; anything else is said in the client's dialect."""
+
+    def __init__(self, leg: Leg, *, same_dialect: bool) -> None:
+        self._leg = leg
+        self._same_dialect = same_dialect
+
+    async def run(self, answer: Answer) -> Outcome:
+        body = await self._leg.read(answer, ERROR_LIMIT)
+        failed = read_error(answer.status, body)
+        headers = passed(answer)
+        if (seconds := retry_seconds(body)) and not answer.header("retry-after"):
+            headers.append(("retry-after", seconds))
+        if not self._same_dialect or not is_openai_error(body):
+            raise UpstreamRefused(answer.status, failed.kind, failed.message, code=failed.code, headers=tuple(headers))
+        await self._leg.answer(answer, body, status=answer.status, headers=headers)
+        return Outcome("upstream_error", failed.message)
+
+
+class Relayed:
+    """The upstream's own bytes."""
+
+    def __init__(self, leg: Leg) -> None:
+        self._leg = leg
+
+    async def run(self, answer: Answer) -> Outcome:
+        leg, stream = self._leg, is_stream(answer)
+        sink, tap = leg.sink, leg.tap
+        await sink.settle()
+        if sink.started and not (stream and answer.status == 200):
+            raise await self._late_error(answer)
+        if not sink.started:
+            await sink.start(answer.status, leg.headers(answer.headers, stream=stream))
+        async for chunk in answer.body:
+            tap.feed(chunk)
+            await sink.write(chunk)
+        if stream and not tap.has_end_mark:
+            raise UpstreamCut("The upstream ended its stream without an end mark.")
+        await sink.finish()
+        if answer.status >= 400:
+            return Outcome("upstream_error", f"upstream answered {answer.status}")
+        error = tap.stream_error() if stream else ""
+        return Outcome("upstream_error", error) if error else Outcome()
+
+    async def _late_error(self, answer: Answer) -> UpstreamRefused:
+        """The stream had to be opened (for a ping) before the upstream said no."""
+        failed = read_error(answer.status, await self._leg.read(answer, ERROR_LIMIT))
+        return UpstreamRefused(answer.status, failed.kind, failed.message, code=failed.code)
+
+
+def refused_inside(failed: Failed) -> UpstreamRefused:
+    """A failure that came inside an answer with status 200."""
+    return UpstreamRefused(status_of(failed.kind), failed.kind, failed.message, code=failed.code)
+
+
+def cut() -> UpstreamCut:
+    return UpstreamCut("The upstream ended its answer in the middle.")
+
+
+class ConvertedStream:
+    """Event by event. Nothing is sent before the first event: an error in place of an answer is an HTTP error."""
+
+    def __init__(self, conversion: Conversion, leg: Leg) -> None:
+        self._stream: AnswerStream = conversion.stream()
+        self._leg = leg
+
+    async def run(self, answer: Answer) -> Outcome:
+        if not is_stream(answer):
+            await self._send(answer, self._whole(await self._leg.read(answer)))
+        else:
+            async for chunk in answer.body:
+                self._leg.tap.feed(chunk)
+                await self._send(answer, self._stream.feed(chunk))
+                if self._reader.failed is not None or self._reader.whole:
+                    break
+            else:
+                await self._send(answer, self._stream.flush())
+        return await self._end()
+
+    @property
+    def _reader(self) -> AnswerReader:
+        return self._stream.reader
+
+    def _whole(self, body: bytes) -> bytes:
+        try:
+            return self._stream.take_answer(body)
+        except Misfit as misfit:
+            raise UpstreamGarbled(f"The upstream's answer can't be read: {misfit.message}") from misfit
+
+    async def _send(self, answer: Answer, data: bytes) -> None:
+        failed = self._reader.failed
+        if failed is not None and not self._leg.sink.started and not self._reader.spoken:
+            raise refused_inside(failed)
+        if data:
+            await self._leg.open_stream(answer)
+            await self._leg.write(data)
+
+    async def _end(self) -> Outcome:
+        reader = self._reader
+        if reader.failed is not None:
+            await self._leg.sink.finish()
+            return outcome_of(reader, "upstream_error", reader.failed.message)
+        if not reader.whole:
+            raise cut()
+        await self._leg.sink.finish()
+        return outcome_of(reader)
+
+    def fail(self, problem: ProxyError) -> bytes:
+        """The error as this stream must say it: some dialects count their events."""
+        return self._stream.fail(Failed(problem.kind, problem.text))
+
+
+class ConvertedWhole:
+    """Everything is collected first: half an answer must not look like a whole one."""
+
+    def __init__(self, conversion: Conversion, leg: Leg) -> None:
+        self._answer: AnswerWhole = conversion.whole()
+        self._leg = leg
+
+    async def run(self, answer: Answer) -> Outcome:
+        if is_stream(answer):
+            async for chunk in answer.body:
+                self._leg.tap.feed(chunk)
+                self._answer.feed(chunk)
+            self._answer.flush()
+        else:
+            self._take(await self._leg.read(answer))
+        reader = self._answer.reader
+        if reader.failed is not None:
+            raise refused_inside(reader.failed)
+        if not reader.whole:
+            raise cut()
+        await self._leg.answer(answer, self._answer.render())
+        return outcome_of(reader)
+
+    def _take(self, body: bytes) -> None:
+        try:
+            self._answer.take_answer(body)
+        except Misfit as misfit:
+            raise UpstreamGarbled(f"The upstream's answer can't be read: {misfit.message}") from misfit
+
+
+def outcome_of(reader: AnswerReader, reason: EndReason = "done", error: str = "") -> Outcome:
+    return Outcome(reason, error, reader.usage, reader.model, reader.stop_reason, reader.learned)
+
+
+class Collected:
+    """A Responses stream as one response, for a client that asked the streaming-only backend for JSON."""
+
+    def __init__(self, leg: Leg) -> None:
+        self._leg = leg
+
+    async def run(self, answer: Answer) -> Outcome:
+        if not is_stream(answer):
+            await self._leg.answer(answer, await self._leg.read(answer))
+            return Outcome()
+        collector = Collector()
+        async for chunk in answer.body:
+            self._leg.tap.feed(chunk)
+            collector.feed(chunk)
+        collector.flush()
+        if collector.failed is not None:
+            raise refused_inside(collector.failed)
+        if not collector.whole:
+            raise cut()
+        await self._leg.answer(answer, collector.render())
+        return Outcome(usage=collector.usage)
+
+
+class Mended:
+    """Chat from GitHub Copilot, put right for clients that take the dialect at its word."""
+
+    def __init__(self, leg: Leg, model: str, created: int) -> None:
+        self._leg = leg
+        self._model = model
+        self._created = created
+
+    async def run(self, answer: Answer) -> Outcome:
+        if not is_stream(answer):
+            body = await self._leg.read(answer)
+            await self._leg.answer(answer, normalise_answer(body, self._model, self._created))
+            return Outcome()
+        normaliser = Normaliser(self._model, self._created)
+        async for chunk in answer.body:
+            self._leg.tap.feed(chunk)
+            if data := normaliser.feed(chunk):
+                await self._leg.open_stream(answer)
+                await self._leg.write(data)
+        if data := normaliser.flush():
+            await self._leg.open_stream(answer)
+            await self._leg.write(data)
+        if not self._leg.tap.has_end_mark:
+            raise cut()
+        await self._leg.sink.finish()
+        error = self._leg.tap.stream_error()
+        return Outcome("upstream_error", error) if error else Outcome()

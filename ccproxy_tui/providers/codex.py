@@ -1,0 +1,102 @@
+"""ChatGPT's Codex backend with the account of the Codex CLI. It speaks Responses, stores nothing and only streams."""
+
+from __future__ import annotations
+
+from ccproxy_tui import __version__
+from ccproxy_tui.core.auth.codex_file import CodexFile
+from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.errors import InvalidRequest
+from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
+from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
+from ccproxy_tui.core.formats.openai_responses.native import CODEX_REFUSES, patch_request
+from ccproxy_tui.core.frames import AccountView
+from ccproxy_tui.core.provider import Answer, Call, Headers
+from ccproxy_tui.core.provider import Report as Publish
+from ccproxy_tui.core.redact import redact_headers
+from ccproxy_tui.core.settings.models import CodexProvider
+from ccproxy_tui.providers.login import Login
+from ccproxy_tui.providers.registry import Context
+from ccproxy_tui.providers.upstream import Upstream
+
+LOGIN_HINT = "Run `codex` once to log in (or to renew the login)."
+ORIGINATOR = "ccproxy-tui"  # who asks, when the client is not a Codex that says so itself
+
+
+class Codex:
+    """Native relay of Responses; the other dialects are converted into it."""
+
+    name = "codex"
+    prefixes: tuple[str, ...] = ("/codex",)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        file = CodexFile(context.paths, context.clock, context.environ)
+        self._login = Login("codex", "Codex", file, context.clock, LOGIN_HINT)
+        self._upstream = Upstream("ChatGPT", self._settings.base_url, context.settings().http)
+
+    @property
+    def _settings(self) -> CodexProvider:
+        return self._context.settings().providers.codex
+
+    def profile(self, model: str, dialect: Format) -> Profile:
+        return Profile(
+            "openai_responses",
+            "openai",
+            "The Codex backend",
+            refused=CODEX_REFUSES,
+            stream_only=True,
+        )
+
+    async def send(self, call: Call, report: Publish) -> Answer:
+        credential = self._login.credential()
+        report(
+            Routed(
+                call.exchange,
+                self.name,
+                account=credential.plan or "ChatGPT",
+                upstream_format=call.format or "",
+                billing="plan",
+            )
+        )
+        body = self._body(call, report)
+        url = f"{self._settings.base_url}/{call.path.removeprefix('v1/')}"
+        if call.query:
+            url = f"{url}?{call.query}"
+        headers = upstream_headers(call, credential)
+        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), body))
+        return await self._upstream.send(call.method, url, headers, body)
+
+    def _body(self, call: Call, report: Publish) -> bytes:
+        if call.converted or call.operation != "responses":
+            return call.body
+        notes = Report()
+        try:
+            body = patch_request(call.body, model=call.model, cache_key=call.session, report=notes)
+        except Misfit as misfit:
+            raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
+        if len(notes):
+            report(Converted(call.exchange, tuple(notes)))
+        return body
+
+    def accounts(self) -> list[AccountView]:
+        return [self._login.view()]
+
+    async def close(self) -> None:
+        await self._upstream.close()
+
+
+def upstream_headers(call: Call, credential: Credential) -> Headers:
+    """The client's headers with our authentication; what a Codex client says of its session is kept."""
+    named = {name for name, _ in call.headers}
+    headers = [(name, value) for name, value in call.headers if name != "accept"]
+    headers += [("authorization", f"Bearer {credential.secret}"), ("accept", "text/event-stream")]
+    if credential.account and "chatgpt-account-id" not in named:
+        headers.append(("chatgpt-account-id", credential.account))
+    if "originator" not in named:
+        headers.append(("originator", ORIGINATOR))
+    if "user-agent" not in named:
+        headers.append(("user-agent", f"ccproxy-tui/{__version__}"))
+    if "content-type" not in named:
+        headers.append(("content-type", "application/json"))
+    headers.append(("accept-encoding", "identity"))
+    return headers

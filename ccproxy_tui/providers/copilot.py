@@ -1,0 +1,147 @@
+"""GitHub Copilot's API. Its models speak Chat or Responses; which one is told by their names."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from ccproxy_tui import __version__
+from ccproxy_tui.core.auth.copilot_file import CopilotFile
+from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.errors import InvalidRequest
+from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
+from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
+from ccproxy_tui.core.formats.openai_chat.native import patch_request, tokens_field
+from ccproxy_tui.core.frames import AccountView
+from ccproxy_tui.core.provider import Answer, Call, Headers
+from ccproxy_tui.core.provider import Report as Publish
+from ccproxy_tui.core.redact import redact_headers
+from ccproxy_tui.core.settings.models import CopilotProvider
+from ccproxy_tui.providers.login import Login
+from ccproxy_tui.providers.registry import Context
+from ccproxy_tui.providers.upstream import Upstream
+
+LOGIN_HINT = "Log in to GitHub Copilot again."
+DEFAULT_URL = "https://api.githubcopilot.com"
+API_VERSION = "2025-05-01"
+# Models that answer 400 (unsupported_api_for_model) to Chat.
+_RESPONSES_ONLY = re.compile(r"gpt-5\.\d+-codex|gpt-5\.[4-9]|gpt-6")
+_MAX_TOOLS = 128
+
+
+class Copilot:
+    """Relay of Chat and Responses, whichever the model speaks; everything else is converted into that."""
+
+    name = "copilot"
+    prefixes: tuple[str, ...] = ("/copilot",)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        file = CopilotFile(context.paths, context.clock, context.environ)
+        self._login = Login("copilot", "Copilot", file, context.clock, LOGIN_HINT)
+        self._upstream = Upstream("GitHub Copilot", self._settings.base_url or DEFAULT_URL, context.settings().http)
+
+    @property
+    def _settings(self) -> CopilotProvider:
+        return self._context.settings().providers.copilot
+
+    def profile(self, model: str, dialect: Format) -> Profile:
+        if _RESPONSES_ONLY.match(model):
+            return Profile("openai_responses", "copilot", "Copilot", max_tools=_MAX_TOOLS, web_search=False)
+        return Profile(
+            "openai_chat",
+            "copilot",
+            "Copilot",
+            custom_tools=False,
+            web_search=False,
+            files=model.startswith(("gpt-", "gemini")),
+            cache_marks=model.startswith("claude"),
+            max_tools=_MAX_TOOLS,
+            tokens_field=tokens_field(model),
+            mends=True,
+        )
+
+    async def send(self, call: Call, report: Publish) -> Answer:
+        credential = self._login.credential()
+        agent = is_agent_turn(call.body)
+        report(
+            Routed(
+                call.exchange,
+                self.name,
+                account=credential.plan or "Copilot",
+                upstream_format=call.format or "",
+                billing="not billed (agent turn)" if agent else "premium request",
+            )
+        )
+        body = self._body(call, report)
+        base = self._settings.base_url or credential.base_url or DEFAULT_URL
+        url = f"{base}/{call.path.removeprefix('v1/')}"
+        headers = self._headers(call, credential, agent=agent)
+        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), body))
+        return await self._upstream.send(call.method, url, headers, body)
+
+    def _body(self, call: Call, report: Publish) -> bytes:
+        if call.converted or call.operation != "chat":
+            return call.body
+        notes = Report()
+        try:
+            body = patch_request(call.body, model=call.model, report=notes)
+        except Misfit as misfit:
+            raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
+        if len(notes):
+            report(Converted(call.exchange, tuple(notes)))
+        return body
+
+    def _headers(self, call: Call, credential: Credential, *, agent: bool) -> Headers:
+        settings = self._settings
+        own = {
+            "authorization": f"Bearer {credential.secret}",
+            "copilot-integration-id": settings.integration_id,
+            "editor-version": settings.editor_version or f"ccproxy-tui/{__version__}",
+            "x-github-api-version": API_VERSION,
+            "openai-intent": "conversation-agent",
+            "x-initiator": "agent" if agent else "user",
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+        }
+        if has_image(call.body):
+            own["copilot-vision-request"] = "true"
+        return [(name, value) for name, value in call.headers if name not in own] + list(own.items())
+
+    def accounts(self) -> list[AccountView]:
+        return [self._login.view()]
+
+    async def close(self) -> None:
+        await self._upstream.close()
+
+
+class _Turn(msgspec.Struct):
+    role: str = ""
+    type: str = ""
+
+
+class _Turns(msgspec.Struct):
+    messages: list[_Turn] = []
+    input: list[_Turn] | str = ""
+
+
+def is_agent_turn(body: bytes) -> bool:
+    """Whether this request goes on with a task (a tool's result came back) and asks nothing new.
+
+    Copilot bills a premium request for each question of the user, and none for the steps of an agent.
+    """
+    try:
+        turns = msgspec.json.decode(body, type=_Turns)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    for turn in reversed(turns.messages or (turns.input if isinstance(turns.input, list) else [])):
+        if turn.role == "tool" or turn.type.endswith("_call_output"):
+            return True
+        if turn.role == "assistant" or turn.type in ("function_call", "custom_tool_call", "reasoning"):
+            return False
+    return False
+
+
+def has_image(body: bytes) -> bool:
+    return b'"image_url"' in body or b'"input_image"' in body
