@@ -55,6 +55,16 @@ class MarkView(msgspec.Struct, frozen=True, array_like=True):
     detail: str = ""
 
 
+class NoteView(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a conversion report (see core.formats.report)."""
+
+    action: str
+    field: str
+    reason: str
+    count: int = 1
+    example: str = ""
+
+
 class BodyInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept of a body: its size, how much can be read, whether it is the same as the other leg's."""
 
@@ -79,6 +89,7 @@ class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
     stop_reason: str = ""
     calls: int = 0
     marks: list[MarkView] = []
+    notes: list[NoteView] = []
     request_headers: list[tuple[str, str]] = []
     upstream_request_headers: list[tuple[str, str]] = []
     response_headers: list[tuple[str, str]] = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ccproxy_tui.core.events import Event
+from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.profile import Profile
 from ccproxy_tui.core.frames import AccountView
@@ -56,6 +57,7 @@ class Provider(Protocol):
 
     name: str
     prefixes: tuple[str, ...]
+    lists: Format | None  # the dialect in which its own list of models can be relayed
 
     def profile(self, model: str, dialect: Format) -> Profile:
         """The target for a request of this dialect. Another format in it means that the request is converted."""
@@ -66,6 +68,10 @@ class Provider(Protocol):
 
         `report` takes UpstreamAsked before each upstream request and what else is worth a mark on the timeline.
         """
+        ...
+
+    async def models(self) -> list[ModelCard]:
+        """The models that the account can use, live where the upstream has a list. Raises a ProxyError."""
         ...
 
     def accounts(self) -> list[AccountView]:

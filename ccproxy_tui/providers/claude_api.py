@@ -8,12 +8,13 @@ from ccproxy_tui.core.errors import NoCredentials
 from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Profile
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
+from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Headers, Report
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import ClaudeApiProvider
 from ccproxy_tui.providers.registry import Context
-from ccproxy_tui.providers.upstream import Upstream
+from ccproxy_tui.providers.upstream import Upstream, read_all
 
 OAUTH_BETA = "oauth-2025-04-20"
 DEFAULT_VERSION = "2023-06-01"
@@ -25,6 +26,7 @@ class ClaudeApi:
 
     name = "claude_api"
     prefixes = ("/api", "/claude", "")
+    lists: Format | None = "anthropic_messages"
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -56,6 +58,11 @@ class ClaudeApi:
         headers = upstream_headers(call.headers, credential)
         report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), call.body))
         return await self._upstream.send(call.method, url, headers, call.body)
+
+    async def models(self) -> list[ModelCard]:
+        headers = upstream_headers([], self._credential())
+        answer = await self._upstream.send("GET", f"{self._settings.base_url}/v1/models?limit=1000", headers, b"")
+        return read_models(await read_all(answer), "anthropic")
 
     def _credential(self) -> Credential:
         """What to authenticate with. Raises NoCredentials with the next step."""

@@ -8,6 +8,7 @@ from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.errors import InvalidRequest
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
+from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.openai_responses.native import CODEX_REFUSES, patch_request
 from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Headers
@@ -19,6 +20,7 @@ from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream
 
 LOGIN_HINT = "Run `codex` once to log in (or to renew the login)."
+MODELS = ("gpt-5.4", "gpt-5.3-codex", "gpt-5.2-codex")  # the backend tells its list to Codex clients alone
 ORIGINATOR = "ccproxy-tui"  # who asks, when the client is not a Codex that says so itself
 
 
@@ -27,6 +29,7 @@ class Codex:
 
     name = "codex"
     prefixes: tuple[str, ...] = ("/codex",)
+    lists: Format | None = None
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -77,6 +80,9 @@ class Codex:
         if len(notes):
             report(Converted(call.exchange, tuple(notes)))
         return body
+
+    async def models(self) -> list[ModelCard]:
+        return [ModelCard(name, owner="openai") for name in MODELS]
 
     def accounts(self) -> list[AccountView]:
         return [self._login.view()]

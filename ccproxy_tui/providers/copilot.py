@@ -12,6 +12,7 @@ from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.errors import InvalidRequest
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
+from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.formats.openai_chat.native import patch_request, tokens_field
 from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Headers
@@ -20,7 +21,7 @@ from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import CopilotProvider
 from ccproxy_tui.providers.login import Login
 from ccproxy_tui.providers.registry import Context
-from ccproxy_tui.providers.upstream import Upstream
+from ccproxy_tui.providers.upstream import Upstream, read_all
 
 LOGIN_HINT = "Log in to GitHub Copilot again."
 DEFAULT_URL = "https://api.githubcopilot.com"
@@ -35,6 +36,7 @@ class Copilot:
 
     name = "copilot"
     prefixes: tuple[str, ...] = ("/copilot",)
+    lists: Format | None = None
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -75,8 +77,7 @@ class Copilot:
             )
         )
         body = self._body(call, report)
-        base = self._settings.base_url or credential.base_url or DEFAULT_URL
-        url = f"{base}/{call.path.removeprefix('v1/')}"
+        url = f"{self._base(credential)}/{call.path.removeprefix('v1/')}"
         headers = self._headers(call, credential, agent=agent)
         report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), body))
         return await self._upstream.send(call.method, url, headers, body)
@@ -108,6 +109,16 @@ class Copilot:
         if has_image(call.body):
             own["copilot-vision-request"] = "true"
         return [(name, value) for name, value in call.headers if name not in own] + list(own.items())
+
+    async def models(self) -> list[ModelCard]:
+        credential = self._login.credential()
+        call = Call("", "models", "GET", "models", "", [], b"")
+        headers = self._headers(call, credential, agent=True)
+        answer = await self._upstream.send("GET", f"{self._base(credential)}/models", headers, b"")
+        return read_models(await read_all(answer), "github-copilot")
+
+    def _base(self, credential: Credential) -> str:
+        return self._settings.base_url or credential.base_url or DEFAULT_URL
 
     def accounts(self) -> list[AccountView]:
         return [self._login.view()]

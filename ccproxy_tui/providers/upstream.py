@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import ssl
 import urllib.request
@@ -15,9 +16,11 @@ from ccproxy_tui.core.errors import (
     ProxyError,
     UpstreamCut,
     UpstreamGarbled,
+    UpstreamRefused,
     UpstreamStalled,
     UpstreamUnreachable,
 )
+from ccproxy_tui.core.formats.upstream_error import read_error
 from ccproxy_tui.core.provider import Answer, Headers
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.transport import LeanTransport
@@ -94,6 +97,24 @@ class Upstream:
 
     async def close(self) -> None:
         await self.client.aclose()
+
+
+async def read_all(answer: Answer, limit: int = 4 * 1024 * 1024) -> bytes:
+    """A small answer, whole. Raises UpstreamRefused for an error, UpstreamGarbled for one that is too large."""
+    try:
+        body = b""
+        async for chunk in answer.body:
+            body += chunk
+            if len(body) > limit:
+                raise UpstreamGarbled("The upstream's answer is larger than anything that was asked for.")
+    finally:
+        closing = answer.close()
+        if inspect.isawaitable(closing):
+            await closing
+    if answer.status >= 400:
+        failed = read_error(answer.status, body)
+        raise UpstreamRefused(answer.status, failed.kind, failed.message, code=failed.code)
+    return body
 
 
 @functools.lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from ccproxy_tui.screens.base import BaseScreen
 from ccproxy_tui.screens.confirm import Confirm
 from ccproxy_tui.screens.copy_menu import CopyMenu
 from ccproxy_tui.screens.ui import words
+from ccproxy_tui.screens.ui.convert_view import diff_lines, note_lines
 from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.ui.row_view import route, short_model
 from ccproxy_tui.screens.widgets.bars import Bar, TabLine
@@ -36,6 +38,7 @@ TABS = (
     ("request", "Request"),
     ("response", "Response"),
     ("events", "Events"),
+    ("convert", "Convert"),
 )
 BODY_LIMIT = 4 * 1024 * 1024
 MAX_EVENTS = 5000
@@ -47,7 +50,8 @@ class InspectorScreen(BaseScreen):
     TAB = "streams"
     HELP = (
         "Timeline: each step with its time. Text: the answer as it comes. Request and Response: headers and body as a "
-        "folding tree, secrets masked, images by type and size. Events: the stream's events with their offsets."
+        "folding tree, secrets masked, images by type and size. Events: the stream's events with their offsets. "
+        "Convert: what was dropped, renamed or added between two dialects, and both bodies compared."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "app.pop_screen", "back", id="inspector.back"),
@@ -150,8 +154,25 @@ class InspectorScreen(BaseScreen):
             self._load(self.tab)
 
     def _load(self, name: str) -> None:
-        if name in ("request", "response", "events"):
+        if name == "convert":
+            self.background(self._compare, group=name)
+        elif name in ("request", "response", "events"):
             self.background(partial(self._fetch, name), group=name)
+
+    async def _compare(self) -> None:
+        view = self.query_one("#convert", DetailView)
+        try:
+            detail = self.detail or await self.control.detail(self.exchange)
+            lines = note_lines(detail.notes, detail.row.dialect, detail.upstream_format)
+            if not detail.bodies["upstream_request"].same:
+                sent = await self.control.body(self.exchange, "request", 0, BODY_LIMIT)
+                asked = await self.control.body(self.exchange, "upstream_request", 0, BODY_LIMIT)
+                lines += await asyncio.to_thread(diff_lines, sent, asked)
+        except ControlError as error:
+            lines = [(str(error), "error")]
+        else:
+            self._loaded["convert"] = _size(detail, "convert")
+        view.show_lines(lines)
 
     async def _fetch(self, name: str) -> None:
         view = self.query_one(f"#{name}", JsonView)
@@ -217,10 +238,13 @@ class InspectorBody(Vertical):
             yield JsonView(id="request", empty="reading…")
             yield JsonView(id="response", empty="reading…")
             yield JsonView(id="events", empty="reading…")
+            yield DetailView(id="convert", empty="reading…")
 
 
 def _size(detail: Detail, name: str) -> int:
     bodies = detail.bodies
+    if name == "convert":
+        return len(detail.notes)
     if name == "request":
         return bodies["request"].kept
     return (bodies["upstream_response"] if bodies["response"].same else bodies["response"]).kept

@@ -15,6 +15,7 @@ import msgspec
 Vendor = Literal["anthropic", "openai", "copilot"]
 
 _MARK = "ccproxy1."
+MARK = _MARK.encode()  # stands in every body that brings a seal of ours back
 _VENDORS = frozenset(get_args(Vendor))
 
 

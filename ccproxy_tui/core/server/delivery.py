@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from ccproxy_tui.core.errors import ProxyError, UpstreamCut, UpstreamGarbled, UpstreamRefused
 from ccproxy_tui.core.events import EndReason
@@ -238,11 +241,65 @@ def outcome_of(reader: AnswerReader, reason: EndReason = "done", error: str = ""
     return Outcome(reason, error, reader.usage, reader.model, reader.stop_reason, reader.learned)
 
 
+class Renamed:
+    """The upstream's own answer, but for the model's name: the client sees the one that it asked for."""
+
+    def __init__(self, leg: Leg, model: str) -> None:
+        self._leg = leg
+        self._value = b"\\1" + msgspec.json.encode(model).replace(b"\\", b"\\\\")
+        self._model = model
+
+    async def run(self, answer: Answer) -> Outcome:
+        if not is_stream(answer):
+            body = await self._leg.read(answer)
+            await self._leg.answer(answer, renamed(body, self._model), status=answer.status)
+            return Outcome()
+        rest = b""
+        async for chunk in answer.body:
+            self._leg.tap.feed(chunk)
+            whole, rest = _whole_events(rest + chunk)
+            if whole:
+                await self._send(answer, whole)
+        if rest:
+            await self._send(answer, rest)
+        if not self._leg.tap.has_end_mark:
+            raise cut()
+        await self._leg.sink.finish()
+        error = self._leg.tap.stream_error()
+        return Outcome("upstream_error", error) if error else Outcome()
+
+    async def _send(self, answer: Answer, events: bytes) -> None:
+        await self._leg.open_stream(answer)
+        await self._leg.write(_MODEL.sub(self._value, events))
+
+
+# The first model of a line. In a stream's events a model's own words stand in strings, where quotes are escaped.
+_MODEL = re.compile(rb'(?m)(^data:(?:[^"\n]|"(?!model"))*"model"\s*:\s*)"(?:[^"\\]|\\.)*"')
+
+
+def _whole_events(data: bytes) -> tuple[bytes, bytes]:
+    """What is complete, and the start of the event that is not."""
+    end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in (b"\n\n", b"\r\n\r\n", b"\r\r"))
+    return data[:end], data[end:]
+
+
+def renamed(body: bytes, model: str) -> bytes:
+    """A JSON answer under another model's name. What is no JSON object stays as it is."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body
+    if "model" in fields:
+        fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    return msgspec.json.encode(fields)
+
+
 class Collected:
     """A Responses stream as one response, for a client that asked the streaming-only backend for JSON."""
 
-    def __init__(self, leg: Leg) -> None:
+    def __init__(self, leg: Leg, model: str) -> None:
         self._leg = leg
+        self._model = model
 
     async def run(self, answer: Answer) -> Outcome:
         if not is_stream(answer):
@@ -257,24 +314,26 @@ class Collected:
             raise refused_inside(collector.failed)
         if not collector.whole:
             raise cut()
-        await self._leg.answer(answer, collector.render())
+        body = collector.render()
+        await self._leg.answer(answer, renamed(body, self._model) if self._model else body)
         return Outcome(usage=collector.usage)
 
 
 class Mended:
     """Chat from GitHub Copilot, put right for clients that take the dialect at its word."""
 
-    def __init__(self, leg: Leg, model: str, created: int) -> None:
+    def __init__(self, leg: Leg, model: str, created: int, shown: str) -> None:
         self._leg = leg
         self._model = model
         self._created = created
+        self._shown = shown
 
     async def run(self, answer: Answer) -> Outcome:
         if not is_stream(answer):
             body = await self._leg.read(answer)
-            await self._leg.answer(answer, normalise_answer(body, self._model, self._created))
+            await self._leg.answer(answer, normalise_answer(body, self._model, self._created, shown=self._shown))
             return Outcome()
-        normaliser = Normaliser(self._model, self._created)
+        normaliser = Normaliser(self._model, self._created, shown=self._shown)
         async for chunk in answer.body:
             self._leg.tap.feed(chunk)
             if data := normaliser.feed(chunk):

@@ -11,20 +11,23 @@ from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import (
     BodyTooLarge,
     Draining,
+    NoCredentials,
     ProxyError,
     RouteNotFound,
     Stopped,
     UpstreamCut,
+    UpstreamError,
     UpstreamRefused,
     UpstreamStalled,
     WrongMediaType,
 )
-from ccproxy_tui.core.events import Accepted, BodyRead, Converted, Ended, EndReason, Marked, UpstreamAnswered
+from ccproxy_tui.core.events import Accepted, BodyRead, Converted, Ended, EndReason, Marked, Routed, UpstreamAnswered
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.errors import error_body, error_event, ping
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.ids import new_id
+from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.provider import Answer, Call, Headers, Provider
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, guess_dialect
@@ -32,12 +35,17 @@ from ccproxy_tui.core.server import headers as head
 from ccproxy_tui.core.server.body import ClientGone, read_body
 from ccproxy_tui.core.server.delivery import ConvertedStream, Delivery, Leg, Outcome, Relayed, is_stream
 from ccproxy_tui.core.server.hub import Hub, Interruption
+from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
-from ccproxy_tui.core.server.plan import Plan, client_status, convert_call, report_header
+from ccproxy_tui.core.server.plan import Plan, client_status, plan_call, report_header
 from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink
 from ccproxy_tui.core.server.tap import Tap
 
 log = logging.getLogger(__name__)
+
+_BY_MODEL = frozenset({"messages", "count_tokens", "chat", "responses", "compact"})
+# Refusals after which another model or provider may still serve.
+_FALL_BACK = frozenset({401, 402, 403, 404, 408, 429, 500, 502, 503, 504, 529})
 
 
 class Exchange:
@@ -110,10 +118,11 @@ class Exchange:
             raise Draining("The proxy is shutting down.", hint="Try again when it runs.")
         body = await self._read()
         found = self._look(body)
-        provider = self._provider(found)
+        candidates = self._route(found)
+        if (local := await self._local(body, candidates[0])) is not None:
+            return await self._tell_locally(local)
         self._watcher = self._hub.tasks.start(self._watch(), name=f"watch {self.id}")
-        plan = await self._plan(self._call(body, found), provider)
-        self._answer = await provider.send(plan.call, self._hub.bus.publish)
+        self._answer, plan = await self._ask(self._call(body, found), candidates)
         outcome = self._outcome = await self._deliver(self._answer, plan)
         if outcome.learned:
             await asyncio.to_thread(self._hub.memory.remember, outcome.learned)
@@ -151,12 +160,56 @@ class Exchange:
                 hint="Send the header content-type: application/json.",
             )
 
-    def _provider(self, found: Peek) -> Provider:
-        name = self._target.provider
-        provider = self._hub.providers.get(name)
+    def _route(self, found: Peek) -> list[Candidate]:
+        """Who serves this request, best first. The model table decides; a path that names a provider narrows it."""
+        target = self._target
+        if target.operation not in _BY_MODEL:
+            return [Candidate(target.provider, found.model_name)]
+        by_model = target.prefix == "" and not self._hub.settings.server.bypass_mode
+        rules = self._hub.settings.models.table()
+        candidates = find_candidates(found.model_name, "" if by_model else target.provider, rules, target.provider)
+        first = candidates[0]
+        if first.model != found.model_name or by_model:
+            detail = f"{found.model_name} -> {first.model}" if first.model != found.model_name else first.model
+            self._hub.bus.publish(Marked(self.id, "model mapped", f"{detail} ({first.rule or 'no rule'})"))
+        return candidates
+
+    async def _local(self, body: bytes, candidate: Candidate) -> Local | None:
+        """What needs no upstream's answer of its own: lists in the client's dialect, and estimates."""
+        hub, target = self._hub, self._target
+        if target.operation == "count_tokens":
+            return estimate(body, hub.providers.get(candidate.provider), candidate.model)
+        if target.operation in ("models", "model"):
+            return await list_models(hub, target, self._dialect, self._named.get("user-agent", ""))
+        return None
+
+    async def _tell_locally(self, local: Local) -> tuple[EndReason, str]:
+        self._hub.bus.publish(Routed(self.id, local.provider, "", "", billing="free"))
+        self._hub.bus.publish(Marked(self.id, "answered here", local.note))
+        headers = [(b"content-type", b"application/json"), (b"x-ccproxy-note", local.note.encode("ascii", "replace"))]
+        await self._sink.answer(200, local.body, [*headers, (b"x-request-id", self._request_id.encode("latin-1"))])
+        return "done", ""
+
+    async def _ask(self, call: Call, candidates: list[Candidate]) -> tuple[Answer, Plan]:
+        """Ask one after the other until one answers; the last one's refusal is the client's to know."""
+        for candidate in candidates[:-1]:
+            try:
+                answer, plan = await self._try(call, candidate)
+            except (UpstreamError, NoCredentials, RouteNotFound) as problem:
+                self._hub.bus.publish(Marked(self.id, "fell back", f"{candidate.model}: {problem.text}"))
+                continue
+            if answer.status not in _FALL_BACK:
+                return answer, plan
+            self._hub.bus.publish(Marked(self.id, "fell back", f"{candidate.model}: {answer.status}"))
+            await close(answer)
+        return await self._try(call, candidates[-1])
+
+    async def _try(self, call: Call, candidate: Candidate) -> tuple[Answer, Plan]:
+        provider = self._hub.providers.get(candidate.provider)
         if provider is None:
-            raise RouteNotFound(f"No provider serves {self._scope['path']!r}.")
-        return provider
+            raise RouteNotFound(f"No provider {candidate.provider!r} serves {self._scope['path']!r}.")
+        plan = await self._plan(call, provider, candidate.model)
+        return await provider.send(plan.call, self._hub.bus.publish), plan
 
     def _call(self, body: bytes, found: Peek) -> Call:
         return Call(
@@ -173,15 +226,12 @@ class Exchange:
             session=session_of(found, self._target.session, self._named),
         )
 
-    async def _plan(self, call: Call, provider: Provider) -> Plan:
+    async def _plan(self, call: Call, provider: Provider, model: str) -> Plan:
         """The call as the provider takes it: in the client's own dialect where it can be."""
-        if call.operation not in ("messages", "chat", "responses") or call.format is None:
-            return Plan(call)
-        profile = provider.profile(call.model, call.format)
-        if profile.format == call.format:
-            return Plan(call, profile)
-        plan = await convert_call(call, profile, created=int(self._hub.clock.now()), recall=self._hub.memory.recall)
-        self._report = plan.conversion.report if plan.conversion is not None else None
+        hub = self._hub
+        created = int(hub.clock.now())
+        plan = await plan_call(call, provider, model, hub.settings.models, created=created, recall=hub.memory.recall)
+        self._report = plan.report
         self._publish_report()
         return plan
 
@@ -284,9 +334,7 @@ class Exchange:
         if self._watcher is not None:
             self._watcher.cancel()
         if self._answer is not None:
-            closing = self._answer.close()
-            if inspect.isawaitable(closing):
-                await closing
+            await close(self._answer)
         self._publish_report()
         said = self._said()
         self._hub.bus.publish(
@@ -352,6 +400,12 @@ class Exchange:
         if await self._sink.ping(ping(self._dialect)) and record is not None:
             record.pings += 1
             self._hub.bus.publish(Marked(self.id, "pinged client"))
+
+
+async def close(answer: Answer) -> None:
+    closing = answer.close()
+    if inspect.isawaitable(closing):
+        await closing
 
 
 def _wrong_method(method: str, path: str) -> ProxyError:

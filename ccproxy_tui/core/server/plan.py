@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
 from ccproxy_tui.core.errors import InvalidRequest
 from ccproxy_tui.core.formats import Conversion, Misfit, Profile, convert_request
+from ccproxy_tui.core.formats.anthropic_messages.native import without_foreign_thinking
 from ccproxy_tui.core.formats.memory import Recall
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
-from ccproxy_tui.core.provider import Answer, Call
+from ccproxy_tui.core.formats.seal import MARK
+from ccproxy_tui.core.model_map import answer_limit
+from ccproxy_tui.core.provider import Answer, Call, Provider
 from ccproxy_tui.core.routing import Operation
 from ccproxy_tui.core.server.delivery import (
     Collected,
@@ -24,7 +28,9 @@ from ccproxy_tui.core.server.delivery import (
     Mended,
     Refused,
     Relayed,
+    Renamed,
 )
+from ccproxy_tui.core.settings.models import Models
 
 # Requests above this size are converted in a thread, so that the loop goes on meanwhile.
 THREAD_FROM = 128 * 1024
@@ -45,10 +51,16 @@ class Plan:
     call: Call
     profile: Profile | None = None
     conversion: Conversion | None = None
+    report: Report = field(default_factory=Report)
+    shown_model: str = ""  # the name that the client knows, where the upstream knows another
 
     @property
     def _collects(self) -> bool:
         return self.profile is not None and self.profile.stream_only and not self.call.stream
+
+    @property
+    def _mends(self) -> bool:
+        return self.profile is not None and self.profile.mends
 
     def changes(self, status: int) -> bool:
         """Whether the client gets other bytes than the upstream's."""
@@ -57,7 +69,7 @@ class Plan:
             return False
         if status >= 400:
             return self.conversion is not None or profile.format != "anthropic_messages"
-        return self.conversion is not None or self._collects or profile.mends
+        return self.conversion is not None or self._collects or profile.mends or bool(self.shown_model)
 
     def delivery(self, answer: Answer, leg: Leg, created: int) -> Delivery:
         """How this answer gets to the client."""
@@ -67,7 +79,53 @@ class Plan:
             return Refused(leg, same_dialect=self.conversion is None)
         if self.conversion is not None:
             return ConvertedStream(self.conversion, leg) if self.call.stream else ConvertedWhole(self.conversion, leg)
-        return Collected(leg) if self._collects else Mended(leg, self.call.model, created)
+        if self.shown_model and not (self._collects or self._mends):
+            return Renamed(leg, self.shown_model)
+        if self._collects:
+            return Collected(leg, self.shown_model)
+        return Mended(leg, self.call.model, created, self.shown_model)
+
+
+async def plan_call(
+    call: Call, provider: Provider, model: str, models: Models, *, created: int, recall: Recall
+) -> Plan:
+    """How to ask `provider` for `model` what the client asked. Raises InvalidRequest, naming the field."""
+    if call.operation not in ("messages", "chat", "responses") or call.format is None:
+        return Plan(call)
+    profile = provider.profile(model, call.format)
+    if models.limit_max_tokens:
+        profile = msgspec.structs.replace(profile, max_tokens=answer_limit(model, models.max_tokens))
+    if not models.auto_cache:
+        profile = msgspec.structs.replace(profile, auto_cache=False)
+    mapped = replace(call, model=model)
+    if profile.format != call.format:
+        return await convert_call(mapped, profile, created=created, recall=recall)
+    shown = call.model if model != call.model else ""
+    report = Report()
+    body = _native_body(call, model, profile, report)
+    return Plan(replace(mapped, body=body), profile, report=report, shown_model=shown)
+
+
+def _native_body(call: Call, model: str, profile: Profile, report: Report) -> bytes:
+    """The client's own bytes, but for the model's name, a limit, and thinking that other vendors sealed."""
+    body = call.body
+    changes: dict[str, object] = {}
+    if model != call.model:
+        changes["model"] = model
+        report.changed("model", "by the model table", f"{call.model} -> {model}")
+    if profile.max_tokens is not None and call.format == "anthropic_messages":
+        given = msgspec.json.decode(body, type=_Limit).max_tokens
+        if isinstance(given, int) and given > profile.max_tokens:
+            changes["max_tokens"] = profile.max_tokens
+            report.changed("max_tokens", f"the model's limit is {profile.max_tokens}", str(given))
+    if call.format == "anthropic_messages" and MARK in body:
+        body = without_foreign_thinking(body)
+        report.dropped("messages[].content[] (thinking)", "it is sealed by another vendor; its visible turn is kept")
+    return with_fields(body, changes) if changes else body
+
+
+class _Limit(msgspec.Struct):
+    max_tokens: Any = None
 
 
 async def convert_call(call: Call, profile: Profile, *, created: int, recall: Recall) -> Plan:
@@ -106,7 +164,7 @@ async def convert_call(call: Call, profile: Profile, *, created: int, recall: Re
         session=call.session,
         converted=True,
     )
-    return Plan(converted, profile, conversion)
+    return Plan(converted, profile, conversion, conversion.report)
 
 
 def _headers(call: Call, conversion: Conversion) -> list[tuple[str, str]]:
@@ -122,10 +180,10 @@ def invalid(misfit: Misfit, dialect: Format) -> InvalidRequest:
     return InvalidRequest(misfit.message, field=misfit.bracketed())
 
 
-def with_model(body: bytes, model: str) -> bytes:
-    """`body` with another model; every other value keeps its bytes."""
+def with_fields(body: bytes, values: dict[str, object]) -> bytes:
+    """`body` with some fields replaced; every other value keeps its bytes."""
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    fields.update({name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()})
     return msgspec.json.encode(fields)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ccproxy_tui.core.model_map import DEFAULT_RULES, DefaultRule
 
 LIVE: dict[str, Any] = {"live": True}  # marks a field whose change needs no restart
 
@@ -198,6 +201,52 @@ class Providers(Section):
     demo: DemoProvider = DemoProvider()
 
 
+class ModelRule(Section):
+    """One line of the model table."""
+
+    match: str = Field(min_length=1, description="A model's id, or a part or pattern of it.")
+    kind: Literal["exact", "prefix", "suffix", "regex"] = "exact"
+    provider: str = Field("", description="Who serves it; empty: the provider of the request's path.")
+    target: str = Field("", description="The provider's name for the model; empty: the same name.")
+    fallbacks: StrList = Field(default_factory=list, description="Models (or provider/model) to try after it.")
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _is_pattern(self) -> ModelRule:
+        if self.kind == "regex":
+            try:
+                re.compile(self.match).sub(self.target, "")
+            except (re.error, IndexError) as error:
+                raise ValueError(f"match is not a regular expression: {error}") from None
+        return self
+
+
+class Models(Section):
+    rules: list[ModelRule] = Field(
+        default_factory=list,
+        description="Model table, before the built-in one (`ccproxy-tui models` shows both): match, kind (exact, "
+        "prefix, suffix, regex), provider, target, fallbacks.",
+        json_schema_extra=LIVE,
+    )
+    defaults: bool = Field(True, description="Use the built-in model table after your own.", json_schema_extra=LIVE)
+    limit_max_tokens: bool = Field(
+        False, description="Lower max_tokens to what the model allows, instead of an error.", json_schema_extra=LIVE
+    )
+    max_tokens: dict[str, int] = Field(
+        default_factory=dict,
+        description="Longest answers by the start of a model's name, before the built-in limits.",
+        json_schema_extra=LIVE,
+    )
+    auto_cache: bool = Field(
+        True,
+        description="Let Anthropic cache the prompts of converted requests (clients of OpenAI's dialects expect it).",
+        json_schema_extra=LIVE,
+    )
+
+    def table(self) -> list[ModelRule | DefaultRule]:
+        return [*self.rules, *(DEFAULT_RULES if self.defaults else ())]
+
+
 class Ui(Section):
     theme: str = Field(
         "auto",
@@ -235,6 +284,7 @@ class Settings(BaseSettings):
     logging: Logging = Logging()
     http: Http = Http()
     providers: Providers = Providers()
+    models: Models = Models()
     ui: Ui = Ui()
 
     @classmethod

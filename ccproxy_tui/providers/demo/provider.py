@@ -12,6 +12,7 @@ from ccproxy_tui.core.errors import ErrorKind, InvalidRequest, RouteNotFound, Up
 from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Profile
 from ccproxy_tui.core.formats.errors import error_body
+from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Report
 from ccproxy_tui.core.redact import redact_headers
@@ -39,6 +40,7 @@ class Demo:
 
     name = "demo"
     prefixes: tuple[str, ...] = ("/demo",)
+    lists: Format | None = "anthropic_messages"
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -68,6 +70,9 @@ class Demo:
                 return _whole(200, _model(call.path.rsplit("/", 1)[-1]))
             case _:
                 raise RouteNotFound(f"The demo provider has nothing at {call.path!r}.")
+
+    async def models(self) -> list[ModelCard]:
+        return [ModelCard(name, owner="demo") for name in MODELS]
 
     def _message(self, request: dict[str, Any]) -> Answer:
         wishes = read_wishes(last_prompt(request))

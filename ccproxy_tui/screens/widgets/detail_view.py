@@ -63,8 +63,16 @@ class DetailView(LineView):
     DetailView > .detail--strong { text-style: bold; }
     DetailView > .detail--dim { color: $text-muted; }
     DetailView > .detail--error { color: $text-error; }
+    DetailView > .detail--added { color: $text-success; }
+    DetailView > .detail--removed { color: $text-warning; }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"detail--strong", "detail--dim", "detail--error"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "detail--strong",
+        "detail--dim",
+        "detail--error",
+        "detail--added",
+        "detail--removed",
+    }
 
     def __init__(self, *, id: str | None = None, empty: str = "no exchange selected") -> None:
         super().__init__(id=id)

@@ -121,7 +121,8 @@ async def test_every_other_path_of_the_api_is_relayed(
 ) -> None:
     upstream.replies.append(json_reply({"path": path}))
     content = b"{}" if method == "POST" else None
-    response = await proxy.client.request(method, "/api" + path, content=content)
+    headers = {"anthropic-version": "2023-06-01"}
+    response = await proxy.client.request(method, "/api" + path, content=content, headers=headers)
     assert response.json() == {"path": path}
     assert (upstream.seen[0].method, upstream.seen[0].target) == (method, path)
 

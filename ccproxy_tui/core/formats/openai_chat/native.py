@@ -54,7 +54,9 @@ def _message(message: Any, report: Report) -> Any:
 class Normaliser:
     """Makes every chunk a valid one: ids and names filled in, several choices of one answer merged into one."""
 
-    def __init__(self, model: str, created: int) -> None:
+    def __init__(self, model: str, created: int, *, shown: str = "") -> None:
+        """`model` is what was asked of the upstream; `shown`, when given, is the only name that the client sees."""
+        self._shown = shown
         self._decoder = sse.Decoder()
         self._id = ""
         self._model = model
@@ -94,7 +96,7 @@ class Normaliser:
             "id": self._id or "chatcmpl-copilot",
             "object": "chat.completion.chunk",
             "created": chunk.get("created") or self._created,
-            "model": chunk.get("model") or self._model,
+            "model": self._shown or chunk.get("model") or self._model,
         }
         return sse.encode(msgspec.json.encode({**chunk, **head, "choices": choices}))
 
@@ -132,7 +134,7 @@ class Normaliser:
         return self._chunk({}, [choice])
 
 
-def normalise_answer(raw: bytes, model: str, created: int) -> bytes:
+def normalise_answer(raw: bytes, model: str, created: int, *, shown: str = "") -> bytes:
     """A whole completion with its choices merged into one. What is no completion stays as it is."""
     try:
         body = msgspec.json.decode(raw)
@@ -145,7 +147,7 @@ def normalise_answer(raw: bytes, model: str, created: int) -> bytes:
         object="chat.completion",
         created=body.get("created") or created,
         id=body.get("id") or "chatcmpl-copilot",
-        model=body.get("model") or model,
+        model=shown or body.get("model") or model,
         choices=[_merged([choice for choice in choices if isinstance(choice, dict)])],
     )
     return msgspec.json.encode(body)
