@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import time
@@ -74,6 +75,24 @@ def write_claude_login(**changes: Any) -> Path:
     }
     path.write_text(json.dumps({"claudeAiOauth": oauth}))
     return path
+
+
+@pytest.fixture
+def other_logins() -> None:
+    """Credential files as the Codex CLI and the older systems' Copilot login leave them."""
+    claims = {"exp": FAR_FUTURE // 1000, "https://api.openai.com/auth": {"chatgpt_plan_type": "pro"}}
+    token = ".".join(["e30", base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("="), "sig"])
+    codex = Path.home() / ".codex" / "auth.json"
+    codex.parent.mkdir()
+    tokens = {"access_token": token, "id_token": token, "refresh_token": "rt", "account_id": "acct-1"}
+    codex.write_text(json.dumps({"OPENAI_API_KEY": None, "tokens": tokens}))
+    copilot = Path.home() / ".config" / "copilot" / "credentials.json"
+    copilot.parent.mkdir(parents=True)
+    copilot.write_text(
+        json.dumps(
+            {"copilot_token": {"token": "copilot-token", "expires_at": FAR_FUTURE // 1000}, "account_type": "pro"}
+        )
+    )
 
 
 @pytest.fixture
@@ -156,7 +175,12 @@ async def start_proxy(claude_login: Path, upstream: ScriptedUpstream) -> AsyncIt
         stack: list[Any] = []
 
         async def start(**environ: str) -> Proxy:
-            context = running_proxy(PROVIDERS__CLAUDE_API__BASE_URL=upstream.url, **environ)
+            urls = {
+                "PROVIDERS__CLAUDE_API__BASE_URL": upstream.url,
+                "PROVIDERS__CODEX__BASE_URL": f"{upstream.url}/codex",
+                "PROVIDERS__COPILOT__BASE_URL": f"{upstream.url}/copilot",
+            }
+            context = running_proxy(**urls, **environ)
             proxy = await context.__aenter__()
             stack.append(context)
             return proxy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -36,7 +37,7 @@ def models(ctx: click.Context, /, names: tuple[str, ...], via: str | None, as_js
         _print_table(found)
 
 
-def _resolve(names: tuple[str, ...], via: str | None, table: list[Rule]) -> list[dict[str, str]]:
+def _resolve(names: tuple[str, ...], via: str | None, table: Sequence[Rule]) -> list[dict[str, str]]:
     """One row for each way to serve a name, in the order in which they are tried."""
     from ccproxy_tui.core.model_map import find_candidates
 

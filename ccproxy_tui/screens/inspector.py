@@ -19,7 +19,7 @@ from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import BodyPart, Detail, Watch
 from ccproxy_tui.core.ids import short_id
-from ccproxy_tui.screens.base import BaseScreen
+from ccproxy_tui.screens.base import NARROW, BaseScreen
 from ccproxy_tui.screens.confirm import Confirm
 from ccproxy_tui.screens.copy_menu import CopyMenu
 from ccproxy_tui.screens.ui import words
@@ -117,7 +117,11 @@ class InspectorScreen(BaseScreen):
                 f"  ttft {words.seconds(row.ttft)}  {words.rate(row.rate)} tok/s  {words.tokens(row.tokens_out)} out"
             )
         self.query_one("#inspector-head", Bar).say([(escape_line(head), "strong")])
-        tabs = [(name, str(number), title) for number, (name, title) in enumerate(TABS, 1)]
+        short = self.size.width < NARROW
+        tabs = [
+            (name, str(number), title[:4] if short and name != self.tab else title)
+            for number, (name, title) in enumerate(TABS, 1)
+        ]
         self.query_one("#inspector-tabs", TabLine).show(tabs, self.tab, "[ ] tab")
 
     # --- tabs ---

@@ -62,13 +62,14 @@ async def test_streams_look_the_same(app: CCProxyApp, control: FakeControl, size
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("tab", ["timeline", "text", "request", "response", "events"])
+@pytest.mark.parametrize("tab", ["timeline", "text", "request", "response", "events", "convert"])
 async def test_the_inspector_looks_the_same(
     app: CCProxyApp, control: FakeControl, size: str, tab: str, same_as: Compare
 ) -> None:
     control.bodies["request"] = (
         b'{"model":"claude","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}'
     )
+    control.bodies["upstream_request"] = b'{"model":"gpt-5.4","input":[{"type":"message"}]}'
     control.bodies["response"] = b'event: ping\ndata: {"type":"ping"}\n\nevent: x\ndata: {"a":[1,2]}\n\n'
     key = live_row(12).id
     async with app.run_test(size=SIZES[size]) as pilot:
@@ -81,7 +82,9 @@ async def test_the_inspector_looks_the_same(
         assert isinstance(screen, InspectorScreen)
         screen.action_open(tab)
         await settle(pilot)
-        for worker in [worker for worker in app.workers if worker.group in ("request", "response", "events")]:
+        for worker in [
+            worker for worker in app.workers if worker.group in ("request", "response", "events", "convert")
+        ]:
             await worker.wait()
         await settle(pilot)
         same_as(app, f"inspector-{tab}-{size}")

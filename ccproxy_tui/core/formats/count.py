@@ -1,7 +1,7 @@
 """How many tokens a prompt has, guessed from its size: for providers that do not count.
 
-UTF-8 text has about 3.6 bytes a token with today's tokenizers (English prose 4.3, code 3.2, JSON 3); an image costs what
-Anthropic's documentation gives for a large one; a page of a PDF about 2,000.
+UTF-8 text has about 3.6 bytes a token with today's tokenizers (English prose 4.3, code 3.2, JSON 3); an image costs
+what Anthropic's documentation gives for a large one; a page of a PDF about 2,000.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def note_lines(notes: Sequence[NoteView], source: str, target: str) -> list[Line
     if not notes:
         lines.append(("nothing was lost", "dim"))
     for note in notes:
-        times = f" ×{note.count}" if note.count > 1 else ""
+        times = f" ({note.count} times)" if note.count > 1 else ""
         example = f"  [{note.example}]" if note.example else ""
         text = f"{note.action:<9} {note.field}{times}  {note.reason}{example}"
         lines.append((escape_line(text), _STYLES.get(note.action, "")))
