@@ -15,7 +15,7 @@ import msgspec
 
 from ccproxy_tui.core.formats import dialects
 from ccproxy_tui.core.formats.body import decode, encode
-from ccproxy_tui.core.formats.canonical import BlockStarted, Done, Failed, Finished, Started, StreamEvent, Usage
+from ccproxy_tui.core.formats.canonical import BlockStarted, Delta, Done, Failed, Finished, Started, StreamEvent, Usage
 from ccproxy_tui.core.formats.memory import Learner, Recall, recall_nothing, restore_phases, restore_thinking
 from ccproxy_tui.core.formats.misfit import Misfit
 from ccproxy_tui.core.formats.names import Format
@@ -166,10 +166,10 @@ class AnswerReader:
         return self._read(self._parser.take_answer(decode(body)))
 
     def _read(self, events: list[StreamEvent]) -> list[StreamEvent]:
-        if not events:
-            return events
-        self._learner.watch(events)
         for event in events:
+            if type(event) is Delta and not self._learner.listens:
+                continue
+            self._learner.watch(event)
             match event:
                 case BlockStarted():
                     self.spoken = True

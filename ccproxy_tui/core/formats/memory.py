@@ -4,7 +4,7 @@ phase of OpenAI's messages, by their text. Kept by whoever holds the Memory; not
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from ccproxy_tui.core.formats.canonical import BlockStarted, Delta, Done, Sealed, StreamEvent
 from ccproxy_tui.core.formats.report import Report
@@ -76,24 +76,25 @@ class Learner:
         self._calls: list[str] = []
         self._phases: dict[int, tuple[str, list[str]]] = {}
 
-    def watch(self, events: Iterable[StreamEvent]) -> None:
-        for event in events:
-            match event:
-                case Delta(kind="text"):
-                    if self._phases and event.index in self._phases:
-                        self._phases[event.index][1].append(event.text)
-                case Delta():
-                    pass
-                case Sealed():
-                    self._tokens.append(wrap(event.seal))
-                case BlockStarted(kind="tool_call") | BlockStarted(kind="custom_call"):
-                    self._calls.append(event.id)
-                case BlockStarted(kind="text", phase=phase) if phase:
-                    self._phases[event.index] = (phase, [])
-                case Done():
-                    self._learn()
-                case _:
-                    pass
+    @property
+    def listens(self) -> bool:
+        """Whether the words of the answer matter, too."""
+        return bool(self._phases)
+
+    def watch(self, event: StreamEvent) -> None:
+        match event:
+            case Delta(kind="text") if event.index in self._phases:
+                self._phases[event.index][1].append(event.text)
+            case Sealed():
+                self._tokens.append(wrap(event.seal))
+            case BlockStarted(kind="tool_call") | BlockStarted(kind="custom_call"):
+                self._calls.append(event.id)
+            case BlockStarted(kind="text", phase=phase) if phase:
+                self._phases[event.index] = (phase, [])
+            case Done():
+                self._learn()
+            case _:
+                pass
 
     def _learn(self) -> None:
         if self._tokens and self._calls:

@@ -32,7 +32,9 @@ def read_models(raw: bytes, owner: str) -> list[ModelCard]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return []
     data = body.get("data") if isinstance(body, dict) else None
-    return [_card(one, owner) for one in data or () if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    if not isinstance(data, list):
+        return []
+    return [_card(one, owner) for one in data if isinstance(one, dict) and isinstance(one.get("id"), str)]
 
 
 def _card(raw: Object, owner: str) -> ModelCard:

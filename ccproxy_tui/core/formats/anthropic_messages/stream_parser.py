@@ -63,7 +63,7 @@ _ERRORS: dict[str, ErrorKind] = {
 }
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     type: str = ""
     text: str = ""
     thinking: str = ""
@@ -75,7 +75,7 @@ class _Delta(msgspec.Struct):
     stop_details: Any = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     type: str = ""
     index: int = 0
     delta: _Delta | None = None

@@ -81,6 +81,7 @@ class Normaliser:
         if not isinstance(chunk, dict) or chunk.get("error") is not None:
             return sse.encode(data)
         choices = chunk.get("choices")
+        choices = choices if isinstance(choices, list) else []
         self._id = self._id or str(chunk.get("id") or "")
         if not choices:  # Copilot's prelude, or the usage at the end
             return self._finished() + self._chunk(chunk, []) if chunk.get("usage") else b""
@@ -103,7 +104,8 @@ class Normaliser:
     def _choice(self, choice: Any) -> Object | None:
         if not isinstance(choice, dict):
             return None
-        delta = dict(choice.get("delta") or {})
+        given = choice.get("delta")
+        delta = dict(given) if isinstance(given, dict) else {}
         place = choice.get("index")
         if self._roles:
             delta.pop("role", None)
@@ -158,9 +160,12 @@ def _merged(choices: list[Object]) -> Object:
     calls: list[Any] = []
     texts: list[str] = []
     for choice in choices:
-        part = dict(choice.get("message") or {})
-        calls += part.pop("tool_calls", None) or []
-        if text := part.pop("content", None):
+        given = choice.get("message")
+        part = dict(given) if isinstance(given, dict) else {}
+        made = part.pop("tool_calls", None)
+        calls += made if isinstance(made, list) else []
+        text = part.pop("content", None)
+        if isinstance(text, str):
             texts.append(text)
         message.update({name: value for name, value in part.items() if value is not None})
     message["content"] = "".join(texts) if texts else None

@@ -55,20 +55,20 @@ _ERRORS: dict[str, ErrorKind] = {
 }
 
 
-class _Piece(msgspec.Struct):
+class _Piece(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
     input: str | None = None
 
 
-class _Call(msgspec.Struct):
+class _Call(msgspec.Struct, gc=False):
     index: int = 0
     id: str | None = None
     function: _Piece | None = None
     custom: _Piece | None = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
@@ -83,14 +83,14 @@ class _Delta(msgspec.Struct):
         return self.reasoning_content or self.reasoning_text or self.cot_summary or ""
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
     choices: list[_Choice] | None = None
@@ -155,6 +155,8 @@ class StreamParser:
             return [Failed("api", "The upstream's answer is not a chat completion.")]
         for choice in chunk.choices or ():
             choice.delta, choice.message = choice.message, None
+            for place, call in enumerate((choice.delta and choice.delta.tool_calls) or ()):
+                call.index = place  # whole calls are told apart by their places, not by an index
         self._chunk(chunk, out)
         self._finish(out)
         return out

@@ -67,7 +67,7 @@ class StreamRenderer:
     def __init__(self, options: ReplyOptions) -> None:
         self._options = options
         self._head = b""
-        self._usage = Usage()
+        self._finished = Finished("unknown", Usage())
         self._kinds: dict[int, BlockKind] = {}
         self._calls: dict[int, int] = {}  # canonical index to the place in tool_calls
         self._silent: set[int] = set()  # calls without arguments so far
@@ -190,15 +190,17 @@ class StreamRenderer:
         return elements
 
     def _finish(self, event: Finished, out: list[bytes]) -> None:
-        self._usage = event.usage
-        if event.reason == "refusal" and event.explanation and not self._refused:
-            out.append(self._chunk(_encode({"refusal": event.explanation})))
-        reason = finish_reason(event.reason, called=bool(self._calls), legacy=self._options.legacy_functions)
-        out.append(self._chunk(b"{}", _encode(reason)))
+        """Held until the end mark: to Chat's clients a finish reason is the end."""
+        self._finished = event
 
     def _done(self, event: Done, out: list[bytes]) -> None:
+        finished = self._finished
+        if finished.reason == "refusal" and finished.explanation and not self._refused:
+            out.append(self._chunk(_encode({"refusal": finished.explanation})))
+        reason = finish_reason(finished.reason, called=bool(self._calls), legacy=self._options.legacy_functions)
+        out.append(self._chunk(b"{}", _encode(reason)))
         if self._options.include_usage:
-            out.append(b'%b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(chat_usage(self._usage))))
+            out.append(b'%b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(chat_usage(finished.usage))))
         out.append(sse.encode(b"[DONE]"))
 
 

@@ -162,6 +162,19 @@ def _unmarked(part: Any) -> Any:
     return {name: value for name, value in part.items() if name != "prompt_cache_breakpoint"}
 
 
+class _Event(msgspec.Struct, gc=False):
+    type: str = ""
+    output_index: int = 0
+    item: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
+    error: Any = None
+    code: Any = None
+    message: Any = None
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
 class Collector:
     """A stream of the backend as one response, for clients that did not ask for a stream.
 
@@ -170,7 +183,7 @@ class Collector:
 
     def __init__(self) -> None:
         self._decoder = sse.Decoder()
-        self._items: dict[int, Any] = {}
+        self._items: dict[int, Object] = {}
         self._response: Object | None = None
         self.failed: Failed | None = None
 
@@ -193,18 +206,20 @@ class Collector:
 
     def _take(self, data: bytes) -> None:
         try:
-            event = msgspec.json.decode(data)
+            event = _EVENT.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
-        kind = event.get("type") if isinstance(event, dict) else None
-        if kind == "response.output_item.done":
-            self._items[event.get("output_index", len(self._items))] = event.get("item")
-        elif kind in ("response.completed", "response.incomplete"):
-            self._response = event.get("response")
-        elif kind == "response.failed":
-            self.failed = failure((event.get("response") or {}).get("error"))
-        elif kind == "error":
-            self.failed = failure(event.get("error") or event)
+        match event.type:
+            case "response.output_item.done" if event.item is not None:
+                self._items[event.output_index] = event.item
+            case "response.completed" | "response.incomplete":
+                self._response = event.response
+            case "response.failed":
+                self.failed = failure((event.response or {}).get("error"))
+            case "error":
+                self.failed = failure(event.error or {"code": event.code, "message": event.message})
+            case _:
+                pass
 
     def render(self) -> bytes:
         """The response. Only when `whole`."""

@@ -130,7 +130,7 @@ def parse_request(body: Object, report: Report) -> Request:
 
 def _joined_tools(tools: list[Any], more: list[Any]) -> list[Any]:
     """Tools of `additional_tools` items come after those of the request, which win."""
-    names = {tool.get("name") for tool in tools if isinstance(tool, dict)}
+    names = [tool.get("name") for tool in tools if isinstance(tool, dict)]
     return tools + [tool for tool in more if not isinstance(tool, dict) or tool.get("name") not in names]
 
 

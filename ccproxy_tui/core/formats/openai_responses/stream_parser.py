@@ -41,7 +41,7 @@ _INCOMPLETE: dict[str, StopReason] = {"max_output_tokens": "max_tokens", "conten
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     type: str = ""
     output_index: int = 0
     content_index: int = 0
@@ -250,7 +250,7 @@ class StreamParser:
         self._called = self._called or kind in ("tool_call", "custom_call")
 
     def _item_done(self, place: int, item: dict[str, Any], out: list[StreamEvent]) -> None:
-        type_ = item.get("type")
+        type_ = str(item.get("type"))
         if type_ == "message":
             self._message_done(place, item, out)
         elif type_ in _BLOCKS:
