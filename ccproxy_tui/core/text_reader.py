@@ -41,6 +41,8 @@ class TextReader:
         """The next segments, neighbours of one kind joined."""
         if self._record.upstream_body.dropped:
             return self._note_dropped()
+        if self._is_json():
+            return self._read_whole()
         step = self._record.upstream_body.read(self._offset, STEP)
         self._offset += len(step)
         events = self._parser.feed(step) if step else []
@@ -48,6 +50,22 @@ class TextReader:
             self._flushed = True
             events += self._parser.flush()
         return _joined(events)
+
+    def _is_json(self) -> bool:
+        return self._record.upstream_body.read(0, 1) == b"{"
+
+    def _read_whole(self) -> list[Segment]:
+        """An answer that was not streamed is read once, when all of it is there."""
+        if self._record.live or self._flushed:
+            return []
+        self._flushed = True
+        body = self._record.upstream_body.read()
+        self._offset = len(body)
+        try:
+            answer = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return []
+        return _joined(self._parser.take_answer(answer)) if isinstance(answer, dict) else []
 
     def _note_dropped(self) -> list[Segment]:
         if self._dropped:

@@ -33,7 +33,16 @@ from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, guess_dialect
 from ccproxy_tui.core.server import headers as head
 from ccproxy_tui.core.server.body import ClientGone, read_body
-from ccproxy_tui.core.server.delivery import ConvertedStream, Delivery, Leg, Outcome, Relayed, is_stream
+from ccproxy_tui.core.server.delivery import (
+    ConvertedStream,
+    Delivery,
+    Leg,
+    Mended,
+    Outcome,
+    Relayed,
+    Renamed,
+    is_stream,
+)
 from ccproxy_tui.core.server.hub import Hub, Interruption
 from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
@@ -252,7 +261,7 @@ class Exchange:
         leg = Leg(self._sink, tap, self._client_headers)
         delivery = self._delivery = plan.delivery(answer, leg, int(self._hub.clock.now()))
         await self._sink.settle()
-        if isinstance(delivery, Relayed) and not self._sink.started:
+        if isinstance(delivery, Relayed | Renamed | Mended) and not self._sink.started:
             self._streaming = is_stream(answer)
         return await delivery.run(answer)
 
