@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from ccproxy_tui.core.frames import BodyPart, Detail, Frame, Status, Watch
+from ccproxy_tui.core.frames import BodyPart, Detail, Frame, ModelRoute, Status, Watch
 
 
 class ControlError(Exception):
@@ -47,6 +47,10 @@ class Control(Protocol):
 
     async def change_setting(self, key: str, value: str | None) -> str:
         """Write a setting (None removes it) to the settings file. Says when it takes effect."""
+        ...
+
+    async def model_routes(self, name: str) -> list[ModelRoute]:
+        """Who serves the model `name`, on the bare /v1 and on each provider's path; the table for an empty name."""
         ...
 
     async def close(self) -> None: ...

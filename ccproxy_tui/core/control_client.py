@@ -11,7 +11,7 @@ import msgspec
 
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.control import ControlError, ControlLost
-from ccproxy_tui.core.frames import BodyPart, Detail, Frame, Status, Watch
+from ccproxy_tui.core.frames import BodyPart, Detail, Frame, ModelRoute, Status, Watch
 
 T = TypeVar("T")
 
@@ -77,6 +77,10 @@ class ControlClient:
         response = await self._post(f"/control/settings/{key}", {"value": value})
         answer = msgspec.json.decode(response.content)
         return f"{answer['effect']} ({answer['file']})"
+
+    async def model_routes(self, name: str) -> list[ModelRoute]:
+        response = await self._call("GET", "/control/models", params={"name": name})
+        return msgspec.json.decode(response.content, type=list[ModelRoute])
 
     async def close(self) -> None:
         await self._client.aclose()

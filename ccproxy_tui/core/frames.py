@@ -96,6 +96,19 @@ class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
     bodies: dict[str, BodyInfo] = {}
 
 
+class ModelRoute(msgspec.Struct, frozen=True, array_like=True):
+    """One way of a model's name: asked for at `path`, served by `provider` as `model`, because of `rule`.
+
+    For a rule of the table, `path` is what it matches. `certain` is false for a fallback.
+    """
+
+    path: str
+    provider: str
+    model: str
+    rule: str = ""
+    certain: bool = True
+
+
 class Segment(msgspec.Struct, frozen=True, array_like=True):
     """A piece of an answer's text. A new `block` starts a new paragraph; `title` names a tool."""
 

@@ -17,6 +17,7 @@ Operation = Literal[
     "models",
     "model",
     "embeddings",
+    "stored_response",
     "other",
     "base",
 ]
@@ -90,6 +91,8 @@ def _operation(segments: tuple[str, ...]) -> Operation | None:
     plain = segments[1:] if segments[:1] == ("v1",) else segments
     if len(plain) > 1 and plain[0] == "models":
         return "model"
+    if len(plain) > 1 and plain[0] == "responses" and plain[1] != "compact":
+        return "stored_response"
     return _OPERATIONS.get(plain)
 
 
@@ -103,6 +106,6 @@ def guess_dialect(path: str, header_names: frozenset[str]) -> Format:
     """The dialect for an error on a path that names none: Anthropic's when the request looks like it."""
     if path.endswith(("/messages", "/count_tokens")) or "anthropic-version" in header_names:
         return "anthropic_messages"
-    if path.endswith(("/responses", "/compact")):
+    if path.endswith(("/responses", "/compact")) or "/responses/" in path:
         return "openai_responses"
     return "openai_chat"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ccproxy_tui.core.auth.claude_file import ClaudeFile, UnreadableCredentials
 from ccproxy_tui.core.auth.credentials import Credential, state_of
-from ccproxy_tui.core.errors import NoCredentials
+from ccproxy_tui.core.errors import NoCredentials, RouteNotFound
 from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Profile
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
@@ -42,6 +42,8 @@ class ClaudeApi:
         return Profile("anthropic_messages", "anthropic", "Anthropic", thinking=thinking_mode(model), auto_cache=True)
 
     async def send(self, call: Call, report: Report) -> Answer:
+        if call.operation == "embeddings":
+            raise RouteNotFound("Anthropic has no embeddings.")
         credential = self._credential()
         report(
             Routed(

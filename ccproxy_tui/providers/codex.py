@@ -5,7 +5,7 @@ from __future__ import annotations
 from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.codex_file import CodexFile
 from ccproxy_tui.core.auth.credentials import Credential
-from ccproxy_tui.core.errors import InvalidRequest
+from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
 from ccproxy_tui.core.formats.models import ModelCard
@@ -51,6 +51,8 @@ class Codex:
         )
 
     async def send(self, call: Call, report: Publish) -> Answer:
+        if call.operation == "embeddings":
+            raise RouteNotFound("The Codex backend has no embeddings.")
         credential = self._login.credential()
         report(
             Routed(

@@ -18,6 +18,7 @@ from ccproxy_tui.core import filters
 from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
+from ccproxy_tui.screens.model_map import ModelMap
 from ccproxy_tui.screens.widgets.detail_view import DetailView
 from ccproxy_tui.screens.widgets.filter_bar import FilterBar
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
@@ -59,7 +60,8 @@ class SettingsScreen(BaseScreen):
     TAB = "settings"
     HELP = (
         "Each setting with its value and where that came from: a flag, an environment variable, a .env or TOML file, "
-        "or the default. enter edits, d goes back to the default. Values are checked before the file is written."
+        "or the default. enter edits, d goes back to the default. Values are checked before the file is written. "
+        "t says which provider and model serve a name."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", id="settings.filter"),
@@ -67,6 +69,7 @@ class SettingsScreen(BaseScreen):
         Binding("d", "default", "default", id="settings.default"),
         Binding("r", "reload", "read again", id="settings.reload", show=False),
         Binding("m", "changed", "changed only", id="settings.changed"),
+        Binding("t", "test_model", "test a model", id="settings.test_model"),
     ]
 
     def __init__(self) -> None:
@@ -200,6 +203,9 @@ class SettingsScreen(BaseScreen):
         self._changed_only = not self._changed_only
         self._order()
 
+    def action_test_model(self) -> None:
+        self.app.push_screen(ModelMap(self.control))
+
     def action_filter(self) -> None:
         self.query_one(FilterBar).open(self._filter_text, "port  origin:env  key:ui")
 
@@ -228,6 +234,7 @@ class SettingsScreen(BaseScreen):
             ("enter", "edit"),
             ("d", "default"),
             ("m", "changed only"),
+            ("t", "test a model"),
             ("/", "filter"),
             ("q", "quit"),
         )

@@ -14,6 +14,7 @@ from ccproxy_tui.core.frames import (
     Detail,
     Frame,
     MarkView,
+    ModelRoute,
     NoteView,
     Row,
     Status,
@@ -163,6 +164,18 @@ class FakeControl:
         if self.refusal:
             raise ControlError(self.refusal)
         return "in effect now (config.toml)"
+
+    async def model_routes(self, name: str) -> list[ModelRoute]:
+        self.calls.append(("models", name))
+        if not name:
+            return [
+                ModelRoute("prefix claude", "claude_api", "same name"),
+                ModelRoute("prefix gpt-", "codex", "same name"),
+            ]
+        return [
+            ModelRoute("/v1", "codex", name, "prefix gpt-"),
+            ModelRoute("/v1", "claude_api", "claude-opus-4-6", f"fallback of {name}", certain=False),
+        ]
 
     async def close(self) -> None:
         self.calls.append(("close",))

@@ -9,6 +9,7 @@ from ccproxy_tui.app import CCProxyApp
 from ccproxy_tui.core.frames import Frame, LogView, Segment, TextFrame
 from ccproxy_tui.screens.confirm import Confirm, QuitDialog
 from ccproxy_tui.screens.inspector import InspectorScreen
+from ccproxy_tui.screens.model_map import ModelMap
 from ccproxy_tui.screens.split import SplitScreen
 from ccproxy_tui.screens.streams import StreamsScreen
 from ccproxy_tui.screens.widgets.live_list import LiveList
@@ -141,6 +142,19 @@ ENTRIES = [
         ("ui.theme", "dark", "file config.toml:3", "text", "", []),
     ]
 ]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_models_way_is_shown(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await pilot.press("8", "t")
+        await until(lambda: ("models", "") in control.calls)
+        await pilot.press(*"gpt-5")
+        await until(lambda: ("models", "gpt-5") in control.calls)
+        await settle(pilot)
+        same_as(app, f"models-{size}")
+        await pilot.press("escape")
+        assert not isinstance(app.screen, ModelMap)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -18,6 +18,7 @@ from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import BodyPart, Watch
 from ccproxy_tui.core.server.gate import LOCAL
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.model_routes import routes_of
 from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
 
@@ -39,6 +40,7 @@ def control_routes(hub: Hub) -> list[BaseRoute]:
         Route("/control/exchanges/{exchange}/stop", guard(api.stop), methods=["POST"]),
         Route("/control/settings", guard(api.settings)),
         Route("/control/settings/{key}", guard(api.change_setting), methods=["POST"]),
+        Route("/control/models", guard(api.models)),
         Route("/control/shutdown", guard(api.shutdown), methods=["POST"]),
     ]
 
@@ -117,6 +119,9 @@ class _ControlApi:
         hub = self._hub
         stall = hub.settings.server.stall_seconds
         return _answer(detail_of(self._record(request), hub.clock.monotonic(), stall))
+
+    async def models(self, request: Request) -> Response:
+        return _answer(routes_of(self._hub, request.query_params.get("name", "")))
 
     async def body(self, request: Request) -> Response:
         record = self._record(request)

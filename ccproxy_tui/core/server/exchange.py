@@ -186,6 +186,8 @@ class Exchange:
     async def _local(self, body: bytes, candidate: Candidate) -> Local | None:
         """What needs no upstream's answer of its own: lists in the client's dialect, and estimates."""
         hub, target = self._hub, self._target
+        if target.operation == "stored_response":
+            raise RouteNotFound("This proxy keeps no responses.", hint="Send the whole conversation (store is false).")
         if target.operation == "count_tokens":
             return estimate(body, hub.providers.get(candidate.provider), candidate.model)
         if target.operation in ("models", "model"):

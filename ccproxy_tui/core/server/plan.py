@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core.errors import InvalidRequest
+from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.formats import Conversion, Misfit, Profile, convert_request
 from ccproxy_tui.core.formats.anthropic_messages.native import without_foreign_thinking
 from ccproxy_tui.core.formats.memory import Recall
@@ -90,6 +90,8 @@ async def plan_call(
     call: Call, provider: Provider, model: str, models: Models, *, created: int, recall: Recall
 ) -> Plan:
     """How to ask `provider` for `model` what the client asked. Raises InvalidRequest, naming the field."""
+    if call.operation == "compact" and provider.profile(model, "openai_responses").format != "openai_responses":
+        raise RouteNotFound(f"{provider.name} can't compact a conversation.")
     if call.operation not in ("messages", "chat", "responses") or call.format is None:
         return Plan(call)
     profile = provider.profile(model, call.format)

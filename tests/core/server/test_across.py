@@ -357,3 +357,33 @@ async def test_calls_reach_a_client_of_another_dialect(proxy: Proxy, upstream: S
     upstream.replies.append(sse_reply(*response_events(called("weather", {"city": "Bern"}))))
     response = await proxy.client.post("/codex/v1/messages", json={**MESSAGES, "stream": True})
     assert calls(read_stream("anthropic_messages", response.content)) == [("call_1", "weather", {"city": "Bern"})]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/codex/v1/responses/resp_1"),
+        ("DELETE", "/api/v1/responses/resp_1"),
+        ("POST", "/api/v1/responses/compact"),
+        ("POST", "/api/v1/embeddings"),
+        ("POST", "/codex/v1/embeddings"),
+    ],
+)
+async def test_what_no_provider_has_is_a_404_in_openais_words(
+    proxy: Proxy, upstream: ScriptedUpstream, method: str, path: str
+) -> None:
+    content = b'{"model":"m","input":"x"}' if method == "POST" else None
+    response = await proxy.client.request(method, path, content=content)
+    assert response.status_code == 404
+    assert response.json()["error"]["type"] == "not_found_error"
+    assert upstream.seen == []
+
+
+async def test_codex_compacts_natively(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    upstream.replies.append(json_reply({"output": [{"type": "compaction"}]}))
+    response = await proxy.client.post("/codex/responses/compact", json={"model": "gpt-5.4", "input": []})
+    assert response.json() == {"output": [{"type": "compaction"}]}
+    assert (upstream.seen[0].target, upstream.seen[0].json) == (
+        "/codex/responses/compact",
+        {"model": "gpt-5.4", "input": []},
+    )
