@@ -26,11 +26,14 @@ def base_url(status: Status) -> str:
 def tool_lines(status: Status, prefix: str = "api") -> list[tuple[str, list[str]]]:
     """Tool -> the shell lines that point it here. The proxy's token stays in a variable."""
     url = base_url(status)
+    codex = f'{{name="here",base_url="{url}/{"codex" if prefix == "api" else prefix}",wire_api="responses"}}'
     key = TOKEN if status.auth_required else "any-word"
     return [
         ("Claude Code", [f"export ANTHROPIC_BASE_URL={url}/{prefix}", f"export ANTHROPIC_AUTH_TOKEN={key}"]),
+        ("Codex", [f"codex -c model_provider=here -c 'model_providers.here={codex}'"]),
         ("aider", [f"export ANTHROPIC_API_BASE={url}/{prefix}", f"export ANTHROPIC_API_KEY={key}"]),
         ("Anthropic SDK", [f"export ANTHROPIC_BASE_URL={url}/{prefix}", f"export ANTHROPIC_API_KEY={key}"]),
+        ("OpenAI SDK, opencode", [f"export OPENAI_BASE_URL={url}/{prefix}/v1", f"export OPENAI_API_KEY={key}"]),
         ("curl", [f"curl {url}/{prefix}/v1/messages -H 'content-type: application/json' -d @request.json"]),
     ]
 

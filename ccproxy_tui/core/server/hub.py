@@ -51,6 +51,7 @@ class Hub:
         self.prefixes: dict[str, str] = {}
         self.running: dict[str, Running] = {}
         self.draining = False
+        self.demo = False  # nothing goes out, so nobody needs a login
         self.port = loaded.settings.server.port  # the real one once bound, when the setting is 0
         self.started = clock.now()
         self.last_request = clock.monotonic()
