@@ -48,6 +48,7 @@ class Codex:
             "The Codex backend",
             refused=CODEX_REFUSES,
             stream_only=True,
+            cache_marks=False,
         )
 
     async def send(self, call: Call, report: Publish) -> Answer:

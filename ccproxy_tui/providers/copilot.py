@@ -50,7 +50,9 @@ class Copilot:
 
     def profile(self, model: str, dialect: Format) -> Profile:
         if _RESPONSES_ONLY.match(model):
-            return Profile("openai_responses", "copilot", "Copilot", max_tools=_MAX_TOOLS, web_search=False)
+            return Profile(
+                "openai_responses", "copilot", "Copilot", max_tools=_MAX_TOOLS, web_search=False, cache_marks=False
+            )
         return Profile(
             "openai_chat",
             "copilot",

@@ -49,6 +49,8 @@ def convert_request(
     body = decode(raw)
     report = Report()
     request = dialects.parse_request(body, source, report)
+    if model != request.model:
+        report.changed("model", "by the model table", f"{request.model} -> {model}")
     request.model = model
     request.cache_key = request.cache_key or cache_key
     if stream is not None:
@@ -72,9 +74,18 @@ def _takes_custom_tools(profile: Profile) -> bool:
 def _prepare(request: Request, profile: Profile, report: Report) -> None:
     """Leave out what the target can't read, and put the turns in order."""
     messages = [Message(message.role, list(_readable(message.parts, profile, report))) for message in request.messages]
+    if not profile.cache_marks:
+        _drop_marks(request, report)
     request.messages = merge(order_turns(messages, report))
     if not any(message.role != "system" for message in request.messages):
         raise Misfit("There is no message with any content.", "messages")
+
+
+def _drop_marks(request: Request, report: Report) -> None:
+    holders: list[Any] = [*request.tools, *(part for message in request.messages for part in message.parts)]
+    for holder in holders:
+        if getattr(holder, "cache", None) is not None:
+            report.dropped("cache_control", "the target caches by itself")
 
 
 def _readable(parts: Iterable[Part], profile: Profile, report: Report) -> Iterable[Part]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from ccproxy_tui.core.formats.report import Report
+
 _LEGAL = re.compile(r"[a-zA-Z0-9_-]+")
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]+")
 _DIGITS = 10
@@ -25,6 +27,14 @@ def fit(value: str, limit: int) -> str:
         head = (room - 1) // 2
         plain = f"{plain[:head]}_{plain[-(room - 1 - head) :]}"
     return f"{plain}_{digest}" if plain else f"x_{digest}"
+
+
+def fit_id(value: str, limit: int, report: Report, *, any_letters: bool = False) -> str:
+    """An id of a call, legal for the target; said in the report when it had to change."""
+    legal = fit_length(value, limit) if any_letters else fit(value, limit)
+    if legal != value:
+        report.renamed("tool call id", "the target wants shorter or plainer ids; calls and results stay pairs", value)
+    return legal
 
 
 def fit_length(value: str, limit: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from ccproxy_tui.core.formats.misfit import Path
+from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.formats.seal import Seal
 
 Role = Literal["system", "user", "assistant"]
@@ -183,3 +184,10 @@ def mark_places(parts: list[Part], *path: str | int) -> list[Part]:
                 if not isinstance(inner, Text):
                     inner.path = path
     return parts
+
+
+def note_effort(reasoning: Reasoning, report: Report) -> None:
+    """Say that a budget could only be told as an effort."""
+    if reasoning.effort is None and reasoning.budget is not None:
+        detail = f"{reasoning.budget} -> {reasoning.nearest_effort}"
+        report.changed("thinking.budget_tokens", "told as an effort; OpenAI's dialects know no budget", detail)

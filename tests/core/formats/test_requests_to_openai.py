@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from ccproxy_tui.core.formats import Format, Misfit, Profile
@@ -441,3 +442,69 @@ def test_what_no_openai_target_can_serve_is_refused_with_the_path(name: str) -> 
     with pytest.raises(Misfit) as caught:
         convert("anthropic_messages", profile, {"model": "m", "max_tokens": 5, "messages": [HI], **request})
     assert caught.value.dotted() == path
+
+
+def test_a_request_that_uses_everything_has_every_loss_on_its_report() -> None:
+    name = "toolu_" + "x" * 90
+    request = {
+        "model": "asked",
+        "max_tokens": 4000,
+        "temperature": 0.3,
+        "top_k": 5,
+        "stop_sequences": ["END"],
+        "system": [text("x-anthropic-billing-header: cc=1"), text("Be brief.", cache_control={"type": "ephemeral"})],
+        "thinking": {"type": "enabled", "budget_tokens": 2000},
+        "metadata": {"user_id": "u"},
+        "service_tier": "standard_only",
+        "context_management": {"edits": [{"type": "clear"}]},
+        "inference_geo": "eu",
+        "tools": [
+            {**TOOL, "name": LONG, "defer_loading": True, "input_examples": [{}]},
+            {"type": "bash_20250124", "name": "bash"},
+            {"type": "tool_search_tool_regex", "name": "ts"},
+        ],
+        "messages": [
+            {**user(text("look"), PNG), "clear_at": "x"},
+            assistant(
+                {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+                {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+                text("cited", citations=[{"type": "char_location"}]),
+                use(name),
+            ),
+            user(
+                result([text("boom"), PNG], name, is_error=True),
+                {"type": "search_result", "source": "s", "title": "t", "content": []},
+                result("x", "nobody"),
+            ),
+        ],
+    }
+    codex = msgspec.structs.replace(CODEX, cache_marks=False)
+    noted = {note.field for note in convert("anthropic_messages", codex, request, model="gpt").report}
+    assert noted == {
+        "model",
+        "system[]",
+        "cache_control",
+        "messages[].clear_at",
+        "messages[].content[] (server_tool_use)",
+        "messages[].content[] (search_result)",
+        "messages[].content[].citations",
+        "context_management",
+        "inference_geo",
+        "service_tier",
+        "tools[].input_examples",
+        "tools[].defer_loading",
+        "tools[] (bash_20250124)",
+        "tools[] (tool search)",
+        "tools[].name",
+        "thinking",
+        "thinking.budget_tokens",
+        "tool result",
+        "tool call id",
+        "is_error",
+        "prompt_cache_key",
+        "max_output_tokens",
+        "temperature",
+        "stop",
+        "top_k",
+        "user",
+    }

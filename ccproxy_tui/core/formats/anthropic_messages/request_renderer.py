@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from ccproxy_tui.core.formats.anthropic_messages.tools import render_choice, render_tools
-from ccproxy_tui.core.formats.fit import fit
+from ccproxy_tui.core.formats.fit import fit_id
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.formats.profile import Profile
 from ccproxy_tui.core.formats.report import Report
@@ -185,7 +185,12 @@ def _tool_use(call: ToolCall, names: ToolNames, report: Report) -> Object:
         arguments = wrap_input(call.arguments).encode()
     else:
         arguments = _arguments(call, report)
-    block = {"type": "tool_use", "id": fit(call.id, _ID_LIMIT), "name": name, "input": msgspec.Raw(arguments)}
+    block = {
+        "type": "tool_use",
+        "id": fit_id(call.id, _ID_LIMIT, report),
+        "name": name,
+        "input": msgspec.Raw(arguments),
+    }
     return _cached(block, call.cache)
 
 
@@ -202,7 +207,7 @@ def _arguments(call: ToolCall, report: Report) -> bytes:
 
 
 def _tool_result(result: ToolResult, report: Report) -> Object:
-    block: Object = {"type": "tool_result", "tool_use_id": fit(result.call_id, _ID_LIMIT)}
+    block: Object = {"type": "tool_result", "tool_use_id": fit_id(result.call_id, _ID_LIMIT, report)}
     if content := [_result_part(part, report) for part in result.content if not _is_empty(part)]:
         block["content"] = content
     if result.is_error:

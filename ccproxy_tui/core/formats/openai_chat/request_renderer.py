@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ccproxy_tui.core.formats.attachment import write_url
-from ccproxy_tui.core.formats.fit import fit_length
+from ccproxy_tui.core.formats.fit import fit_id
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.formats.openai_chat.tools import render_choice, render_tools
 from ccproxy_tui.core.formats.profile import Profile
@@ -22,6 +22,7 @@ from ccproxy_tui.core.formats.request import (
     Thinking,
     ToolCall,
     ToolResult,
+    note_effort,
 )
 from ccproxy_tui.core.formats.tool_names import ToolNames, wrap_input
 
@@ -94,7 +95,11 @@ class _Renderer:
         if result.is_error:
             self._report.emulated("is_error", "the result starts with the word Error")
             text = f"Error: {text}"
-        message: Object = {"role": "tool", "tool_call_id": fit_length(result.call_id, _ID_LIMIT), "content": text}
+        message: Object = {
+            "role": "tool",
+            "tool_call_id": self._id(result.call_id),
+            "content": text,
+        }
         return self._cached(message, result.cache)
 
     def _content(self, part: Part) -> Object:
@@ -109,6 +114,9 @@ class _Renderer:
                 return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
             case _:
                 raise Misfit(f"A {type(part).__name__} can't stand in a user message.")
+
+    def _id(self, call_id: str) -> str:
+        return fit_id(call_id, _ID_LIMIT, self._report, any_letters=True)
 
     def _image(self, image: Image) -> Object:
         if image.source.kind == "file_id":
@@ -147,7 +155,11 @@ class _Renderer:
         wrapped = call.custom or self._names.is_emulated(name)
         arguments = wrap_input(call.arguments) if wrapped else call.arguments or "{}"
         function = {"name": name, "arguments": arguments}
-        return {"id": fit_length(call.id, _ID_LIMIT), "type": "function", "function": function}
+        return {
+            "id": self._id(call.id),
+            "type": "function",
+            "function": function,
+        }
 
     def _cached(self, message: Object, cache: Cache | None) -> Object:
         if cache is not None and self._profile.cache_marks:
@@ -175,6 +187,8 @@ def _render_parameters(request: Request, profile: Profile, body: Object, report:
         "verbosity": request.verbosity,
         "response_format": _response_format(request),
     }
+    if request.reasoning is not None:
+        note_effort(request.reasoning, report)
     for field, value in wanted.items():
         if value is None:
             continue

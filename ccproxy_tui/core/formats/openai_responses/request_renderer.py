@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ccproxy_tui.core.formats.attachment import write_url
-from ccproxy_tui.core.formats.fit import fit_length
+from ccproxy_tui.core.formats.fit import fit_id
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.formats.openai_responses.tools import render_choice, render_tools
 from ccproxy_tui.core.formats.profile import Profile
@@ -20,11 +20,13 @@ from ccproxy_tui.core.formats.request import (
     Image,
     Message,
     Part,
+    Reasoning,
     Request,
     Text,
     Thinking,
     ToolCall,
     ToolResult,
+    note_effort,
 )
 from ccproxy_tui.core.formats.tool_names import ToolNames, wrap_input
 
@@ -109,7 +111,7 @@ class _Renderer:
 
     def _call(self, call: ToolCall) -> Object:
         name = self._names.wire(call.name, call.namespace)
-        call_id = fit_length(call.id, _ID_LIMIT)
+        call_id = self._id(call.id)
         if call.custom and self._profile.custom_tools:
             self._custom.add(call.id)
             return {"type": "custom_tool_call", "call_id": call_id, "name": name, "input": call.arguments}
@@ -125,7 +127,11 @@ class _Renderer:
         if all(part["type"] == "input_text" for part in parts):
             output = "\n".join(part["text"] for part in parts)
         kind = "custom_tool_call_output" if result.call_id in self._custom else "function_call_output"
-        return {"type": kind, "call_id": fit_length(result.call_id, _ID_LIMIT), "output": output}
+        return {
+            "type": kind,
+            "call_id": self._id(result.call_id),
+            "output": output,
+        }
 
     def _content(self, part: Part | Content, role: str) -> Object:
         match part:
@@ -141,6 +147,9 @@ class _Renderer:
                 raise Misfit(f"{self._profile.name} does not take audio.", *part.path)
             case _:
                 raise Misfit(f"A {type(part).__name__} can't stand in a message.")
+
+    def _id(self, call_id: str) -> str:
+        return fit_id(call_id, _ID_LIMIT, self._report, any_letters=True)
 
     def _image(self, image: Image) -> Object:
         if image.source.kind == "file_id":
@@ -167,7 +176,7 @@ def _with_error(parts: list[Object]) -> list[Object]:
 
 def _render_parameters(request: Request, profile: Profile, body: Object, report: Report) -> None:
     if request.reasoning is not None:
-        body["reasoning"] = _reasoning(request)
+        body["reasoning"] = _reasoning(request.reasoning, report)
     if (text := _text(request)) is not None:
         body["text"] = text
     body["prompt_cache_key"] = request.cache_key or conversation_key(body["instructions"], body["input"])
@@ -191,14 +200,13 @@ def _render_parameters(request: Request, profile: Profile, body: Object, report:
             report.dropped(field, "the Responses dialect has no such field" if field != "user" else "not passed on")
 
 
-def _reasoning(request: Request) -> Object:
-    reasoning = request.reasoning
-    assert reasoning is not None
+def _reasoning(reasoning: Reasoning, report: Report) -> Object:
     if reasoning.effort == "none":
         return {"effort": "none"}
     values: Object = {}
     if (effort := reasoning.nearest_effort) is not None:
         values["effort"] = effort
+        note_effort(reasoning, report)
     if reasoning.show is not False:
         values["summary"] = "auto"
     return values
