@@ -93,6 +93,8 @@ class InspectorScreen(BaseScreen):
     def on_resize(self) -> None:
         super().on_resize()
         self.call_after_refresh(self._heads)
+        if self.tab == "convert":
+            self.call_after_refresh(self._load, "convert")
 
     def watching(self) -> Watch:
         return Watch(texts=[self.exchange] if self.tab == "text" else [], detail=self.exchange)
@@ -171,7 +173,7 @@ class InspectorScreen(BaseScreen):
             if not detail.bodies["upstream_request"].same:
                 sent = await self.control.body(self.exchange, "request", 0, BODY_LIMIT)
                 asked = await self.control.body(self.exchange, "upstream_request", 0, BODY_LIMIT)
-                lines += await asyncio.to_thread(diff_lines, sent, asked)
+                lines += await asyncio.to_thread(diff_lines, sent, asked, self.size.width - 2)
         except ControlError as error:
             lines = [(str(error), "error")]
         else:
