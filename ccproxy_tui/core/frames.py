@@ -164,6 +164,18 @@ class AccountView(msgspec.Struct, frozen=True, omit_defaults=True):
     hint: str = ""
 
 
+class AccountDetail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything about one account but its secrets. Times in seconds since the epoch."""
+
+    view: AccountView
+    source: str = ""
+    expires: float | None = None
+    renews: bool = False
+    last_used: float | None = None
+    problem: str = ""
+    history: list[tuple[float, str]] = []
+
+
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     """What changed since the viewer's last frame."""
 

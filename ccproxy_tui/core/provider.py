@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.events import Event
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.profile import Profile
-from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.routing import Operation
 
 Headers = list[tuple[str, str]]
@@ -52,6 +53,12 @@ class Answer:
         return next((value for key, value in self.headers if key == name), "")
 
 
+async def close_answer(answer: Answer) -> None:
+    closing = answer.close()
+    if inspect.isawaitable(closing):
+        await closing
+
+
 class Provider(Protocol):
     """An adapter to one upstream. It is built once per proxy, with the settings and a clock."""
 
@@ -74,8 +81,8 @@ class Provider(Protocol):
         """The models that the account can use, live where the upstream has a list. Raises a ProxyError."""
         ...
 
-    def accounts(self) -> list[AccountView]:
-        """The accounts in words, for status bars. Must not block."""
+    def accounts(self) -> list[AnyAccount]:
+        """The accounts that may serve."""
         ...
 
     async def close(self) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from ccproxy_tui.core.auth.claude_file import ClaudeFile, UnreadableCredentials
-from ccproxy_tui.core.auth.credentials import Credential, state_of
-from ccproxy_tui.core.errors import NoCredentials, RouteNotFound
+from ccproxy_tui.core.auth.account import Account, AnyAccount, KeyAccount
+from ccproxy_tui.core.auth.claude_file import ClaudeFile
+from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.renewal import ClaudeRenewal
+from ccproxy_tui.core.errors import RouteNotFound
 from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Profile
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
 from ccproxy_tui.core.formats.models import ModelCard, read_models
-from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Headers, Report
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import ClaudeApiProvider
+from ccproxy_tui.providers.login import make_ask, send_with
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
@@ -30,8 +32,20 @@ class ClaudeApi:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._clock = context.clock
-        self._file = ClaudeFile(context.paths, context.clock, context.environ)
+        self._account = Account(
+            "claude",
+            "Claude",
+            ClaudeFile(context.paths, context.clock, context.environ),
+            ClaudeRenewal(
+                make_ask("Anthropic's login", lambda: context.settings().http),
+                lambda: self._settings.oauth.token_url,
+                lambda: self._settings.oauth.client_id,
+                context.clock,
+            ),
+            context.clock,
+            context.paths.state / "locks",
+            LOGIN_HINT,
+        )
         self._upstream = Upstream("Anthropic", self._settings.base_url, context.settings().http)
 
     @property
@@ -44,7 +58,12 @@ class ClaudeApi:
     async def send(self, call: Call, report: Report) -> Answer:
         if call.operation == "embeddings":
             raise RouteNotFound("Anthropic has no embeddings.")
-        credential = self._credential()
+        key = self._key
+        if key is not None:
+            return await self._send(call, key, report)
+        return await send_with(self._account, call.exchange, report, lambda one: self._send(call, one, report))
+
+    async def _send(self, call: Call, credential: Credential, report: Report) -> Answer:
         report(
             Routed(
                 call.exchange,
@@ -62,37 +81,19 @@ class ClaudeApi:
         return await self._upstream.send(call.method, url, headers, call.body)
 
     async def models(self) -> list[ModelCard]:
-        headers = upstream_headers([], self._credential())
+        headers = upstream_headers([], self._key or await self._account.credential())
         answer = await self._upstream.send("GET", f"{self._settings.base_url}/v1/models?limit=1000", headers, b"")
         return read_models(await read_all(answer), "anthropic")
 
-    def _credential(self) -> Credential:
-        """What to authenticate with. Raises NoCredentials with the next step."""
+    @property
+    def _key(self) -> Credential | None:
+        """The API key of the settings, which comes before any login."""
         key = self._settings.api_key
-        if key is not None and key.get_secret_value():
-            return Credential("api_key", key.get_secret_value())
-        try:
-            credential = self._file.read()
-        except UnreadableCredentials as error:
-            raise NoCredentials(f"The Claude credentials can't be used: {error}.", hint=LOGIN_HINT) from error
-        if credential is None:
-            raise NoCredentials("No Claude credentials were found.", hint=LOGIN_HINT)
-        if credential.expired(self._clock.now()):
-            raise NoCredentials("The Claude login has expired.", hint="Run `claude` once to renew it.")
-        return credential
+        return Credential("api_key", key.get_secret_value()) if key is not None and key.get_secret_value() else None
 
-    def accounts(self) -> list[AccountView]:
-        key = self._settings.api_key
-        if key is not None and key.get_secret_value():
-            return [AccountView("claude", "API key", "ok", ok=True)]
-        try:
-            credential = self._file.read()
-        except UnreadableCredentials as error:
-            return [AccountView("claude", "", "unreadable", hint=str(error))]
-        word, ok = state_of(credential, self._clock.now())
-        return [
-            AccountView("claude", credential.plan if credential else "", word, ok=ok, hint="" if ok else LOGIN_HINT)
-        ]
+    def accounts(self) -> list[AnyAccount]:
+        key = self._key
+        return [self._account if key is None else KeyAccount("claude", key)]
 
     async def close(self) -> None:
         await self._upstream.close()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from ccproxy_tui import __version__
+from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.codex_file import CodexFile
 from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.renewal import CodexRenewal
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.openai_responses.native import CODEX_REFUSES, patch_request
-from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Headers
 from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import CodexProvider
-from ccproxy_tui.providers.login import Login
+from ccproxy_tui.providers.login import make_ask, send_with
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream
 
@@ -33,8 +34,20 @@ class Codex:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        file = CodexFile(context.paths, context.clock, context.environ)
-        self._login = Login("codex", "Codex", file, context.clock, LOGIN_HINT)
+        self._account = Account(
+            "codex",
+            "Codex",
+            CodexFile(context.paths, context.clock, context.environ),
+            CodexRenewal(
+                make_ask("OpenAI's login", lambda: context.settings().http),
+                lambda: self._settings.oauth.token_url,
+                lambda: self._settings.oauth.client_id,
+                context.clock,
+            ),
+            context.clock,
+            context.paths.state / "locks",
+            LOGIN_HINT,
+        )
         self._upstream = Upstream("ChatGPT", self._settings.base_url, context.settings().http)
 
     @property
@@ -54,7 +67,9 @@ class Codex:
     async def send(self, call: Call, report: Publish) -> Answer:
         if call.operation == "embeddings":
             raise RouteNotFound("The Codex backend has no embeddings.")
-        credential = self._login.credential()
+        return await send_with(self._account, call.exchange, report, lambda one: self._send(call, one, report))
+
+    async def _send(self, call: Call, credential: Credential, report: Publish) -> Answer:
         report(
             Routed(
                 call.exchange,
@@ -87,8 +102,8 @@ class Codex:
     async def models(self) -> list[ModelCard]:
         return [ModelCard(name, owner="openai") for name in MODELS]
 
-    def accounts(self) -> list[AccountView]:
-        return [self._login.view()]
+    def accounts(self) -> list[AnyAccount]:
+        return [self._account]
 
     async def close(self) -> None:
         await self._upstream.close()

@@ -7,19 +7,20 @@ import re
 import msgspec
 
 from ccproxy_tui import __version__
+from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.copilot_file import CopilotFile
 from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.renewal import CopilotRenewal
 from ccproxy_tui.core.errors import InvalidRequest
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
 from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.formats.openai_chat.native import patch_request, tokens_field
-from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Headers
 from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import CopilotProvider
-from ccproxy_tui.providers.login import Login
+from ccproxy_tui.providers.login import make_ask, send_with
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
@@ -40,8 +41,18 @@ class Copilot:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        file = CopilotFile(context.paths, context.clock, context.environ)
-        self._login = Login("copilot", "Copilot", file, context.clock, LOGIN_HINT)
+        self._account = Account(
+            "copilot",
+            "Copilot",
+            CopilotFile(context.paths, context.clock, context.environ),
+            CopilotRenewal(
+                make_ask("GitHub", lambda: context.settings().http),
+                lambda: self._settings.oauth.copilot_token_url,
+            ),
+            context.clock,
+            context.paths.state / "locks",
+            LOGIN_HINT,
+        )
         self._upstream = Upstream("GitHub Copilot", self._settings.base_url or DEFAULT_URL, context.settings().http)
 
     @property
@@ -67,7 +78,9 @@ class Copilot:
         )
 
     async def send(self, call: Call, report: Publish) -> Answer:
-        credential = self._login.credential()
+        return await send_with(self._account, call.exchange, report, lambda one: self._send(call, one, report))
+
+    async def _send(self, call: Call, credential: Credential, report: Publish) -> Answer:
         agent = is_agent_turn(call.body)
         report(
             Routed(
@@ -113,7 +126,7 @@ class Copilot:
         return [(name, value) for name, value in call.headers if name not in own] + list(own.items())
 
     async def models(self) -> list[ModelCard]:
-        credential = self._login.credential()
+        credential = await self._account.credential()
         call = Call("", "models", "GET", "models", "", [], b"")
         headers = self._headers(call, credential, agent=True)
         answer = await self._upstream.send("GET", f"{self._base(credential)}/models", headers, b"")
@@ -122,8 +135,8 @@ class Copilot:
     def _base(self, credential: Credential) -> str:
         return self._settings.base_url or credential.base_url or DEFAULT_URL
 
-    def accounts(self) -> list[AccountView]:
-        return [self._login.view()]
+    def accounts(self) -> list[AnyAccount]:
+        return [self._account]
 
     async def close(self) -> None:
         await self._upstream.close()

@@ -1,41 +1,54 @@
-"""The credential of a provider whose login belongs to another program, and its health in words."""
+"""What providers with a login share: asking a token endpoint, and one more try with a renewed token."""
 
 from __future__ import annotations
 
-from ccproxy_tui.core.auth.credentials import Credential, state_of
-from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
-from ccproxy_tui.core.clock import Clock
+from collections.abc import Awaitable, Callable
+
+from ccproxy_tui import __version__
+from ccproxy_tui.core.auth.account import Account
+from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.renewal import Ask, Headers
 from ccproxy_tui.core.errors import NoCredentials
-from ccproxy_tui.core.frames import AccountView
+from ccproxy_tui.core.events import Marked
+from ccproxy_tui.core.provider import Answer, Report, close_answer
+from ccproxy_tui.core.settings.models import Http
+from ccproxy_tui.providers.upstream import Upstream
+
+_ANSWER_LIMIT = 1024 * 1024
 
 
-class Login:
-    """`hint` is the next step for the person when the login can't be used."""
+def make_ask(title: str, http: Callable[[], Http]) -> Ask:
+    """Asks a token endpoint. A connection is made for each question: they are hours apart."""
 
-    def __init__(self, provider: str, title: str, file: JsonFile, clock: Clock, hint: str) -> None:
-        self._provider = provider
-        self._title = title
-        self._file = file
-        self._clock = clock
-        self._hint = hint
-
-    def credential(self) -> Credential:
-        """What to authenticate with. Raises NoCredentials with the next step."""
+    async def ask(method: str, url: str, headers: Headers, body: bytes) -> tuple[int, bytes]:
+        upstream = Upstream(title, url, http().model_copy(update={"read_timeout": 20.0}))
+        own = [("user-agent", f"ccproxy-tui/{__version__}"), ("accept-encoding", "identity")]
         try:
-            credential = self._file.read()
-        except UnreadableCredentials as error:
-            raise NoCredentials(f"The {self._title} credentials can't be used: {error}.", hint=self._hint) from error
-        if credential is None:
-            raise NoCredentials(f"No {self._title} credentials were found.", hint=self._hint)
-        if credential.expired(self._clock.now()):
-            raise NoCredentials(f"The {self._title} login has expired.", hint=self._hint)
-        return credential
+            answer = await upstream.send(method, url, [*headers, *own], body)
+            try:
+                parts = [chunk async for chunk in answer.body]
+            finally:
+                await close_answer(answer)
+            return answer.status, b"".join(parts)[:_ANSWER_LIMIT]
+        finally:
+            await upstream.close()
 
-    def view(self) -> AccountView:
-        try:
-            credential = self._file.read()
-        except UnreadableCredentials as error:
-            return AccountView(self._provider, "", "unreadable", hint=str(error))
-        word, ok = state_of(credential, self._clock.now())
-        plan = credential.plan if credential else ""
-        return AccountView(self._provider, plan, word, ok=ok, hint="" if ok else self._hint)
+    return ask
+
+
+async def send_with(
+    account: Account, exchange: str, report: Report, send: Callable[[Credential], Awaitable[Answer]]
+) -> Answer:
+    """Send; when the token is refused, once more with a renewed one. Nothing has gone to the client by then."""
+    credential = await account.credential()
+    answer = await send(credential)
+    if answer.status != 401 or credential.kind != "oauth":
+        return answer
+    try:
+        renewed = await account.credential(stale=credential.secret)
+    except NoCredentials as problem:
+        report(Marked(exchange, "login refused", problem.text))
+        return answer
+    await close_answer(answer)
+    report(Marked(exchange, "token renewed", "after a 401"))
+    return await send(renewed)

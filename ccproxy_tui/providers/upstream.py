@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import ssl
 import urllib.request
@@ -21,7 +20,7 @@ from ccproxy_tui.core.errors import (
     UpstreamUnreachable,
 )
 from ccproxy_tui.core.formats.upstream_error import read_error
-from ccproxy_tui.core.provider import Answer, Headers
+from ccproxy_tui.core.provider import Answer, Headers, close_answer
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.transport import LeanTransport
 
@@ -108,9 +107,7 @@ async def read_all(answer: Answer, limit: int = 4 * 1024 * 1024) -> bytes:
             if len(body) > limit:
                 raise UpstreamGarbled("The upstream's answer is larger than anything that was asked for.")
     finally:
-        closing = answer.close()
-        if inspect.isawaitable(closing):
-            await closing
+        await close_answer(answer)
     if answer.status >= 400:
         failed = read_error(answer.status, body)
         raise UpstreamRefused(answer.status, failed.kind, failed.message, code=failed.code)

@@ -1,4 +1,4 @@
-"""A credential file that belongs to another program: read again whenever it changes, never written."""
+"""A credential file that belongs to another program: read again whenever it changes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ class JsonFile:
 
     def __init__(self, candidates: Sequence[Path], parse: Parse, clock: Clock) -> None:
         self._candidates = candidates
-        self._parse = parse
+        self.parse = parse
         self._clock = clock
         self._looked = -RECHECK
         self._stamp: tuple[Path, int, int, int] | None = None
         self._credential: Credential | None = None
 
-    def read(self) -> Credential | None:
-        """The credential, or None when there is no file. Raises UnreadableCredentials."""
+    def read(self, *, anew: bool = False) -> Credential | None:
+        """The credential, or None when there is no file. Raises UnreadableCredentials.
+
+        The file is looked at a few times a second at most, unless `anew` is set.
+        """
         now = self._clock.monotonic()
-        if self._stamp is not None and now - self._looked < RECHECK:
+        if self._stamp is not None and now - self._looked < RECHECK and not anew:
             return self._credential
         self._looked = now
         for path in self._candidates:
@@ -44,11 +47,18 @@ class JsonFile:
                 continue
             stamp = (path, info.st_mtime_ns, info.st_size, info.st_ino)
             if stamp != self._stamp:
-                self._credential = self._parse(_load(path), str(path))
+                self._credential = self.parse(_load(path), str(path))
                 self._stamp = stamp
             return self._credential
         self._stamp = self._credential = None
         return None
+
+    def document(self, path: Path) -> dict[str, Any]:
+        """Everything that the file holds, keys of its owner included. Raises UnreadableCredentials."""
+        document = _load(path)
+        if not isinstance(document, dict):
+            raise UnreadableCredentials(f"{path} holds no JSON object")
+        return document
 
 
 def _load(path: Path) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from typing import Any
 
@@ -28,7 +27,7 @@ from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.model_map import Candidate, find_candidates
-from ccproxy_tui.core.provider import Answer, Call, Headers, Provider
+from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, close_answer
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, guess_dialect
 from ccproxy_tui.core.server import headers as head
@@ -212,7 +211,7 @@ class Exchange:
             if answer.status not in _FALL_BACK:
                 return answer, plan
             self._hub.bus.publish(Marked(self.id, "fell back", f"{candidate.model}: {answer.status}"))
-            await close(answer)
+            await close_answer(answer)
         return await self._try(call, candidates[-1])
 
     async def _try(self, call: Call, candidate: Candidate) -> tuple[Answer, Plan]:
@@ -345,7 +344,7 @@ class Exchange:
         if self._watcher is not None:
             self._watcher.cancel()
         if self._answer is not None:
-            await close(self._answer)
+            await close_answer(self._answer)
         self._publish_report()
         said = self._said()
         self._hub.bus.publish(
@@ -411,12 +410,6 @@ class Exchange:
         if await self._sink.ping(ping(self._dialect)) and record is not None:
             record.pings += 1
             self._hub.bus.publish(Marked(self.id, "pinged client"))
-
-
-async def close(answer: Answer) -> None:
-    closing = answer.close()
-    if inspect.isawaitable(closing):
-        await closing
 
 
 def _wrong_method(method: str, path: str) -> ProxyError:

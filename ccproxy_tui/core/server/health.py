@@ -66,8 +66,8 @@ def _checks(hub: Hub) -> dict[str, list[dict[str, Any]]]:
             }
         ]
     }
-    accounts = [(provider, account) for provider in hub.providers.values() for account in provider.accounts()]
-    usable = any(account.ok for provider, account in accounts if provider.name != "demo")
+    accounts = [(one, account.view()) for one in hub.providers.values() for account in one.accounts()]
+    usable = any(account.ok for _, account in accounts)
     for provider, account in accounts:
         unused = usable and account.state == "missing"  # one login is enough; the others are not needed
         checks.setdefault(f"{provider.name}_credentials", []).append(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
+from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
@@ -17,6 +18,7 @@ from ccproxy_tui.core.supervisor import Tasks
 
 TICK = 1.0
 DRAIN_POLL = 0.05
+UPKEEP = 60.0
 
 
 Interruption = Literal["client_gone", "stopped", "drained"]
@@ -72,6 +74,19 @@ class Hub:
         bypass = self.settings.server.bypass_mode and "demo" in self.providers
         for provider in self.providers.values():
             self.prefixes.update(dict.fromkeys(provider.prefixes, "demo" if bypass else provider.name))
+
+    def accounts(self) -> list[AnyAccount]:
+        return [account for provider in self.providers.values() for account in provider.accounts()]
+
+    def start_upkeep(self) -> None:
+        """Renew logins in use ahead of their end, for as long as the proxy runs."""
+        self.tasks.keep(self._keep_up, name="accounts")
+
+    async def _keep_up(self) -> None:
+        while True:
+            await asyncio.sleep(UPKEEP)
+            for account in self.accounts():
+                await account.keep_fresh()
 
     def enter(self, exchange: Running) -> None:
         """An exchange begins. While any is live, the ticker runs; otherwise nothing does."""

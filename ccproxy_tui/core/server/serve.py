@@ -128,6 +128,7 @@ class ProxyServer:
         )
         instances.register(self._paths, instance)
         self._listen_to_the_world()
+        hub.start_upkeep()
         log.info("serving on %s:%d", hub.settings.server.host, hub.port)
         self._leash.say({"ready": True, "pid": os.getpid(), "port": hub.port, "socket": str(path)})
         if self.on_ready is not None:

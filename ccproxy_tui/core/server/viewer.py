@@ -243,6 +243,6 @@ def status_of(hub: Hub) -> Status:
         errors=hub.store.errors,
         draining=hub.draining,
         auth_required=hub.settings.security.auth_token is not None,
-        accounts=[] if hub.demo else [one for provider in hub.providers.values() for one in provider.accounts()],
+        accounts=[] if hub.demo else [account.view() for account in hub.accounts()],
         notices=list(hub.notices),
     )

@@ -153,10 +153,32 @@ class Http(Section):
     ssl_verify: bool = Field(True, description="Verify upstream certificates (SSL_VERIFY=false is honoured too).")
 
 
+class ClaudeOAuth(Section):
+    authorize_url: str = Field("https://claude.ai/oauth/authorize", description="Where a browser logs in.")
+    token_url: str = Field("https://console.anthropic.com/v1/oauth/token", description="Where tokens are renewed.")
+    client_id: str = Field("9d1c250a-e61b-44d9-88ed-5944d1962f5e", description="The OAuth client.")
+
+
+class CodexOAuth(Section):
+    authorize_url: str = Field("https://auth.openai.com/oauth/authorize", description="Where a browser logs in.")
+    token_url: str = Field("https://auth.openai.com/oauth/token", description="Where tokens are renewed.")
+    client_id: str = Field("app_EMoamEEZ73f0CkXaXp7hrann", description="The OAuth client.")
+
+
+class CopilotOAuth(Section):
+    device_url: str = Field("https://github.com/login/device/code", description="Where a device login starts.")
+    token_url: str = Field("https://github.com/login/oauth/access_token", description="Where a device login ends.")
+    copilot_token_url: str = Field(
+        "https://api.github.com/copilot_internal/v2/token", description="Where Copilot tokens come from."
+    )
+    client_id: str = Field("Iv1.b507a08c87ecfe98", description="The OAuth client.")
+
+
 class ClaudeApiProvider(Section):
     enabled: bool = Field(True, description="Serve /api and /claude.")
     base_url: str = Field("https://api.anthropic.com", description="Where Anthropic's API is reached.")
     api_key: SecretStr | None = Field(None, description="API key to use instead of a login (ANTHROPIC_API_KEY style).")
+    oauth: ClaudeOAuth = ClaudeOAuth()
 
     @field_validator("base_url")
     @classmethod
@@ -169,6 +191,7 @@ class CodexProvider(Section):
     base_url: str = Field(
         "https://chatgpt.com/backend-api/codex", description="Where ChatGPT's Codex backend is reached."
     )
+    oauth: CodexOAuth = CodexOAuth()
 
     @field_validator("base_url")
     @classmethod
@@ -181,6 +204,7 @@ class CopilotProvider(Section):
     base_url: str = Field("", description="Where GitHub Copilot is reached; default: where its token says.")
     integration_id: str = Field("vscode-chat", description="The integration that Copilot is told (it demands one).")
     editor_version: str = Field("", description="The editor that Copilot is told; default: this program's own name.")
+    oauth: CopilotOAuth = CopilotOAuth()
 
     @field_validator("base_url")
     @classmethod

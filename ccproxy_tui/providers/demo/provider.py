@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
+from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.errors import ErrorKind, InvalidRequest, RouteNotFound, UpstreamCut
 from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Profile
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.formats.models import ModelCard
-from ccproxy_tui.core.frames import AccountView
 from ccproxy_tui.core.provider import Answer, Call, Report
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.providers.demo.script import Script, estimate_tokens, last_prompt, write_script
@@ -91,8 +91,8 @@ class Demo:
             _play(script, settings.speed),
         )
 
-    def accounts(self) -> list[AccountView]:
-        return [AccountView("demo", "", "ok", ok=True)]
+    def accounts(self) -> list[AnyAccount]:
+        return []
 
     async def close(self) -> None:
         """Nothing is held."""
