@@ -22,6 +22,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "attach": ("attach", "attach", "Open the screens on a proxy that runs already."),
     "status": ("status", "status", "Say what runs, and how it is."),
     "stop": ("status", "stop", "Stop a running proxy."),
+    "auth": ("auth", "auth", "Log in, and see how logins are."),
     "models": ("models", "models", "Show the model table, and what serves a model."),
     "config": ("config", "config", "Show, check and write settings."),
     "generate-token": ("config", "generate_token", "Make a token that clients must send."),

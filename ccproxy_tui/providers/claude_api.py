@@ -5,6 +5,7 @@ from __future__ import annotations
 from ccproxy_tui.core.auth.account import Account, AnyAccount, KeyAccount
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
 from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.oauth_login import ClaudeLogin, Endpoints
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal
 from ccproxy_tui.core.errors import RouteNotFound
 from ccproxy_tui.core.events import Routed, UpstreamAsked
@@ -20,7 +21,7 @@ from ccproxy_tui.providers.upstream import Upstream, read_all
 
 OAUTH_BETA = "oauth-2025-04-20"
 DEFAULT_VERSION = "2023-06-01"
-LOGIN_HINT = "Log in with `claude` (or set PROVIDERS__CLAUDE_API__API_KEY)."
+LOGIN_HINT = "Log in with `claude` or `ccproxy-tui auth login` (or set PROVIDERS__CLAUDE_API__API_KEY)."
 
 
 class ClaudeApi:
@@ -32,12 +33,13 @@ class ClaudeApi:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        ask = make_ask("Anthropic's login", lambda: context.settings().http)
         self._account = Account(
             "claude",
             "Claude",
             ClaudeFile(context.paths, context.clock, context.environ),
             ClaudeRenewal(
-                make_ask("Anthropic's login", lambda: context.settings().http),
+                ask,
                 lambda: self._settings.oauth.token_url,
                 lambda: self._settings.oauth.client_id,
                 context.clock,
@@ -45,8 +47,14 @@ class ClaudeApi:
             context.clock,
             context.paths.state / "locks",
             LOGIN_HINT,
+            lambda: ClaudeLogin(self._endpoints, ask, context.clock),
         )
         self._upstream = Upstream("Anthropic", self._settings.base_url, context.settings().http)
+
+    @property
+    def _endpoints(self) -> Endpoints:
+        oauth = self._settings.oauth
+        return Endpoints(oauth.authorize_url, oauth.token_url, oauth.client_id)
 
     @property
     def _settings(self) -> ClaudeApiProvider:

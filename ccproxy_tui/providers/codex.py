@@ -6,6 +6,7 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.codex_file import CodexFile
 from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.oauth_login import CodexLogin, Endpoints
 from ccproxy_tui.core.auth.renewal import CodexRenewal
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
@@ -20,7 +21,7 @@ from ccproxy_tui.providers.login import make_ask, send_with
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream
 
-LOGIN_HINT = "Run `codex` once to log in (or to renew the login)."
+LOGIN_HINT = "Log in with `codex login` or `ccproxy-tui auth login codex`."
 MODELS = ("gpt-5.4", "gpt-5.3-codex", "gpt-5.2-codex")  # the backend tells its list to Codex clients alone
 ORIGINATOR = "ccproxy-tui"  # who asks, when the client is not a Codex that says so itself
 
@@ -34,12 +35,13 @@ class Codex:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        ask = make_ask("OpenAI's login", lambda: context.settings().http)
         self._account = Account(
             "codex",
             "Codex",
             CodexFile(context.paths, context.clock, context.environ),
             CodexRenewal(
-                make_ask("OpenAI's login", lambda: context.settings().http),
+                ask,
                 lambda: self._settings.oauth.token_url,
                 lambda: self._settings.oauth.client_id,
                 context.clock,
@@ -47,8 +49,14 @@ class Codex:
             context.clock,
             context.paths.state / "locks",
             LOGIN_HINT,
+            lambda: CodexLogin(self._endpoints, ask, context.clock),
         )
         self._upstream = Upstream("ChatGPT", self._settings.base_url, context.settings().http)
+
+    @property
+    def _endpoints(self) -> Endpoints:
+        oauth = self._settings.oauth
+        return Endpoints(oauth.authorize_url, oauth.token_url, oauth.client_id)
 
     @property
     def _settings(self) -> CodexProvider:

@@ -10,6 +10,7 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.copilot_file import CopilotFile
 from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.oauth_login import DeviceLogin, Endpoints
 from ccproxy_tui.core.auth.renewal import CopilotRenewal
 from ccproxy_tui.core.errors import InvalidRequest
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
@@ -24,7 +25,7 @@ from ccproxy_tui.providers.login import make_ask, send_with
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
-LOGIN_HINT = "Log in to GitHub Copilot again."
+LOGIN_HINT = "Log in with `ccproxy-tui auth login copilot`."
 DEFAULT_URL = "https://api.githubcopilot.com"
 API_VERSION = "2025-05-01"
 # Models that answer 400 (unsupported_api_for_model) to Chat.
@@ -41,19 +42,26 @@ class Copilot:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        ask = make_ask("GitHub", lambda: context.settings().http)
         self._account = Account(
             "copilot",
             "Copilot",
             CopilotFile(context.paths, context.clock, context.environ),
             CopilotRenewal(
-                make_ask("GitHub", lambda: context.settings().http),
+                ask,
                 lambda: self._settings.oauth.copilot_token_url,
             ),
             context.clock,
             context.paths.state / "locks",
             LOGIN_HINT,
+            lambda: DeviceLogin(self._settings.oauth.device_url, self._endpoints, ask, context.clock),
         )
         self._upstream = Upstream("GitHub Copilot", self._settings.base_url or DEFAULT_URL, context.settings().http)
+
+    @property
+    def _endpoints(self) -> Endpoints:
+        oauth = self._settings.oauth
+        return Endpoints("", oauth.token_url, oauth.client_id)
 
     @property
     def _settings(self) -> CopilotProvider:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import msgspec
 from ccproxy_tui.core.auth.credentials import Credential, state_of
 from ccproxy_tui.core.auth.file_lock import LockTimeout, locked
 from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
+from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin
 from ccproxy_tui.core.auth.renewal import Renewal, RenewalFailed, RenewalRefused
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import NoCredentials, ProxyError
@@ -73,6 +75,7 @@ class Account:
         clock: Clock,
         locks: Path,
         hint: str,
+        make_login: Callable[[], CodeLogin | DeviceLogin] | None = None,
     ) -> None:
         self.provider = provider
         self._title = title
@@ -81,6 +84,7 @@ class Account:
         self._clock = clock
         self._locks = locks
         self._hint = hint
+        self.make_login = make_login
         self._turn = asyncio.Lock()  # one renewal at a time in this process; the file lock sees to the others
         self._pause = _PAUSE_FIRST
         self._paused_until = 0.0
@@ -142,7 +146,7 @@ class Account:
                 return again
             return self._failed(latest, stale, str(error))
         except (RenewalFailed, LockTimeout, OSError, ProxyError) as error:
-            return self._failed(latest, stale, str(error))
+            return self._failed(latest, stale, str(error).rstrip("."))
 
     async def _renew_locked(self, before: Credential, stale: str) -> Credential:
         """With the lock held: whoever renewed meanwhile has done our work."""
@@ -198,6 +202,25 @@ class Account:
             pass  # said in the account's state, and to whoever asks
         finally:
             self._last_used = used
+
+    # --- logging in and out ---
+
+    async def change_file(self, change: Change) -> Path:
+        """Change the credential file with its lock held; keys that nobody knows stay. Raises OSError, LockTimeout."""
+        path = self._file.path
+        async with locked(path, self._locks):
+            try:
+                old = self._file.document(path) if path.exists() else {}
+            except UnreadableCredentials:
+                old = {}  # it is no JSON: nothing in it can be kept
+            replace_file(path, msgspec.json.format(msgspec.json.encode(change(old)), indent=2))
+        self._kept, self._problem, self._paused_until = None, "", 0.0
+        self._note("changed by a login here")
+        return path
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
 
     # --- reading ---
 

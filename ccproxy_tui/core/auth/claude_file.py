@@ -32,7 +32,8 @@ def candidates(paths: Paths, environ: Mapping[str, str]) -> list[Path]:
 
 class ClaudeFile(JsonFile):
     def __init__(self, paths: Paths, clock: Clock, environ: Mapping[str, str] | None = None) -> None:
-        super().__init__(candidates(paths, os.environ if environ is None else environ), parse, clock)
+        found = candidates(paths, os.environ if environ is None else environ)
+        super().__init__(found, found[-2], parse, clock)
 
 
 def parse(document: Any, source: str) -> Credential:

@@ -24,7 +24,8 @@ _CLAIMS = "https://api.openai.com/auth"
 
 class CodexFile(JsonFile):
     def __init__(self, paths: Paths, clock: Clock, environ: Mapping[str, str] | None = None) -> None:
-        super().__init__(candidates(paths, os.environ if environ is None else environ), parse, clock)
+        found = candidates(paths, os.environ if environ is None else environ)
+        super().__init__(found, found[0], parse, clock)
 
 
 def candidates(paths: Paths, environ: Mapping[str, str]) -> list[Path]:

@@ -17,7 +17,8 @@ from ccproxy_tui.core.paths import Paths
 
 class CopilotFile(JsonFile):
     def __init__(self, paths: Paths, clock: Clock, environ: Mapping[str, str] | None = None) -> None:
-        super().__init__(candidates(paths), parse, clock)
+        found = candidates(paths)
+        super().__init__(found, found[1], parse, clock)
 
 
 def candidates(paths: Paths) -> list[Path]:
@@ -30,11 +31,18 @@ def candidates(paths: Paths) -> list[Path]:
 
 
 def parse(document: Any, source: str) -> Credential:
-    """The file's contents as a credential. Raises UnreadableCredentials when it is something else."""
-    token = document.get("copilot_token") if isinstance(document, dict) else None
+    """The file's contents as a credential. Raises UnreadableCredentials when it is something else.
+
+    With GitHub's token alone, the Copilot token is one that has ended: it can be fetched.
+    """
+    values = document if isinstance(document, dict) else {}
+    plan = str(values.get("account_type") or "")
+    token, oauth = values.get("copilot_token"), values.get("oauth_token")
     secret = token.get("token") if isinstance(token, dict) else None
     if not isinstance(token, dict) or not isinstance(secret, str) or not secret:
-        raise UnreadableCredentials(f"{source} holds no copilot_token.token")
+        if isinstance(oauth, dict) and isinstance(oauth.get("access_token"), str):
+            return Credential(kind="oauth", secret="", expires_at=0.0, plan=plan, source=source)
+        raise UnreadableCredentials(f"{source} holds neither copilot_token.token nor oauth_token.access_token")
     expires = token.get("expires_at")
     endpoints = token.get("endpoints")
     api = endpoints.get("api") if isinstance(endpoints, dict) else None
@@ -42,7 +50,7 @@ def parse(document: Any, source: str) -> Credential:
         kind="oauth",
         secret=secret,
         expires_at=float(expires) if isinstance(expires, int | float) and not isinstance(expires, bool) else None,
-        plan=str(document.get("account_type") or ""),
+        plan=plan,
         source=source,
         base_url=api if isinstance(api, str) else "",
     )

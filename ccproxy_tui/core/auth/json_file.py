@@ -23,8 +23,10 @@ class UnreadableCredentials(Exception):
 class JsonFile:
     """Reads the first file that exists: a token that its owner rotated is taken up at once."""
 
-    def __init__(self, candidates: Sequence[Path], parse: Parse, clock: Clock) -> None:
+    def __init__(self, candidates: Sequence[Path], home: Path, parse: Parse, clock: Clock) -> None:
+        """`home` is where the file is made when there is none."""
         self._candidates = candidates
+        self._home = home
         self.parse = parse
         self._clock = clock
         self._looked = -RECHECK
@@ -52,6 +54,11 @@ class JsonFile:
             return self._credential
         self._stamp = self._credential = None
         return None
+
+    @property
+    def path(self) -> Path:
+        """The file that is in use, or that would be made."""
+        return next((path for path in self._candidates if path.exists()), self._home)
 
     def document(self, path: Path) -> dict[str, Any]:
         """Everything that the file holds, keys of its owner included. Raises UnreadableCredentials."""

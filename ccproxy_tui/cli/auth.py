@@ -1,0 +1,219 @@
+"""`auth`: logins from the command line, over SSH too."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from ccproxy_tui.cli.errors import FAILURE, Failure, explain
+
+if TYPE_CHECKING:
+    from ccproxy_tui.core.auth.account import Account, AnyAccount
+    from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin
+
+PROVIDERS = click.Choice(["claude", "codex", "copilot"])
+_WAIT = 600
+
+
+@click.group()
+def auth() -> None:
+    """Log in, and see how logins are."""
+
+
+@auth.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+@explain
+def status(ctx: click.Context, /, as_json: bool) -> None:
+    """Say how each account is. Exits 1 when none can serve."""
+    details = [account.detail() for account in _accounts(ctx)]
+    if as_json:
+        click.echo(json.dumps([msgspec.to_builtins(detail) for detail in details], indent=2))
+    else:
+        for detail in details:
+            view = detail.view
+            click.echo(
+                f"{view.provider:<8} {view.state:<22} {view.label:<8} {_when(detail.expires)} {detail.source}".rstrip()
+            )
+            if view.hint:
+                click.echo(f"         {view.hint}")
+    if not any(detail.view.ok for detail in details):
+        raise click.exceptions.Exit(FAILURE)
+
+
+auth.add_command(status, "validate")
+auth.add_command(status, "info")
+
+
+@auth.command("refresh")
+@click.argument("provider", type=PROVIDERS, default="claude")
+@click.pass_context
+@explain
+def refresh(ctx: click.Context, /, provider: str) -> None:
+    """Renew a token now."""
+    account = _account(ctx, provider)
+    _run(account.renew_now())
+    click.echo(f"{provider}: {account.view().state}")
+
+
+auth.add_command(refresh, "renew")
+
+
+@auth.command("login")
+@click.argument("provider", type=PROVIDERS, default="claude")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser; print the address alone.")
+@click.pass_context
+@explain
+def login(ctx: click.Context, /, provider: str, no_browser: bool) -> None:
+    """Log in by a browser, here or on another machine: its address (or code) can be pasted."""
+    account = _account(ctx, provider)
+    assert account.make_login is not None  # every provider of the choice has one
+    made = account.make_login()
+    change = _run(_log_in(made, browser=not no_browser))
+    path = _run(account.change_file(change))
+    if provider == "copilot":
+        _run(account.credential())
+    click.echo(f"Logged in. The credentials are in {path}.")
+
+
+@auth.command("login-openai")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser; print the address alone.")
+@click.pass_context
+def login_openai(ctx: click.Context, /, no_browser: bool) -> None:
+    """The same as `auth login codex`."""
+    ctx.invoke(login, provider="codex", no_browser=no_browser)
+
+
+@auth.command("logout")
+@click.argument("provider", type=PROVIDERS)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+@explain
+def logout(ctx: click.Context, /, provider: str, yes: bool) -> None:
+    """Take a login out of its file. The provider's own command-line tool is logged out with it."""
+    account = _account(ctx, provider)
+    if not yes:
+        click.confirm(f"Remove the {provider} login from {account.path}?", abort=True)
+    keys = {
+        "claude": ("claudeAiOauth",),
+        "codex": ("tokens", "last_refresh"),
+        "copilot": ("oauth_token", "copilot_token"),
+    }
+    path = _run(
+        account.change_file(lambda old: {name: value for name, value in old.items() if name not in keys[provider]})
+    )
+    click.echo(f"Logged out. {path} holds no {provider} login any more.")
+
+
+# --- logging in ---
+
+
+async def _log_in(made: CodeLogin | DeviceLogin, *, browser: bool) -> Change:
+    from ccproxy_tui.core.auth.oauth_login import DeviceLogin, LoginFailed
+
+    try:
+        async with asyncio.timeout(_WAIT):
+            if isinstance(made, DeviceLogin):
+                return await _by_device(made, browser=browser)
+            return await _by_code(made, browser=browser)
+    except LoginFailed as error:
+        raise Failure(str(error)) from error
+    except TimeoutError:
+        raise Failure(f"Nobody logged in within {_WAIT // 60} minutes.") from None
+
+
+async def _by_device(made: DeviceLogin, *, browser: bool) -> Change:
+    await made.start()
+    click.echo(f"Open {made.url} in a browser anywhere and type the code {made.code}")
+    _open_browser(made.url, browser=browser)
+    return await made.finish()
+
+
+async def _by_code(made: CodeLogin, *, browser: bool) -> Change:
+    from ccproxy_tui.core.auth.callback import CallbackServer
+
+    server = CallbackServer(made.port, made.path)
+    listening = await server.start()
+    click.echo(f"Open this address in a browser:\n\n  {made.url}\n")
+    if listening:
+        click.echo(f"On another machine, forward the port first: ssh -L {made.port}:127.0.0.1:{made.port} ...")
+    click.echo("Or paste the code, or the address that the browser ends at, here:")
+    _open_browser(made.url, browser=browser)
+    typed = asyncio.ensure_future(_read_line())
+    try:
+        done, _ = await asyncio.wait({typed, server.answer}, return_when=asyncio.FIRST_COMPLETED)
+        return await made.finish(done.pop().result())
+    finally:
+        typed.cancel()
+        await server.close()
+
+
+async def _read_line() -> str:
+    """One line from the terminal, without a thread that could not be stopped. At its end, wait for the browser."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    try:
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    except (OSError, ValueError):
+        return await asyncio.Future()
+    try:
+        while line := await reader.readline():
+            if text := line.decode("utf-8", "replace").strip():
+                return text
+        return await asyncio.Future()
+    finally:
+        transport.pause_reading()
+
+
+def _open_browser(url: str, *, browser: bool) -> None:
+    if browser and sys.stdout.isatty():
+        click.launch(url)
+
+
+# --- accounts ---
+
+
+def _accounts(ctx: click.Context) -> list[AnyAccount]:
+    from ccproxy_tui.core.clock import SystemClock
+    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.settings import load
+    from ccproxy_tui.providers.registry import Context, load_providers
+
+    settings = load(flags=ctx.obj["flags"], config=ctx.obj["config"]).settings
+    providers = load_providers(Context(lambda: settings, SystemClock(), Paths.of_user()))
+    return [account for provider in providers for account in provider.accounts()]
+
+
+def _account(ctx: click.Context, provider: str) -> Account:
+    from ccproxy_tui.core.auth.account import Account
+
+    for account in _accounts(ctx):
+        if account.provider == provider and isinstance(account, Account):
+            return account
+    raise Failure(f"{provider} is switched off, or uses an API key from the settings.")
+
+
+def _run(work: Awaitable[Any]) -> Any:
+    from ccproxy_tui.core.auth.file_lock import LockTimeout
+    from ccproxy_tui.core.errors import ProxyError
+
+    async def run() -> Any:
+        return await work
+
+    try:
+        return asyncio.run(run())
+    except ProxyError as error:
+        raise Failure(error.text) from error
+    except (OSError, LockTimeout) as error:
+        raise Failure(f"The credentials can't be saved: {error}.") from error
+
+
+def _when(expires: float | None) -> str:
+    return "" if expires is None else f"until {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M} UTC"
