@@ -26,6 +26,7 @@ from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.settings.models import Ui
+from ccproxy_tui.screens.accounts import AccountsScreen
 from ccproxy_tui.screens.base import NARROW, BaseScreen
 from ccproxy_tui.screens.confirm import QuitDialog
 from ccproxy_tui.screens.help import HelpScreen
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 # Tab -> (key, title, short title, screen).
 TABS: dict[str, tuple[str, str, str, type[BaseScreen]]] = {
     "streams": ("1", "Streams", "Str", StreamsScreen),
+    "accounts": ("3", "Accounts", "Acc", AccountsScreen),
     "logs": ("7", "Logs", "Log", LogsScreen),
     "settings": ("8", "Settings", "Set", SettingsScreen),
 }

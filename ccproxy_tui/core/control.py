@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from ccproxy_tui.core.frames import BodyPart, Detail, Frame, ModelRoute, Status, Watch
+from ccproxy_tui.core.frames import AccountDetail, BodyPart, Detail, Frame, LoginView, ModelRoute, Status, Watch
 
 
 class ControlError(Exception):
@@ -52,5 +52,21 @@ class Control(Protocol):
     async def model_routes(self, name: str) -> list[ModelRoute]:
         """Who serves the model `name`, on the bare /v1 and on each provider's path; the table for an empty name."""
         ...
+
+    async def accounts(self) -> list[AccountDetail]: ...
+
+    async def renew_account(self, provider: str) -> None:
+        """Renew its token now."""
+        ...
+
+    async def start_login(self, provider: str) -> LoginView:
+        """Start a login; it ends by itself when the browser comes back, or by `answer_login`."""
+        ...
+
+    async def answer_login(self, provider: str, answer: str) -> None:
+        """Give a waiting login the code, or the address that the browser ended at."""
+        ...
+
+    async def cancel_login(self, provider: str) -> None: ...
 
     async def close(self) -> None: ...

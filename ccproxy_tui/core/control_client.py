@@ -11,7 +11,7 @@ import msgspec
 
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.control import ControlError, ControlLost
-from ccproxy_tui.core.frames import BodyPart, Detail, Frame, ModelRoute, Status, Watch
+from ccproxy_tui.core.frames import AccountDetail, BodyPart, Detail, Frame, LoginView, ModelRoute, Status, Watch
 
 T = TypeVar("T")
 
@@ -81,6 +81,22 @@ class ControlClient:
     async def model_routes(self, name: str) -> list[ModelRoute]:
         response = await self._call("GET", "/control/models", params={"name": name})
         return msgspec.json.decode(response.content, type=list[ModelRoute])
+
+    async def accounts(self) -> list[AccountDetail]:
+        return await self._get("/control/accounts", list[AccountDetail])
+
+    async def renew_account(self, provider: str) -> None:
+        await self._post(f"/control/accounts/{provider}/renew", {})
+
+    async def start_login(self, provider: str) -> LoginView:
+        response = await self._post(f"/control/accounts/{provider}/login", {})
+        return msgspec.json.decode(response.content, type=LoginView)
+
+    async def answer_login(self, provider: str, answer: str) -> None:
+        await self._post(f"/control/accounts/{provider}/login/answer", {"answer": answer})
+
+    async def cancel_login(self, provider: str) -> None:
+        await self._post(f"/control/accounts/{provider}/login/cancel", {})
 
     async def close(self) -> None:
         await self._client.aclose()

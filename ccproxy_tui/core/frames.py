@@ -164,6 +164,16 @@ class AccountView(msgspec.Struct, frozen=True, omit_defaults=True):
     hint: str = ""
 
 
+class LoginView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A login under way (waiting), or how it ended (done, failed). `code` is for the device form."""
+
+    state: Literal["waiting", "done", "failed"]
+    url: str = ""
+    code: str = ""
+    port: int = 0
+    message: str = ""
+
+
 class AccountDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything about one account but its secrets. Times in seconds since the epoch."""
 
@@ -174,6 +184,7 @@ class AccountDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     last_used: float | None = None
     problem: str = ""
     history: list[tuple[float, str]] = []
+    login: LoginView | None = None
 
 
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,11 +8,13 @@ from typing import Any
 
 from ccproxy_tui.core.control import Control, ControlError, ControlLost
 from ccproxy_tui.core.frames import (
+    AccountDetail,
     AccountView,
     BodyInfo,
     BodyPart,
     Detail,
     Frame,
+    LoginView,
     MarkView,
     ModelRoute,
     NoteView,
@@ -120,6 +122,7 @@ class FakeControl:
         self.bodies: dict[str, bytes] = {}
         self.entries: list[dict[str, Any]] = []
         self.refusal = ""
+        self.login: LoginView | None = None
 
     def push(self, frame: Frame) -> None:
         self._queue.put_nowait(frame)
@@ -176,6 +179,38 @@ class FakeControl:
             ModelRoute("/v1", "codex", name, "prefix gpt-"),
             ModelRoute("/v1", "claude_api", "claude-opus-4-6", f"fallback of {name}", certain=False),
         ]
+
+    async def accounts(self) -> list[AccountDetail]:
+        login = self.login
+        return [
+            AccountDetail(
+                AccountView("claude", "max", "ok 3h12m", ok=True),
+                source="~/.claude/.credentials.json",
+                expires=STARTED + 11_000,
+                renews=True,
+                last_used=STARTED,
+                history=[(STARTED - 500, "renewed"), (STARTED - 100, "taken over from another program")],
+                login=login,
+            ),
+            AccountDetail(AccountView("codex", "", "missing", hint="log in"), renews=True, login=login),
+        ]
+
+    async def renew_account(self, provider: str) -> None:
+        self.calls.append(("renew", provider))
+        if self.refusal:
+            raise ControlError(self.refusal)
+
+    async def start_login(self, provider: str) -> LoginView:
+        self.calls.append(("login", provider))
+        self.login = LoginView("waiting", "https://claude.ai/oauth/authorize?code=true&client_id=9d1c", port=54545)
+        return self.login
+
+    async def answer_login(self, provider: str, answer: str) -> None:
+        self.calls.append(("answer", provider, answer))
+        self.login = LoginView("done", message="logged in")
+
+    async def cancel_login(self, provider: str) -> None:
+        self.calls.append(("cancel login", provider))
 
     async def close(self) -> None:
         self.calls.append(("close",))

@@ -9,6 +9,7 @@ from ccproxy_tui.app import CCProxyApp
 from ccproxy_tui.core.frames import Frame, LogView, Segment, TextFrame
 from ccproxy_tui.screens.confirm import Confirm, QuitDialog
 from ccproxy_tui.screens.inspector import InspectorScreen
+from ccproxy_tui.screens.login import LoginDialog
 from ccproxy_tui.screens.model_map import ModelMap
 from ccproxy_tui.screens.split import SplitScreen
 from ccproxy_tui.screens.streams import StreamsScreen
@@ -142,6 +143,50 @@ ENTRIES = [
         ("ui.theme", "dark", "file config.toml:3", "text", "", []),
     ]
 ]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_accounts_look_the_same(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("3")
+        await until(lambda: "taken over" in screen_text(app))
+        await settle(pilot)
+        same_as(app, f"accounts-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_login_looks_the_same_and_takes_a_pasted_answer(
+    app: CCProxyApp, control: FakeControl, size: str, same_as: Compare
+) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("3")
+        await until(lambda: "taken over" in screen_text(app))
+        await pilot.press("l")
+        await until(lambda: isinstance(app.screen, LoginDialog))
+        await settle(pilot)
+        same_as(app, f"login-{size}")
+        await pilot.press(*"the-code", "enter")
+        await until(lambda: ("answer", "claude", "the-code") in control.calls)
+        await until(lambda: not isinstance(app.screen, LoginDialog))
+        assert ("cancel login", "claude") not in control.calls
+
+
+async def test_an_account_is_renewed_and_a_refusal_is_shown(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("3")
+        await until(lambda: "taken over" in screen_text(app))
+        await pilot.press("r")
+        await until(lambda: ("renew", "claude") in control.calls)
+        control.refusal = "The login was refused."
+        await pilot.press("j", "r")
+        await until(lambda: "The login was refused." in screen_text(app))
+        await pilot.press("j", "l")
+        await until(lambda: isinstance(app.screen, LoginDialog))
+        await pilot.press("escape")
+        await until(lambda: ("cancel login", "codex") in control.calls)
 
 
 @pytest.mark.parametrize("size", SIZES)

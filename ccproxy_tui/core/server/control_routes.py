@@ -16,6 +16,7 @@ from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, Unauthorized, WrongMediaType
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import BodyPart, Watch
+from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.gate import LOCAL
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.model_routes import routes_of
@@ -42,6 +43,7 @@ def control_routes(hub: Hub) -> list[BaseRoute]:
         Route("/control/settings/{key}", guard(api.change_setting), methods=["POST"]),
         Route("/control/models", guard(api.models)),
         Route("/control/shutdown", guard(api.shutdown), methods=["POST"]),
+        *account_routes(hub, guard),
     ]
 
 

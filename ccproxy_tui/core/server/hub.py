@@ -11,6 +11,7 @@ from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.provider import Provider
+from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.settings import Loaded, Settings
 from ccproxy_tui.core.store import Store
@@ -49,6 +50,7 @@ class Hub:
         self.bus.handle(self.store.apply)
         self.tasks = Tasks()
         self.memory = Memory(None)
+        self.logins = Logins(self.tasks)
         self.providers: dict[str, Provider] = {}
         self.prefixes: dict[str, str] = {}
         self.running: dict[str, Running] = {}

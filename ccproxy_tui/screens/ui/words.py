@@ -73,6 +73,11 @@ def clock_seconds(at: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 
+def moment(at: float) -> str:
+    """`22 Nov 14:05` in local time."""
+    return time.strftime("%d %b %H:%M", time.localtime(at))
+
+
 def fit(text: str, width: int, *, right: bool = False) -> str:
     """`text` in exactly `width` cells; what does not fit ends in an ellipsis."""
     if width <= 0:

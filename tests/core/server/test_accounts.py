@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.files import replace_file
 from tests.conftest import FAR_FUTURE, Proxy, StartProxy, until, write_claude_login
 from tests.fakes.streams import chat_events, response_events, said
@@ -306,3 +307,30 @@ async def test_accounts_are_shown_without_their_secrets(proxy: Proxy) -> None:
     details = json.dumps([str(account.detail()) for account in proxy.hub.accounts()])
     assert "test-access-token" not in details
     assert "test-refresh-token" not in details
+
+
+async def test_a_login_from_the_screens_ends_by_paste(start_proxy: StartProxy, upstream: ScriptedUpstream) -> None:
+    path = write_claude_login(accessToken="old")
+    upstream.default = lambda seen: json_reply({"access_token": "new-one", "refresh_token": "r", "expires_in": 3600})
+    proxy = await start_proxy(**token_settings(upstream))
+    control = proxy.control()
+    view = await control.start_login("claude")
+    assert (view.state, view.port) == ("waiting", 54545)
+    await control.answer_login("claude", "some-code")
+
+    async def state() -> str:
+        [one] = [detail for detail in await control.accounts() if detail.view.provider == "claude"]
+        return one.login.state if one.login is not None else ""
+
+    while await state() == "waiting":
+        await asyncio.sleep(0.01)
+    assert await state() == "done"
+    assert json.loads(path.read_text())["claudeAiOauth"]["accessToken"] == "new-one"
+    with pytest.raises(ControlError):
+        await control.answer_login("claude", "again")
+    with pytest.raises(ControlError):
+        await control.start_login("nobody")
+    await control.renew_account("claude")
+    await control.start_login("claude")
+    await control.cancel_login("claude")
+    await control.close()

@@ -1,0 +1,89 @@
+"""Logins started from a screen: one per provider, ended by the browser, by a pasted answer, or by the person."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ccproxy_tui.core.auth.account import Account
+from ccproxy_tui.core.auth.callback import CallbackServer
+from ccproxy_tui.core.auth.file_lock import LockTimeout
+from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin, LoginFailed
+from ccproxy_tui.core.errors import InvalidRequest, ProxyError
+from ccproxy_tui.core.frames import LoginView
+from ccproxy_tui.core.supervisor import Tasks
+
+_SECONDS = 900.0
+
+
+class _Running:
+    def __init__(self, made: CodeLogin | DeviceLogin) -> None:
+        self.made = made
+        self.pasted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.view = LoginView("waiting")
+        self.task: asyncio.Task[None] | None = None
+
+
+class Logins:
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._running: dict[str, _Running] = {}
+
+    def view(self, provider: str) -> LoginView | None:
+        running = self._running.get(provider)
+        return None if running is None else running.view
+
+    async def start(self, account: Account) -> LoginView:
+        """A new login; one that was under way ends. Raises InvalidRequest when it can't be started."""
+        self.cancel(account.provider)
+        if account.make_login is None:
+            raise InvalidRequest(f"{account.provider} has no login.")
+        made = account.make_login()
+        running = self._running[account.provider] = _Running(made)
+        try:
+            if isinstance(made, DeviceLogin):
+                await made.start()
+        except (LoginFailed, ProxyError) as error:
+            del self._running[account.provider]
+            raise InvalidRequest(str(error)) from error
+        code = made.code if isinstance(made, DeviceLogin) else ""
+        port = 0 if isinstance(made, DeviceLogin) else made.port
+        running.view = LoginView("waiting", made.url, code, port)
+        running.task = self._tasks.start(self._run(account, running), name=f"login {account.provider}")
+        return running.view
+
+    def answer(self, provider: str, text: str) -> None:
+        """What a person pasted. Raises InvalidRequest when no login waits for it."""
+        running = self._running.get(provider)
+        if running is None or running.pasted.done() or running.view.state != "waiting":
+            raise InvalidRequest(f"No {provider} login waits for an answer.")
+        running.pasted.set_result(text)
+
+    def cancel(self, provider: str) -> None:
+        running = self._running.pop(provider, None)
+        if running is not None and running.task is not None:
+            running.task.cancel()
+
+    async def _run(self, account: Account, running: _Running) -> None:
+        try:
+            async with asyncio.timeout(_SECONDS):
+                change = await self._finish(running)
+                path = await account.change_file(change)
+                if isinstance(running.made, DeviceLogin):
+                    await account.credential()
+            running.view = LoginView("done", message=f"logged in; saved in {path}")
+        except TimeoutError:
+            running.view = LoginView("failed", message="nobody logged in in time")
+        except (LoginFailed, ProxyError, LockTimeout, OSError) as error:
+            running.view = LoginView("failed", message=str(error))
+
+    async def _finish(self, running: _Running) -> Change:
+        made = running.made
+        if isinstance(made, DeviceLogin):
+            return await made.finish()
+        server = CallbackServer(made.port, made.path)
+        await server.start()
+        try:
+            done, _ = await asyncio.wait({server.answer, running.pasted}, return_when=asyncio.FIRST_COMPLETED)
+            return await made.finish(done.pop().result())
+        finally:
+            await server.close()
