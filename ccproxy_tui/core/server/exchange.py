@@ -26,7 +26,7 @@ from ccproxy_tui.core.formats.errors import error_body, error_event, ping
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.ids import new_id
-from ccproxy_tui.core.model_map import Candidate, find_candidates
+from ccproxy_tui.core.model_map import Candidate
 from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, close_answer
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, guess_dialect
@@ -174,8 +174,7 @@ class Exchange:
         if target.operation not in _BY_MODEL:
             return [Candidate(target.provider, found.model_name)]
         by_model = target.prefix == "" and not self._hub.settings.server.bypass_mode
-        rules = self._hub.settings.models.table()
-        candidates = find_candidates(found.model_name, "" if by_model else target.provider, rules, target.provider)
+        candidates = self._hub.candidates(found.model_name, "" if by_model else target.provider, target.provider)
         first = candidates[0]
         if first.model != found.model_name or by_model:
             detail = f"{found.model_name} -> {first.model}" if first.model != found.model_name else first.model

@@ -10,16 +10,19 @@ from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.settings import Loaded, Settings
+from ccproxy_tui.core.settings.models import Models
 from ccproxy_tui.core.store import Store
 from ccproxy_tui.core.supervisor import Tasks
 
 TICK = 1.0
 DRAIN_POLL = 0.05
 UPKEEP = 60.0
+ROUTES_KEPT = 1000
 
 
 Interruption = Literal["client_gone", "stopped", "drained"]
@@ -50,6 +53,8 @@ class Hub:
         self.bus.handle(self.store.apply)
         self.tasks = Tasks()
         self.memory = Memory(None)
+        self._routes_of: Models | None = None
+        self._routes: dict[tuple[str, str], list[Candidate]] = {}
         self.logins = Logins(self.tasks)
         self.providers: dict[str, Provider] = {}
         self.prefixes: dict[str, str] = {}
@@ -79,6 +84,19 @@ class Hub:
 
     def accounts(self) -> list[AnyAccount]:
         return [account for provider in self.providers.values() for account in provider.accounts()]
+
+    def candidates(self, model: str, provider: str, home: str) -> list[Candidate]:
+        """Who serves `model`, best first. Remembered: the table is long, and tools ask for few models."""
+        models = self.settings.models
+        if self._routes_of is not models:
+            self._routes_of, self._routes = models, {}
+        key = (model, provider)
+        found = self._routes.get(key)
+        if found is None:
+            found = find_candidates(model, provider, models.table(), home)
+            if len(self._routes) < ROUTES_KEPT:
+                self._routes[key] = found
+        return found
 
     def start_upkeep(self) -> None:
         """Renew logins in use ahead of their end, for as long as the proxy runs."""

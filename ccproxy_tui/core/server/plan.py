@@ -99,13 +99,14 @@ async def plan_call(
         profile = msgspec.structs.replace(profile, max_tokens=answer_limit(model, models.max_tokens))
     if not models.auto_cache:
         profile = msgspec.structs.replace(profile, auto_cache=False)
-    mapped = replace(call, model=model)
     if profile.format != call.format:
-        return await convert_call(mapped, profile, created=created, recall=recall)
-    shown = call.model if model != call.model else ""
+        return await convert_call(replace(call, model=model), profile, created=created, recall=recall)
     report = Report()
     body = _native_body(call, model, profile, report)
-    return Plan(replace(mapped, body=body), profile, report=report, shown_model=shown)
+    if body is call.body:
+        return Plan(call, profile)
+    shown = call.model if model != call.model else ""
+    return Plan(replace(call, model=model, body=body), profile, report=report, shown_model=shown)
 
 
 def _native_body(call: Call, model: str, profile: Profile, report: Report) -> bytes:
