@@ -154,6 +154,15 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     notices: list[str] = []
 
 
+class WindowView(msgspec.Struct, frozen=True, array_like=True):
+    """A limit of a plan: `used` in percent; times in seconds since the epoch, None when unknown."""
+
+    name: str
+    used: int
+    resets: float | None = None
+    fills: float | None = None
+
+
 class AccountView(msgspec.Struct, frozen=True, omit_defaults=True):
     """One account in words: provider, label, state (ok, expires 12m, missing ...)."""
 
@@ -162,6 +171,7 @@ class AccountView(msgspec.Struct, frozen=True, omit_defaults=True):
     state: str
     ok: bool = False
     hint: str = ""
+    windows: list[WindowView] = []
 
 
 class LoginView(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -42,6 +42,7 @@ async def send_with(
     """Send; when the token is refused, once more with a renewed one. Nothing has gone to the client by then."""
     credential = await account.credential()
     answer = await send(credential)
+    account.note_answer(answer.headers)
     if answer.status != 401 or credential.kind != "oauth":
         return answer
     try:
@@ -51,4 +52,6 @@ async def send_with(
         return answer
     await close_answer(answer)
     report(Marked(exchange, "token renewed", "after a 401"))
-    return await send(renewed)
+    answer = await send(renewed)
+    account.note_answer(answer.headers)
+    return answer

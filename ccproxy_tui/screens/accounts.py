@@ -156,6 +156,11 @@ def account_lines(detail: AccountDetail) -> list[Line]:
     times += ["renews itself"] if detail.renews else []
     if times:
         lines.append((", ".join(times), "dim"))
+    for window in view.windows:
+        ends = f"  starts anew {words.moment(window.resets)}" if window.resets else ""
+        fills = f"  full at this rate {words.moment(window.fills)}" if window.fills else ""
+        text = f"{window.name:<8} {words.gauge(window.used)} {window.used:3d}%{ends}{fills}"
+        lines.append((escape_line(text), "error" if window.used >= 90 else ""))
     if detail.problem:
         lines.append((escape_line(f"last problem: {detail.problem}"), "error"))
     lines += [(escape_line(f"{words.moment(at)}  {text}"), "") for at, text in reversed(detail.history)]

@@ -21,6 +21,7 @@ from ccproxy_tui.core.frames import (
     Row,
     Status,
     Watch,
+    WindowView,
 )
 
 STARTED = 1_800_000_000.0
@@ -184,7 +185,16 @@ class FakeControl:
         login = self.login
         return [
             AccountDetail(
-                AccountView("claude", "max", "ok 3h12m", ok=True),
+                AccountView(
+                    "claude",
+                    "max",
+                    "ok 3h12m",
+                    ok=True,
+                    windows=[
+                        WindowView("5h", 41, STARTED + 4000),
+                        WindowView("7d", 93, STARTED + 90_000, STARTED + 5000),
+                    ],
+                ),
                 source="~/.claude/.credentials.json",
                 expires=STARTED + 11_000,
                 renews=True,

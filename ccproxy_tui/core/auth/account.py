@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,11 +15,12 @@ from ccproxy_tui.core.auth.credentials import Credential, state_of
 from ccproxy_tui.core.auth.file_lock import LockTimeout, locked
 from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
 from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin
+from ccproxy_tui.core.auth.quota import Quota, read_windows
 from ccproxy_tui.core.auth.renewal import Renewal, RenewalFailed, RenewalRefused
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import NoCredentials, ProxyError
 from ccproxy_tui.core.files import replace_file
-from ccproxy_tui.core.frames import AccountDetail, AccountView
+from ccproxy_tui.core.frames import AccountDetail, AccountView, WindowView
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class Account:
         self._document: dict[str, object] | None = None
         self._last_used = 0.0
         self._problem = ""
+        self._quota = Quota()
         self._history: deque[tuple[float, str]] = deque(maxlen=_HISTORY)
 
     # --- for requests ---
@@ -254,7 +256,19 @@ class Account:
         if self._problem:
             word = f"{word} renewal failed"
         plan = credential.plan if credential else ""
-        return AccountView(self.provider, plan, word, ok=ok, hint="" if ok else self._hint)
+        return AccountView(self.provider, plan, word, ok=ok, hint="" if ok else self._hint, windows=self._windows())
+
+    def _windows(self) -> list[WindowView]:
+        return [
+            WindowView(one.name, round(one.used * 100), one.resets, one.fills)
+            for one in self._quota.windows(self._clock.now())
+        ]
+
+    def note_answer(self, headers: Iterable[tuple[str, str]]) -> bool:
+        """Read what an answer says of the plan's limits. Whether it is news."""
+        now = self._clock.now()
+        windows = read_windows(headers, now)
+        return bool(windows) and self._quota.note(windows, now)
 
     def detail(self) -> AccountDetail:
         view = self.view()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AccountView, Status
+from ccproxy_tui.core.frames import AccountView, Status, WindowView
 from ccproxy_tui.screens.ui.session import State
 from ccproxy_tui.screens.widgets.bars import Part
 
@@ -34,12 +34,19 @@ def status_parts(status: Status, state: State, problem: str, width: int) -> tupl
         if account.provider != "demo" or len(status.accounts) == 1:
             left.append(("  ", ""))
             left += _account(account)
+            if width >= 72:
+                left += [part for window in account.windows for part in _window(window)]
     right: list[Part] = []
     if status.auth_required and width >= 72:
         right.append(("token ", "dim"))
     if width >= 110:
         right.append((f"v{status.version} ", "dim"))
     return left, right
+
+
+def _window(window: WindowView) -> list[Part]:
+    style = "error" if window.used >= 95 else "warning" if window.used >= 80 else "dim"
+    return [(f"  {escape_line(window.name)} {window.used}%", style)]
 
 
 def _account(account: AccountView) -> list[Part]:

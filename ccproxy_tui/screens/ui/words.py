@@ -78,6 +78,12 @@ def moment(at: float) -> str:
     return time.strftime("%d %b %H:%M", time.localtime(at))
 
 
+def gauge(percent: int, width: int = 20) -> str:
+    """`[########............]`: how much of something is used."""
+    filled = min(max(percent, 0), 100) * width // 100
+    return f"[{'#' * filled}{'.' * (width - filled)}]"
+
+
 def fit(text: str, width: int, *, right: bool = False) -> str:
     """`text` in exactly `width` cells; what does not fit ends in an ellipsis."""
     if width <= 0:

@@ -334,3 +334,19 @@ async def test_a_login_from_the_screens_ends_by_paste(start_proxy: StartProxy, u
     await control.start_login("claude")
     await control.cancel_login("claude")
     await control.close()
+
+
+async def test_what_is_used_of_a_plan_is_read_from_the_answers(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    resets = int(time.time()) + 3600
+    headers = [
+        ("anthropic-ratelimit-unified-5h-utilization", "0.41"),
+        ("anthropic-ratelimit-unified-5h-reset", str(resets)),
+        ("anthropic-ratelimit-unified-7d-utilization", "0.123"),
+        ("anthropic-ratelimit-unified-status", "allowed"),
+        ("anthropic-ratelimit-unified-odd-utilization", "much"),
+    ]
+    upstream.replies.append(json_reply({}, 200, headers))
+    await proxy.client.post(PATH, json=REQUEST)
+    [view] = [account.view() for account in proxy.hub.accounts() if account.provider == "claude"]
+    assert [(window.name, window.used) for window in view.windows] == [("5h", 41), ("7d", 12)]
+    assert view.windows[0].resets == resets
