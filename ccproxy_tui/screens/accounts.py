@@ -157,8 +157,8 @@ def account_lines(detail: AccountDetail) -> list[Line]:
     if times:
         lines.append((", ".join(times), "dim"))
     for window in view.windows:
-        ends = f"  starts anew {words.moment(window.resets)}" if window.resets else ""
-        fills = f"  full at this rate {words.moment(window.fills)}" if window.fills else ""
+        ends = f"  anew {words.moment(window.resets)}" if window.resets else ""
+        fills = f"  full {words.moment(window.fills)}" if window.fills else ""
         text = f"{window.name:<8} {words.gauge(window.used)} {window.used:3d}%{ends}{fills}"
         lines.append((escape_line(text), "error" if window.used >= 90 else ""))
     if detail.problem:

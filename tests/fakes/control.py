@@ -192,7 +192,7 @@ class FakeControl:
                     ok=True,
                     windows=[
                         WindowView("5h", 41, STARTED + 4000),
-                        WindowView("7d", 93, STARTED + 90_000, STARTED + 5000),
+                        WindowView("7d", 93, None, STARTED + 500),
                     ],
                 ),
                 source="~/.claude/.credentials.json",

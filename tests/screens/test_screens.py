@@ -150,7 +150,7 @@ async def test_accounts_look_the_same(app: CCProxyApp, control: FakeControl, siz
     async with app.run_test(size=SIZES[size]) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)
         await pilot.press("3")
-        await until(lambda: "taken over" in screen_text(app))
+        await until(lambda: "renews itself" in screen_text(app))
         await settle(pilot)
         same_as(app, f"accounts-{size}")
 
@@ -162,7 +162,7 @@ async def test_a_login_looks_the_same_and_takes_a_pasted_answer(
     async with app.run_test(size=SIZES[size]) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)
         await pilot.press("3")
-        await until(lambda: "taken over" in screen_text(app))
+        await until(lambda: "renews itself" in screen_text(app))
         await pilot.press("l")
         await until(lambda: isinstance(app.screen, LoginDialog))
         await settle(pilot)
@@ -177,7 +177,7 @@ async def test_an_account_is_renewed_and_a_refusal_is_shown(app: CCProxyApp, con
     async with app.run_test(size=(80, 24)) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)
         await pilot.press("3")
-        await until(lambda: "taken over" in screen_text(app))
+        await until(lambda: "renews itself" in screen_text(app))
         await pilot.press("r")
         await until(lambda: ("renew", "claude") in control.calls)
         control.refusal = "The login was refused."
