@@ -13,12 +13,10 @@ from ccproxy_tui.cli.errors import explain
 if TYPE_CHECKING:
     from ccproxy_tui.core.model_map import Rule
 
-PROVIDERS = ("claude_api", "codex", "copilot", "demo")
-
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--via", type=click.Choice(PROVIDERS), help="As asked for on this provider's own path.")
+@click.option("--via", metavar="PROVIDER", help="As asked for on this provider's own path.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 @explain

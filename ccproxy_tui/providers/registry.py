@@ -29,14 +29,18 @@ class Context:
 
 
 def load_providers(context: Context) -> list[Provider]:
-    """Every enabled provider. One that fails to load is said in the log and left out; the others serve."""
+    """Every enabled provider; an entry point makes one, or a list of them.
+
+    One that fails to load is said in the log and left out; the others serve.
+    """
     providers: list[Provider] = []
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         section = getattr(context.settings().providers, point.name, None)
-        if section is not None and not section.enabled:
+        if section is not None and not getattr(section, "enabled", True):
             continue
         try:
-            providers.append(point.load()(context))
+            made = point.load()(context)
+            providers += made if isinstance(made, list) else [made]
         except Exception:  # a plugin may fail in any way, and must not stop the proxy
             log.exception("provider %s could not be loaded", point.name)
     return providers

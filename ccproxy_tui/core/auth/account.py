@@ -45,13 +45,16 @@ class AnyAccount(Protocol):
 
 
 class KeyAccount:
-    """An API key from the settings: it never ends, and nobody renews it."""
+    """An API key from the settings or the environment: it never ends, and nobody renews it. None: it is missing."""
 
-    def __init__(self, provider: str, credential: Credential) -> None:
+    def __init__(self, provider: str, credential: Credential | None, hint: str = "") -> None:
         self.provider = provider
         self._credential = credential
+        self._hint = hint
 
     def view(self) -> AccountView:
+        if self._credential is None:
+            return AccountView(self.provider, "API key", "missing", hint=self._hint)
         return AccountView(self.provider, "API key", "ok", ok=True)
 
     def detail(self) -> AccountDetail:
@@ -61,6 +64,8 @@ class KeyAccount:
         """There is nothing to do."""
 
     async def renew_now(self) -> Credential:
+        if self._credential is None:
+            raise NoCredentials(f"{self.provider} has no key.", hint=self._hint)
         return self._credential
 
 

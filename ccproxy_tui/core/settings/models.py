@@ -212,6 +212,29 @@ class CopilotProvider(Section):
         return check_url(value) if value else ""
 
 
+class CompatibleProvider(Section):
+    enabled: bool = Field(True, description="Serve it below /NAME.")
+    base_url: str = Field(description="Its address, as the vendor's SDK takes it.")
+    format: Literal["anthropic_messages", "openai_chat", "openai_responses"] = Field(
+        "openai_chat", description="The dialect that it speaks."
+    )
+    api_key: SecretStr | None = Field(None, description="Its key; none for a server that wants none.")
+    key_env: str = Field("", description="The environment variable that holds the key, instead of api_key.")
+    auto_cache: bool = Field(True, description="Whether it takes Anthropic's cache marks.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        return check_url(value)
+
+
+# First parts of paths that are ours.
+RESERVED = frozenset(
+    ("api", "claude", "sdk", "codex", "copilot", "demo", "v1", "health", "control", "oauth")
+    + ("mcp", "permissions", "hooks", "metrics", "logs", "dashboard")
+)
+
+
 class DemoProvider(Section):
     enabled: bool = Field(True, description="Serve /demo, the built-in simulated provider.")
     seed: int = Field(7, description="Seed of everything it makes up.")
@@ -223,6 +246,18 @@ class Providers(Section):
     codex: CodexProvider = CodexProvider()
     copilot: CopilotProvider = CopilotProvider()
     demo: DemoProvider = DemoProvider()
+    compatible: dict[str, CompatibleProvider] = Field(
+        default_factory=dict,
+        description="Servers by name, each a table: base_url, format, api_key or key_env (see the README).",
+    )
+
+    @field_validator("compatible")
+    @classmethod
+    def _names_are_paths(cls, value: dict[str, CompatibleProvider]) -> dict[str, CompatibleProvider]:
+        for name in value:
+            if name in RESERVED or not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name):
+                raise ValueError(f"{name!r} can't be a path: use small letters, digits, - and _, and no name of ours")
+        return value
 
 
 class ModelRule(Section):
