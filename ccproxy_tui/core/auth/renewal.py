@@ -133,8 +133,8 @@ def _answer(status: int, body: bytes) -> Document:
     values = answer if isinstance(answer, dict) else {}
     error = values.get("error")
     code = error.get("type") if isinstance(error, dict) else error
-    if status in (400, 401, 403) and code in ("invalid_grant", "invalid_request_error", "refresh_token_reused", None):
-        raise RenewalRefused(f"the login was refused ({status} {code or 'without a reason'})")
+    if status == 400 and code in ("invalid_grant", "invalid_request_error", "refresh_token_reused"):
+        raise RenewalRefused(f"the login was refused ({status} {code})")
     if status in (401, 403):
         raise RenewalRefused(f"the login was refused ({status})")
     if status >= 400:

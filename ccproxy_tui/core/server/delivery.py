@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,6 +21,7 @@ from ccproxy_tui.core.provider import Answer, Headers
 from ccproxy_tui.core.server.sink import EVENT_STREAM, RawHeaders, Sink
 from ccproxy_tui.core.server.tap import Tap
 
+_DRAIN_SECONDS = 0.5
 ERROR_LIMIT = 1024 * 1024
 ANSWER_LIMIT = 256 * 1024 * 1024
 # Of an upstream's headers, what concerns the client even when the body is ours: limits, quotas and request ids.
@@ -172,7 +174,7 @@ class ConvertedStream:
                     break
             else:
                 await self._send(answer, self._stream.flush())
-        return await self._end()
+        return await self._end(answer)
 
     @property
     def _reader(self) -> AnswerReader:
@@ -192,7 +194,7 @@ class ConvertedStream:
             await self._leg.open_stream(answer)
             await self._leg.write(data)
 
-    async def _end(self) -> Outcome:
+    async def _end(self, answer: Answer) -> Outcome:
         reader = self._reader
         if reader.failed is not None:
             await self._leg.sink.finish()
@@ -200,6 +202,7 @@ class ConvertedStream:
         if not reader.whole:
             raise cut()
         await self._leg.sink.finish()
+        await drain(answer)
         return outcome_of(reader)
 
     def fail(self, problem: ProxyError) -> bytes:
@@ -235,6 +238,16 @@ class ConvertedWhole:
             self._answer.take_answer(body)
         except Misfit as misfit:
             raise UpstreamGarbled(f"The upstream's answer can't be read: {misfit.message}") from misfit
+
+
+async def drain(answer: Answer) -> None:
+    """Read what follows an answer's end mark (nothing, as a rule), so that its connection can be used again."""
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in answer.body:
+                pass
+    except (TimeoutError, ProxyError):
+        pass  # then the connection is closed; the answer was whole
 
 
 def outcome_of(reader: AnswerReader, reason: EndReason = "done", error: str = "") -> Outcome:

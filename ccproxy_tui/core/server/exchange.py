@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from ccproxy_tui.core.clients import client_name
@@ -47,7 +48,7 @@ from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
 from ccproxy_tui.core.server.plan import Plan, client_status, plan_call, report_header
 from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink
-from ccproxy_tui.core.server.tap import Tap
+from ccproxy_tui.core.server.tap import Tap, undo_encoding
 
 log = logging.getLogger(__name__)
 
@@ -257,6 +258,8 @@ class Exchange:
         watched = plan.call.format if answer.status == 200 else None
         changes = plan.changes(answer.status)
         encoding = answer.header("content-encoding")
+        if changes and (undo := undo_encoding(encoding)) is not None:  # nobody asked for it, but some send it
+            answer.body, encoding = _decoded(answer.body, undo), ""
         tap = self._tap = Tap(record, self._hub.store, self._hub.clock, watched, encoding, converted=changes)
         leg = Leg(self._sink, tap, self._client_headers)
         delivery = self._delivery = plan.delivery(answer, leg, int(self._hub.clock.now()))
@@ -409,6 +412,12 @@ class Exchange:
         if await self._sink.ping(ping(self._dialect)) and record is not None:
             record.pings += 1
             self._hub.bus.publish(Marked(self.id, "pinged client"))
+
+
+async def _decoded(body: AsyncIterator[bytes], undo: Callable[[bytes], bytes]) -> AsyncIterator[bytes]:
+    async for chunk in body:
+        if data := undo(chunk):
+            yield data
 
 
 def _wrong_method(method: str, path: str) -> ProxyError:

@@ -34,7 +34,7 @@ class Tap:
         self._store = store
         self._clock = clock
         self._dialect = dialect
-        self._undo = _decoder(encoding)
+        self._undo = undo_encoding(encoding)
         self._hunting = dialect is not None
         self._capture: Capture = record.upstream_body
         if converted:
@@ -90,8 +90,8 @@ class Tap:
         return "" if self._dialect is None else scan.find_stop_reason(self._capture.tail(), self._dialect)
 
 
-def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
-    """Undoes a content encoding on the copy. The client gets the bytes as they came."""
+def undo_encoding(encoding: str) -> Callable[[bytes], bytes] | None:
+    """Undoes a content encoding, piece by piece; None when there is nothing to undo."""
     if encoding in ("gzip", "x-gzip", "deflate"):
         return _forgiving(zlib.decompressobj(32 + zlib.MAX_WBITS).decompress)
     if encoding == "zstd":

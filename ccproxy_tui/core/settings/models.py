@@ -229,10 +229,8 @@ class CompatibleProvider(Section):
 
 
 # First parts of paths that are ours.
-RESERVED = frozenset(
-    ("api", "claude", "sdk", "codex", "copilot", "demo", "v1", "health", "control", "oauth")
-    + ("mcp", "permissions", "hooks", "metrics", "logs", "dashboard")
-)
+RESERVED = frozenset(("api", "claude", "sdk", "codex", "copilot", "demo", "v1", "health", "control", "oauth", "mcp"))
+RESERVED |= {"permissions", "hooks", "metrics", "logs", "dashboard"}
 
 
 class DemoProvider(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -387,3 +388,20 @@ async def test_codex_compacts_natively(proxy: Proxy, upstream: ScriptedUpstream)
         "/codex/responses/compact",
         {"model": "gpt-5.4", "input": []},
     )
+
+
+async def test_a_connection_is_used_again_after_a_converted_stream(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    for _ in range(3):
+        upstream.replies.append(sse_reply(*message_events(TEXT)))
+        response = await proxy.client.post("/api/v1/chat/completions", json={**CHAT, "stream": True})
+        assert response.content.endswith(b"data: [DONE]\n\n")
+        await proxy.ended()
+    assert upstream.connections == 1
+
+
+async def test_an_upstream_that_compresses_unasked_is_understood(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    body = gzip.compress(b"".join(message_events(TEXT)))
+    upstream.replies.append(sse_reply(body[:30], body[30:], headers=[("content-encoding", "gzip")]))
+    response = await proxy.client.post("/api/v1/chat/completions", json={**CHAT, "stream": True})
+    assert texts(read_stream("openai_chat", response.content)) == "Hello you"
+    assert "content-encoding" not in response.headers
