@@ -20,6 +20,7 @@ from ccproxy_tui.core.events import (
     UpstreamAsked,
 )
 from ccproxy_tui.core.exchange_record import ExchangeRecord, Mark
+from ccproxy_tui.core.formats.report import Note
 from ccproxy_tui.core.logging import LogLine
 
 KEPT_EXCHANGES = 500
@@ -129,7 +130,7 @@ class Store:
                 record.upstream_format, record.billing = event.upstream_format, event.billing
                 self._mark(record, "routed", " ".join(filter(None, (event.provider, event.account))))
             case Converted():
-                record.notes = event.notes
+                record.notes = _joined(record.notes, event.notes)
             case UpstreamAsked():
                 self._ask(record, event)
             case UpstreamAnswered():
@@ -234,3 +235,9 @@ class Store:
         for record in self._live.values():
             for capture in record.captures():
                 capture.frozen = capture.kept > BLOCK
+
+
+def _joined(before: tuple[Note, ...], notes: tuple[Note, ...]) -> tuple[Note, ...]:
+    """Notes of several hands, each difference once: the later word on it counts."""
+    found = {(note.action, note.field, note.reason): note for note in (*before, *notes)}
+    return tuple(found.values())

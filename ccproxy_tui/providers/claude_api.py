@@ -7,10 +7,12 @@ from ccproxy_tui.core.auth.claude_file import ClaudeFile
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.oauth_login import ClaudeLogin, Endpoints
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal
-from ccproxy_tui.core.errors import RouteNotFound
-from ccproxy_tui.core.events import Routed, UpstreamAsked
-from ccproxy_tui.core.formats import Format, Profile
+from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
+from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
+from ccproxy_tui.core.formats import Format, Misfit, Profile
+from ccproxy_tui.core.formats import Report as ConversionReport
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
+from ccproxy_tui.core.formats.anthropic_messages.native import with_identity
 from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.provider import Answer, Call, Headers, Report
 from ccproxy_tui.core.redact import redact_headers
@@ -85,8 +87,23 @@ class ClaudeApi:
         if call.query:
             url = f"{url}?{call.query}"
         headers = upstream_headers(call.headers, credential)
-        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), call.body))
-        return await self._upstream.send(call.method, url, headers, call.body)
+        body = self._body(call, credential, report)
+        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), body))
+        return await self._upstream.send(call.method, url, headers, body)
+
+    def _body(self, call: Call, credential: Credential, report: Report) -> bytes:
+        """The client's own, unless the person wants the identity added to what goes out with a login."""
+        wanted = self._settings.system_prompt_injection_mode != "none" and credential.kind == "oauth"
+        if not wanted or call.operation not in ("messages", "count_tokens"):
+            return call.body
+        notes = ConversionReport()
+        try:
+            body = with_identity(call.body, notes)
+        except Misfit as misfit:
+            raise InvalidRequest(misfit.message) from misfit
+        if len(notes):
+            report(Converted(call.exchange, tuple(notes)))
+        return body
 
     async def models(self) -> list[ModelCard]:
         headers = upstream_headers([], self._key or await self._account.credential())

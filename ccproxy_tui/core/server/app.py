@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -54,8 +57,17 @@ class Dispatch:
             await self._rest(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD") and (target.operation == "base" or target.rest == "api/hello"):
             await _hello(scope, receive, send)
+        elif scope["method"] == "GET" and target.prefix and target.rest == "status":
+            await JSONResponse(_provider_status(self._hub, target.provider))(scope, receive, send)
         else:
             await Exchange(self._hub, target, dict(scope), receive, send).run()
+
+
+def _provider_status(hub: Hub, name: str) -> dict[str, Any]:
+    """How a provider's accounts are: words and figures, no secret and no path."""
+    provider = hub.providers.get(name)
+    views = [account.view() for account in provider.accounts()] if provider is not None else []
+    return {"provider": name, "accounts": [msgspec.to_builtins(view) for view in views]}
 
 
 async def _hello(scope: Scope, receive: Receive, send: Send) -> None:

@@ -178,6 +178,12 @@ class ClaudeApiProvider(Section):
     enabled: bool = Field(True, description="Serve /api and /claude.")
     base_url: str = Field("https://api.anthropic.com", description="Where Anthropic's API is reached.")
     api_key: SecretStr | None = Field(None, description="API key to use instead of a login (ANTHROPIC_API_KEY style).")
+    system_prompt_injection_mode: Literal["none", "minimal", "full"] = Field(
+        "none",
+        description="With a login: leave the system prompt alone, or put Claude Code's identity before it when it is "
+        "missing (full does what minimal does).",
+        json_schema_extra=LIVE,
+    )
     oauth: ClaudeOAuth = ClaudeOAuth()
 
     @field_validator("base_url")

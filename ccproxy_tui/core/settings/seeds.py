@@ -10,6 +10,9 @@ MOVED: dict[Path, Path] = {
     ("server", "log_format"): ("logging", "format"),
     ("server", "log_file"): ("logging", "file"),
     ("plugins", "claude_api"): ("providers", "claude_api"),
+    ("plugins", "codex"): ("providers", "codex"),
+    ("plugins", "copilot"): ("providers", "copilot"),
+    ("claude", "system_prompt_injection_mode"): ("providers", "claude_api", "system_prompt_injection_mode"),
 }
 
 # Old names that are accepted and do nothing, each with the reason. A prefix covers everything below it.

@@ -16,6 +16,7 @@ import pytest
 
 from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.formats.anthropic_messages.native import IDENTITY
 from tests.conftest import FAR_FUTURE, Proxy, StartProxy, until, write_claude_login
 from tests.fakes.streams import chat_events, response_events, said
 from tests.fakes.upstream import Cut, Reply, ScriptedUpstream, Seen, Wait, json_reply, sse_reply
@@ -350,3 +351,28 @@ async def test_what_is_used_of_a_plan_is_read_from_the_answers(proxy: Proxy, ups
     [view] = [account.view() for account in proxy.hub.accounts() if account.provider == "claude"]
     assert [(window.name, window.used) for window in view.windows] == [("5h", 41), ("7d", 12)]
     assert view.windows[0].resets == resets
+
+
+@pytest.mark.parametrize("system", [None, "Be brief.", [{"type": "text", "text": "Be brief."}]])
+async def test_the_identity_is_added_when_it_is_asked_for_and_never_doubled(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, system: Any
+) -> None:
+    upstream.default = lambda seen: json_reply({})
+    proxy = await start_proxy(PROVIDERS__CLAUDE_API__SYSTEM_PROMPT_INJECTION_MODE="minimal")
+    body = REQUEST if system is None else {**REQUEST, "system": system}
+    await proxy.client.post(PATH, json=body)
+    sent = upstream.seen[0].json
+    assert sent["system"][0] == {"type": "text", "text": IDENTITY}
+    assert [block["text"] for block in sent["system"][1:]] == ([] if system is None else ["Be brief."])
+    assert "system[0]" in {note.field for note in (await proxy.ended()).notes}
+    await proxy.client.post(PATH, json=sent)
+    assert upstream.seen[1].json == sent
+    await proxy.client.post("/api/v1/chat/completions", json={"model": "m", "messages": REQUEST["messages"]})
+    assert upstream.seen[2].json["system"][0]["text"] == IDENTITY
+
+
+async def test_a_providers_status_says_how_its_accounts_are(proxy: Proxy) -> None:
+    status = (await proxy.client.get("/api/status")).json()
+    assert (status["provider"], status["accounts"][0]["ok"]) == ("claude_api", True)
+    assert (await proxy.client.get("/codex/status")).json()["accounts"][0]["state"] == "missing"
+    assert "token" not in json.dumps(status)

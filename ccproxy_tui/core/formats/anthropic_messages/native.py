@@ -1,10 +1,11 @@
-"""Messages requests that stay Messages: all that must change is thinking that came from somewhere else."""
+"""Messages requests that go to Anthropic: what a login or another vendor's thinking makes necessary, nothing else."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ccproxy_tui.core.formats.body import decode, encode
+from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.formats.seal import is_wrapped, unwrap
 
 
@@ -18,6 +19,25 @@ def without_foreign_thinking(raw: bytes) -> bytes:
     if isinstance(messages, list):
         body["messages"] = [_message(message) for message in messages]
     return encode(body)
+
+
+# The words by which Anthropic tells requests of its own command-line tool.
+IDENTITY = "You are Claude Code, Anthropic's official CLI for Claude."
+
+
+def with_identity(raw: bytes, report: Report) -> bytes:
+    """The request with the identity as its first system block, unless it stands in one already.
+
+    It carries no cache mark: the client's own marks are limited. Raises Misfit when the body is no JSON object.
+    """
+    body = decode(raw)
+    system = body.get("system")
+    blocks = [{"type": "text", "text": system}] if isinstance(system, str) and system else system
+    blocks = blocks if isinstance(blocks, list) else []
+    if any(isinstance(block, dict) and IDENTITY in str(block.get("text")) for block in blocks):
+        return raw
+    report.injected("system[0]", "the identity that the setting system_prompt_injection_mode asks for", IDENTITY)
+    return encode({**body, "system": [{"type": "text", "text": IDENTITY}, *blocks]})
 
 
 def _message(message: Any) -> Any:
