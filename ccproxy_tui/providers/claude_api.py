@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ccproxy_tui.core.auth.account import Account, AnyAccount, KeyAccount
-from ccproxy_tui.core.auth.claude_file import ClaudeFile
+from ccproxy_tui.core.auth.claude_file import ClaudeFile, parse
 from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import ClaudeLogin, Endpoints
-from ccproxy_tui.core.auth.renewal import ClaudeRenewal
+from ccproxy_tui.core.auth.pool import Pool
+from ccproxy_tui.core.auth.renewal import Ask, ClaudeRenewal
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile
@@ -17,7 +21,7 @@ from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.provider import Answer, Call, Headers, Report
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import ClaudeApiProvider
-from ccproxy_tui.providers.login import make_ask, send_with
+from ccproxy_tui.providers.login import make_ask, send_by
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
@@ -35,23 +39,25 @@ class ClaudeApi:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        ask = make_ask("Anthropic's login", lambda: context.settings().http)
-        self._account = Account(
-            "claude",
-            "Claude",
-            ClaudeFile(context.paths, context.clock, context.environ),
-            ClaudeRenewal(
-                ask,
-                lambda: self._settings.oauth.token_url,
-                lambda: self._settings.oauth.client_id,
-                context.clock,
-            ),
-            context.clock,
-            context.paths.state / "locks",
-            LOGIN_HINT,
-            lambda: ClaudeLogin(self._endpoints, ask, context.clock),
-        )
+        files: dict[str, JsonFile] = {"claude": ClaudeFile(context.paths, context.clock, context.environ)}
+        for label, path in self._settings.accounts.items():
+            files[f"claude:{label}"] = JsonFile([path.expanduser()], path.expanduser(), parse, context.clock)
+        self._pool = Pool([self._make_account(name, file) for name, file in files.items()], context.clock)
         self._upstream = Upstream("Anthropic", self._settings.base_url, context.settings().http)
+
+    def _make_account(self, name: str, file: JsonFile) -> Account:
+        context = self._context
+        ask = make_ask("Anthropic's login", lambda: context.settings().http)
+        oauth = ClaudeRenewal(
+            ask, lambda: self._settings.oauth.token_url, lambda: self._settings.oauth.client_id, context.clock
+        )
+        locks = context.paths.state / "locks"
+        title = "Claude" if name == "claude" else f"Claude ({name.partition(':')[2]})"
+        make_login = partial(self._make_login, ask)
+        return Account(name, title, file, oauth, context.clock, locks, LOGIN_HINT, make_login)
+
+    def _make_login(self, ask: Ask) -> ClaudeLogin:
+        return ClaudeLogin(self._endpoints, ask, self._context.clock)
 
     @property
     def _endpoints(self) -> Endpoints:
@@ -71,7 +77,8 @@ class ClaudeApi:
         key = self._key
         if key is not None:
             return await self._send(call, key, report)
-        return await send_with(self._account, call.exchange, report, lambda one: self._send(call, one, report))
+        strategy = self._settings.strategy
+        return await send_by(self._pool, strategy, call, report, lambda one: self._send(call, one, report))
 
     async def _send(self, call: Call, credential: Credential, report: Report) -> Answer:
         report(
@@ -106,7 +113,7 @@ class ClaudeApi:
         return body
 
     async def models(self) -> list[ModelCard]:
-        headers = upstream_headers([], self._key or await self._account.credential())
+        headers = upstream_headers([], self._key or await self._pool.order("", "failover")[0].credential())
         answer = await self._upstream.send("GET", f"{self._settings.base_url}/v1/models?limit=1000", headers, b"")
         return read_models(await read_all(answer), "anthropic")
 
@@ -118,7 +125,10 @@ class ClaudeApi:
 
     def accounts(self) -> list[AnyAccount]:
         key = self._key
-        return [self._account if key is None else KeyAccount("claude", key)]
+        if key is not None:
+            return [KeyAccount("claude", key)]
+        self._pool.refresh()
+        return [*self._pool.accounts]
 
     async def close(self) -> None:
         await self._upstream.close()

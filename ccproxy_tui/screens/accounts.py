@@ -65,7 +65,7 @@ class AccountsScreen(BaseScreen):
         self.call_after_refresh(self._lay_out)
 
     def _lay_out(self) -> None:
-        provider = Column[AccountDetail]("provider", "provider", 9, lambda one: one.view.provider)
+        provider = Column[AccountDetail]("provider", "provider", 14, lambda one: one.view.provider)
         plan = Column[AccountDetail]("plan", "plan", 9, lambda one: one.view.label or "-")
         state = Column[AccountDetail](
             "state", "state", 26, lambda one: one.view.state, style=lambda one: "live" if one.view.ok else "error"
@@ -153,7 +153,7 @@ def account_lines(detail: AccountDetail) -> list[Line]:
         lines.append((escape_line(f"from {detail.source}"), "dim"))
     times = [f"ends {words.moment(detail.expires)}"] if detail.expires else []
     times += [f"last used {words.moment(detail.last_used)}"] if detail.last_used else []
-    times += ["renews itself"] if detail.renews else []
+    times += ["renews itself"] if detail.renews and detail.source else []
     if times:
         lines.append((", ".join(times), "dim"))
     for window in view.windows:

@@ -99,6 +99,8 @@ class Account:
         self._last_used = 0.0
         self._problem = ""
         self._quota = Quota()
+        self.resting = ""  # why it does not serve just now, in words; its pool says so
+        self.wake: Callable[[], None] = lambda: None  # lets it serve again at once; its pool sets it
         self._history: deque[tuple[float, str]] = deque(maxlen=_HISTORY)
 
     # --- for requests ---
@@ -194,7 +196,8 @@ class Account:
         return self._as_it_is(credential, stale)
 
     async def renew_now(self) -> Credential:
-        """Because the person asked. Raises NoCredentials."""
+        """Because the person asked, who also wants it to serve again. Raises NoCredentials."""
+        self.wake()
         found = self._read(anew=True)
         return await self.credential(stale=found.secret if found is not None else "")
 
@@ -260,6 +263,8 @@ class Account:
             word, ok = "ok renews", True
         if self._problem:
             word = f"{word} renewal failed"
+        if self.resting:
+            word, ok = self.resting, False
         plan = credential.plan if credential else ""
         return AccountView(self.provider, plan, word, ok=ok, hint="" if ok else self._hint, windows=self._windows())
 

@@ -178,6 +178,15 @@ class ClaudeApiProvider(Section):
     enabled: bool = Field(True, description="Serve /api and /claude.")
     base_url: str = Field("https://api.anthropic.com", description="Where Anthropic's API is reached.")
     api_key: SecretStr | None = Field(None, description="API key to use instead of a login (ANTHROPIC_API_KEY style).")
+    accounts: dict[str, Path] = Field(
+        default_factory=dict, description="More logins, by label: credential files like the Claude CLI's."
+    )
+    strategy: Literal["sticky", "failover", "round_robin", "soonest_reset"] = Field(
+        "sticky",
+        description="Which of several logins serves: the one that served the session before, the first that can, in "
+        "turn, or the one whose window starts anew first.",
+        json_schema_extra=LIVE,
+    )
     system_prompt_injection_mode: Literal["none", "minimal", "full"] = Field(
         "none",
         description="With a login: leave the system prompt alone, or put Claude Code's identity before it when it is "
