@@ -29,6 +29,7 @@ from tests.fakes.upstream import ScriptedUpstream
 
 ACCESS_TOKEN = "sk-ant-oat01-test-access-token-0123456789"
 REFRESH_TOKEN = "sk-ant-ort01-test-refresh-token-0123456789"
+NOWHERE = "http://127.0.0.1:9/nobody-listens"  # no test renews a token at a real provider
 FAR_FUTURE = 2_106_000_000_000
 
 
@@ -179,8 +180,11 @@ async def start_proxy(claude_login: Path, upstream: ScriptedUpstream) -> AsyncIt
                 "PROVIDERS__CLAUDE_API__BASE_URL": upstream.url,
                 "PROVIDERS__CODEX__BASE_URL": f"{upstream.url}/codex",
                 "PROVIDERS__COPILOT__BASE_URL": f"{upstream.url}/copilot",
+                "PROVIDERS__CLAUDE_API__OAUTH__TOKEN_URL": NOWHERE,
+                "PROVIDERS__CODEX__OAUTH__TOKEN_URL": NOWHERE,
+                "PROVIDERS__COPILOT__OAUTH__COPILOT_TOKEN_URL": NOWHERE,
             }
-            context = running_proxy(**urls, **environ)
+            context = running_proxy(**{**urls, **environ})
             proxy = await context.__aenter__()
             stack.append(context)
             return proxy
