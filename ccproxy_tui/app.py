@@ -121,6 +121,8 @@ class CCProxyApp(App[str]):
         self._catch_signals()
         self._write(terminal.PUSH_TITLE)
         self.run_worker(self.session.run(), name="session", exit_on_error=False)
+        if self.remembered.tab in TABS:
+            self.open_tab(self.remembered.tab)
         if not self.remembered.welcomed and not self.is_demo:
             self.remembered.welcomed = True
             self.push_screen(WelcomeScreen())
@@ -224,6 +226,7 @@ class CCProxyApp(App[str]):
             return
         if name != self._tab:
             self._previous_tab, self._tab = self._tab, name
+            self.remembered.tab = name
         while len(self.screen_stack) > 1:
             self.pop_screen()
         self.switch_mode(name)

@@ -83,10 +83,22 @@ class StreamsScreen(BaseScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
+        self._restore()
         self._lay_out()
         self.list.set_items(self.mirror.rows)
         self._order()
         self.list.focus()
+
+    def _restore(self) -> None:
+        """Sort and filter as they were left. What no longer fits is forgotten."""
+        remembered = self.proxy_app.remembered
+        if remembered.sort in row_view.SORTS:
+            self._sort = remembered.sort
+        try:
+            self._filter = filters.parse(remembered.filter, row_view.FILTER_FIELDS)
+        except filters.FilterError:
+            return
+        self._filter_text = remembered.filter
 
     def on_resize(self) -> None:
         super().on_resize()
@@ -259,12 +271,13 @@ class StreamsScreen(BaseScreen):
             bar.fail(str(error))
             return
         bar.fail("")
-        self._filter_text = text
+        self._filter_text = self.proxy_app.remembered.filter = text
         self._order()
         self._title()
 
     def action_sort(self) -> None:
         self._sort = row_view.SORTS[(row_view.SORTS.index(self._sort) + 1) % len(row_view.SORTS)]
+        self.proxy_app.remembered.sort = self._sort
         self.list.sort_column = "" if self._sort == "new" else self._sort
         self._order()
         self._title()

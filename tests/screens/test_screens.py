@@ -7,6 +7,8 @@ from textual.pilot import Pilot
 
 from ccproxy_tui.app import CCProxyApp
 from ccproxy_tui.core.frames import Frame, LogView, Segment, TextFrame
+from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.screens.accounts import AccountsScreen
 from ccproxy_tui.screens.confirm import Confirm, QuitDialog
 from ccproxy_tui.screens.inspector import InspectorScreen
 from ccproxy_tui.screens.login import LoginDialog
@@ -16,7 +18,7 @@ from ccproxy_tui.screens.streams import StreamsScreen
 from ccproxy_tui.screens.widgets.live_list import LiveList
 from tests.conftest import until
 from tests.fakes.control import STATUS, FakeControl, FakeSource, live_row, make_row
-from tests.screens.conftest import SIZES, Compare, make_app, screen_text
+from tests.screens.conftest import SIZES, Compare, busy_frame, make_app, screen_text
 
 Wait = Pilot[str]
 
@@ -503,3 +505,32 @@ async def test_every_key_has_an_id_that_is_used_once(app: CCProxyApp) -> None:
                 ids += [binding.id for binding in bindings]
     assert len(ids) == len(set(ids))
     assert len(ids) > 50
+
+
+async def test_tab_sort_and_filter_are_as_they_were_left(control: FakeControl) -> None:
+    first = make_app(control, remember=True)
+    async with first.run_test(size=(120, 36)) as pilot:
+        await pilot.press("escape")  # the welcome of a first run
+        await until(lambda: len(first.session.mirror.rows) == 12)
+        await pilot.press("s", "slash", *"aider", "enter", "3")
+        await settle(pilot)
+    again = make_app(FakeControl(busy_frame()), remember=True)
+    async with again.run_test(size=(120, 36)) as pilot:
+        await until(lambda: isinstance(again.screen, AccountsScreen))
+        await pilot.press("1")
+        await until(lambda: len(again.session.mirror.rows) == 12)
+        await settle(pilot)
+        title = screen_text(again)
+        assert "filter: aider" in title
+        assert "by " in title
+
+
+async def test_a_remembered_filter_that_no_longer_fits_is_forgotten(control: FakeControl) -> None:
+    state = Paths.of_user().state / "screens.json"
+    state.parent.mkdir(parents=True)
+    state.write_text('{"welcomed": true, "filter": "nonsense:>", "sort": "sideways", "tab": "gone"}')
+    app = make_app(control, remember=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await settle(pilot)
+        assert "filter" not in screen_text(app).splitlines()[2]
