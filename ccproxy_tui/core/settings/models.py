@@ -15,7 +15,7 @@ LIVE: dict[str, Any] = {"live": True}  # marks a field whose change needs no res
 
 
 def _split(value: object) -> object:
-    """Lists may be written as comma-separated text, as the seeds allow."""
+    """Lists may be written as comma-separated text, as the older programs allow."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
