@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -170,6 +171,7 @@ async def _read_line() -> str:
         return await asyncio.Future()
     finally:
         transport.pause_reading()
+        os.set_blocking(sys.stdin.fileno(), True)  # the shell shares this terminal, and expects it as it was
 
 
 def _open_browser(url: str, *, browser: bool) -> None:

@@ -327,7 +327,7 @@ async def test_idle_connections_are_closed_when_they_expire(upstream: ScriptedUp
 
 
 async def test_what_can_not_be_reached_says_so(client: httpx.AsyncClient) -> None:
-    with pytest.raises(httpx.ConnectError, match=r"127\.0\.0\.1:1 can't be reached"):
+    with pytest.raises(httpx.ConnectError, match="connection refused"):
         await client.get("http://127.0.0.1:1/")
     with pytest.raises(httpx.ConnectError, match="can't be resolved"):
         await client.get("http://no-such-host.invalid/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 from collections import deque
@@ -273,4 +274,4 @@ def _connect_reason(error: OSError, host: str, port: int) -> str:
         return f"the certificate of {host} is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS with {host}:{port} failed: {error.reason or error}"
-    return f"{host}:{port} can't be reached: {error.strerror or error}"
+    return os.strerror(error.errno).lower() if error.errno else str(error)
