@@ -25,8 +25,8 @@ from ccproxy_tui.core.logging import LogLine
 
 KEPT_EXCHANGES = 500
 KEPT_LOGS = 2000
-BODY_BUDGET = 32 * 1024 * 1024
-RAW_BUDGET = 12 * 1024 * 1024  # ended bodies that wait for compression
+BODY_BUDGET = 24 * 1024 * 1024
+RAW_BUDGET = 6 * 1024 * 1024  # ended bodies that wait for compression
 MARK_LIMIT = 200
 
 
