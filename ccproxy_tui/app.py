@@ -17,6 +17,7 @@ from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.worker import Worker
 
@@ -36,6 +37,7 @@ from ccproxy_tui.screens.settings import SettingsScreen
 from ccproxy_tui.screens.split import SplitScreen
 from ccproxy_tui.screens.streams import StreamsScreen
 from ccproxy_tui.screens.ui import terminal
+from ccproxy_tui.screens.ui.driver import lasting
 from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.ui.palette import Commands
 from ccproxy_tui.screens.ui.session import Session, Source, State
@@ -126,6 +128,9 @@ class CCProxyApp(App[str]):
         if not self.remembered.welcomed and not self.is_demo:
             self.remembered.welcomed = True
             self.push_screen(WelcomeScreen())
+
+    def get_driver_class(self) -> type[Driver]:
+        return lasting(super().get_driver_class())
 
     def on_unmount(self) -> None:
         self._write(terminal.POP_TITLE)
