@@ -22,7 +22,7 @@ from textual.screen import Screen
 from textual.worker import Worker
 
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.escape import escape_block
+from ccproxy_tui.core.escape import escape_block, escape_line
 from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.redact import redact_text
@@ -210,7 +210,8 @@ class CCProxyApp(App[str]):
     # --- what screens ask for ---
 
     def say(self, text: str, style: str = "dim") -> None:
-        """The last thing that happened, in the notice line; errors as a toast as well."""
+        """The last thing that happened, in the notice line; errors as a toast as well. Any text is safe here."""
+        text = escape_line(text)
         self.last_notice = (text, style)
         screen = self.base_screen
         if screen is not None and screen.is_mounted:

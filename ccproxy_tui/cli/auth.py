@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from ccproxy_tui.cli.errors import FAILURE, Failure, explain
+from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
+from ccproxy_tui.core.escape import escape_line
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.auth.account import Account, AnyAccount
     from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin
 
-PROVIDERS = click.Choice(["claude", "codex", "copilot"])
 _WAIT = 600
+_KEYS = {
+    "claude": ("claudeAiOauth",),
+    "codex": ("tokens", "last_refresh"),
+    "copilot": ("oauth_token", "copilot_token"),
+}
 
 
 @click.group()
@@ -40,11 +45,10 @@ def status(ctx: click.Context, /, as_json: bool) -> None:
     else:
         for detail in details:
             view = detail.view
-            click.echo(
-                f"{view.provider:<8} {view.state:<22} {view.label:<8} {_when(detail.expires)} {detail.source}".rstrip()
-            )
+            line = f"{view.provider:<8} {view.state:<22} {view.label:<8} {_when(detail.expires)} {detail.source}"
+            click.echo(escape_line(line.rstrip()))
             if view.hint:
-                click.echo(f"         {view.hint}")
+                click.echo(escape_line(f"         {view.hint}"))
     if not any(detail.view.ok for detail in details):
         raise click.exceptions.Exit(FAILURE)
 
@@ -54,32 +58,32 @@ auth.add_command(status, "info")
 
 
 @auth.command("refresh")
-@click.argument("provider", type=PROVIDERS, default="claude")
+@click.argument("name", metavar="ACCOUNT", default="claude")
 @click.pass_context
 @explain
-def refresh(ctx: click.Context, /, provider: str) -> None:
+def refresh(ctx: click.Context, /, name: str) -> None:
     """Renew a token now."""
-    account = _account(ctx, provider)
+    account = _account(ctx, name)
     _run(account.renew_now())
-    click.echo(f"{provider}: {account.view().state}")
+    click.echo(f"{account.provider}: {account.view().state}")
 
 
 auth.add_command(refresh, "renew")
 
 
 @auth.command("login")
-@click.argument("provider", type=PROVIDERS, default="claude")
+@click.argument("name", metavar="ACCOUNT", default="claude")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser; print the address alone.")
 @click.pass_context
 @explain
-def login(ctx: click.Context, /, provider: str, no_browser: bool) -> None:
+def login(ctx: click.Context, /, name: str, no_browser: bool) -> None:
     """Log in by a browser, here or on another machine: its address (or code) can be pasted."""
-    account = _account(ctx, provider)
-    assert account.make_login is not None  # every provider of the choice has one
-    made = account.make_login()
-    change = _run(_log_in(made, browser=not no_browser))
+    account = _account(ctx, name)
+    if account.make_login is None:
+        raise Failure(f"{account.provider} has no login.")
+    change = _run(_log_in(account.make_login(), browser=not no_browser))
     path = _run(account.change_file(change))
-    if provider == "copilot":
+    if account.provider == "copilot":
         _run(account.credential())
     click.echo(f"Logged in. The credentials are in {path}.")
 
@@ -89,28 +93,22 @@ def login(ctx: click.Context, /, provider: str, no_browser: bool) -> None:
 @click.pass_context
 def login_openai(ctx: click.Context, /, no_browser: bool) -> None:
     """The same as `auth login codex`."""
-    ctx.invoke(login, provider="codex", no_browser=no_browser)
+    ctx.invoke(login, name="codex", no_browser=no_browser)
 
 
 @auth.command("logout")
-@click.argument("provider", type=PROVIDERS)
+@click.argument("name", metavar="ACCOUNT")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 @explain
-def logout(ctx: click.Context, /, provider: str, yes: bool) -> None:
+def logout(ctx: click.Context, /, name: str, yes: bool) -> None:
     """Take a login out of its file. The provider's own command-line tool is logged out with it."""
-    account = _account(ctx, provider)
+    account = _account(ctx, name)
     if not yes:
-        click.confirm(f"Remove the {provider} login from {account.path}?", abort=True)
-    keys = {
-        "claude": ("claudeAiOauth",),
-        "codex": ("tokens", "last_refresh"),
-        "copilot": ("oauth_token", "copilot_token"),
-    }
-    path = _run(
-        account.change_file(lambda old: {name: value for name, value in old.items() if name not in keys[provider]})
-    )
-    click.echo(f"Logged out. {path} holds no {provider} login any more.")
+        click.confirm(f"Remove the {account.provider} login from {account.path}?", abort=True)
+    gone = _KEYS[account.provider.partition(":")[0]]
+    path = _run(account.change_file(lambda old: {key: value for key, value in old.items() if key not in gone}))
+    click.echo(f"Logged out. {path} holds no {account.provider} login any more.")
 
 
 # --- logging in ---
@@ -132,7 +130,7 @@ async def _log_in(made: CodeLogin | DeviceLogin, *, browser: bool) -> Change:
 
 async def _by_device(made: DeviceLogin, *, browser: bool) -> Change:
     await made.start()
-    click.echo(f"Open {made.url} in a browser anywhere and type the code {made.code}")
+    click.echo(escape_line(f"Open {made.url} in a browser anywhere and type the code {made.code}"))
     _open_browser(made.url, browser=browser)
     return await made.finish()
 
@@ -193,13 +191,15 @@ def _accounts(ctx: click.Context) -> list[AnyAccount]:
     return [account for provider in providers for account in provider.accounts()]
 
 
-def _account(ctx: click.Context, provider: str) -> Account:
+def _account(ctx: click.Context, name: str) -> Account:
     from ccproxy_tui.core.auth.account import Account
 
-    for account in _accounts(ctx):
-        if account.provider == provider and isinstance(account, Account):
-            return account
-    raise Failure(f"{provider} is switched off, or uses an API key from the settings.")
+    logins = {account.provider: account for account in _accounts(ctx) if isinstance(account, Account)}
+    if name in logins:
+        return logins[name]
+    if name in _KEYS:
+        raise Failure(f"{name} is switched off, or uses an API key from the settings.")
+    raise Failure(f"There is no account {name}. Those with a login: {', '.join(logins) or 'none'}.", USAGE)
 
 
 def _run(work: Awaitable[Any]) -> Any:

@@ -8,6 +8,8 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 import click
 
+from ccproxy_tui.core.escape import escape_line
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -26,7 +28,7 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         for line in self.message.splitlines():
-            click.echo(f"error: {line}", file=file, err=file is None)
+            click.echo(f"error: {escape_line(line)}", file=file, err=file is None)
 
 
 def explain(command: Callable[P, R]) -> Callable[P, R]:

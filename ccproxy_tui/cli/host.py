@@ -58,7 +58,7 @@ def run_hosted(flags: Flags, config: Path | None, loaded: Loaded, paths: Paths, 
 
         source = Hosted(make, connect, first)
         return run_front_end(source, loaded, paths, plain=plain, demo=demo)
-    except BaseException:
+    except BaseException:  # Ctrl+C, too: the process that was spawned must not outlive its terminal
         if not first.started:
             first.abandon()
         raise

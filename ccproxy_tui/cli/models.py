@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ccproxy_tui.cli.errors import explain
+from ccproxy_tui.core.escape import escape_line
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.model_map import Rule
@@ -30,7 +31,8 @@ def models(ctx: click.Context, /, names: tuple[str, ...], via: str | None, as_js
         click.echo(json.dumps(found, indent=2))
     elif names:
         for one in found:
-            click.echo(f"{one['asked']} -> {one['provider']} {one['model']}  ({one['rule'] or 'no rule'})")
+            line = f"{one['asked']} -> {one['provider']} {one['model']}  ({one['rule'] or 'no rule'})"
+            click.echo(escape_line(line))
     else:
         _print_table(found)
 
@@ -60,4 +62,4 @@ def _print_table(rows: list[dict[str, str]]) -> None:
     columns = ("kind", "match", "provider", "target", "fallbacks")
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) if rows else len(name) for name in columns}
     for row in [{name: name for name in columns}, *rows]:
-        click.echo("  ".join(row[name].ljust(widths[name]) for name in columns).rstrip())
+        click.echo(escape_line("  ".join(row[name].ljust(widths[name]) for name in columns).rstrip()))

@@ -22,7 +22,7 @@ def replace_file(path: Path, data: bytes, *, mode: int | None = None) -> None:
     try:
         _write_new(temporary, data, mode)
         temporary.replace(target)
-    except BaseException:
+    except BaseException:  # Ctrl+C, too: half a file of secrets must not stay behind
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ccproxy_tui.core.auth.account import AnyAccount
+from ccproxy_tui.core.errors import ProxyError
 from ccproxy_tui.core.events import Event
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.names import Format
@@ -57,6 +59,24 @@ async def close_answer(answer: Answer) -> None:
     closing = answer.close()
     if inspect.isawaitable(closing):
         await closing
+
+
+async def keep_answer(answer: Answer, limit: int = 1024 * 1024) -> Answer:
+    """The same answer with as much of its body as comes, up to `limit` bytes, in memory; its connection is free."""
+    body = bytearray()
+    try:
+        with contextlib.suppress(ProxyError):  # a body that breaks off leaves the status and what has come
+            async for chunk in answer.body:
+                body += chunk
+                if len(body) >= limit:
+                    break
+    finally:
+        await close_answer(answer)
+    return Answer(answer.status, answer.headers, _given(bytes(body[:limit])))
+
+
+async def _given(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 class Provider(Protocol):

@@ -127,7 +127,6 @@ class ClaudeApi:
         key = self._key
         if key is not None:
             return [KeyAccount("claude", key)]
-        self._pool.refresh()
         return [*self._pool.accounts]
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from ccproxy_tui.core.auth.pool import FAILS_OVER, Pool, Strategy
 from ccproxy_tui.core.auth.renewal import Ask, Headers
 from ccproxy_tui.core.errors import NoCredentials
 from ccproxy_tui.core.events import Marked
-from ccproxy_tui.core.provider import Answer, Call, Report, close_answer
+from ccproxy_tui.core.provider import Answer, Call, Report, close_answer, keep_answer
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.upstream import Upstream
 
@@ -40,24 +40,29 @@ def make_ask(title: str, http: Callable[[], Http]) -> Ask:
 async def send_by(
     pool: Pool, strategy: Strategy, call: Call, report: Report, send: Callable[[Credential], Awaitable[Answer]]
 ) -> Answer:
-    """Ask with one account after the other until one serves. Nothing has gone to the client by then."""
-    order = pool.order(call.session, strategy)
+    """Ask with one account after the other until one serves. Nothing has gone to the client by then.
+
+    One that rests is asked only when nobody else gave any answer at all.
+    """
+    refused: Answer | None = None
     problem: NoCredentials | None = None
-    for place, account in enumerate(order):
+    for account in pool.order(call.session, strategy):
+        if refused is not None and account.resting():
+            break
         try:
             answer = await send_with(account, call.exchange, report, send)
         except NoCredentials as found:
             problem = found
-            if len(order) > 1:
-                pool.note_unusable(account)
             report(Marked(call.exchange, "account unusable", f"{account.provider}: {found.text}"))
             continue
         if len(pool.accounts) > 1:
             pool.note(account, call.session, answer.status, answer.headers)
-        if answer.status not in FAILS_OVER or place == len(order) - 1:
+        if answer.status not in FAILS_OVER:
             return answer
-        report(Marked(call.exchange, "next account", f"{account.provider}: {account.resting}"))
-        await close_answer(answer)
+        report(Marked(call.exchange, "next account", f"{account.provider}: {account.resting()}"))
+        refused = await keep_answer(answer)
+    if refused is not None:
+        return refused
     assert problem is not None  # there is at least one account, and it had no credentials
     raise problem
 

@@ -73,9 +73,7 @@ class AccountsScreen(BaseScreen):
         source = Column[AccountDetail]("source", "from", 0, lambda one: one.source or one.view.hint)
         width = self.size.width
         columns = [provider, plan, state, source] if width >= WIDE else [provider, state, source]
-        self.list.columns = columns if width >= NARROW else [provider, state]
-        self.list._cells.clear()
-        self.list.refresh()
+        self.list.set_columns(columns if width >= NARROW else [provider, state])
 
     def watching(self) -> Watch:
         return Watch(rows=False)

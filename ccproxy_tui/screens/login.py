@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from ccproxy_tui.core.control import Control, ControlError
+from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import LoginView
 
 POLL = 1.0
@@ -34,9 +35,9 @@ class LoginDialog(ModalScreen[str]):
         view = self._view
         with Vertical(classes="dialog wide-dialog"):
             yield Static(f"Log in to {self._provider}: open this address in a browser (ctrl+y copies it)", markup=False)
-            yield Static(view.url, markup=False, classes="dialog-text", id="login-url")
+            yield Static(escape_line(view.url), markup=False, classes="dialog-text", id="login-url")
             if view.code:
-                yield Static(f"and type the code {view.code}", markup=False, classes="dialog-text")
+                yield Static(f"and type the code {escape_line(view.code)}", markup=False, classes="dialog-text")
             else:
                 yield Static(
                     f"On another machine: ssh -L {view.port}:127.0.0.1:{view.port}, or paste here the code or the "
@@ -68,7 +69,7 @@ class LoginDialog(ModalScreen[str]):
         try:
             await self._control.answer_login(self._provider, event.value)
         except ControlError as error:
-            self.query_one("#login-state", Static).update(str(error))
+            self.query_one("#login-state", Static).update(escape_line(str(error)))
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(self._view.url)

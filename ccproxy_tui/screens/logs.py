@@ -72,9 +72,7 @@ class LogsScreen(BaseScreen):
             "exchange", "stream", 6, lambda line: short_id(line.exchange) if line.exchange else ""
         )
         wide = self.size.width >= NARROW
-        self.list.columns = [level, at, exchange, logger, message] if wide else [level, at, message]
-        self.list._cells.clear()
-        self.list.refresh()
+        self.list.set_columns([level, at, exchange, logger, message] if wide else [level, at, message])
         self._title()
 
     def watching(self) -> Watch:

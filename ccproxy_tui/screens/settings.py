@@ -113,9 +113,7 @@ class SettingsScreen(BaseScreen):
             "value", "value", 0, lambda s: s.value or "-", style=lambda s: "live" if s.changed else ""
         )
         origin = Column[Setting]("origin", "from", 34 if width >= WIDE else 18, lambda s: s.origin)
-        self.list.columns = [key, value, origin] if width >= NARROW else [key, value]
-        self.list._cells.clear()
-        self.list.refresh()
+        self.list.set_columns([key, value, origin] if width >= NARROW else [key, value])
 
     def watching(self) -> Watch:
         return Watch(rows=False)

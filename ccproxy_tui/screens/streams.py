@@ -107,10 +107,8 @@ class StreamsScreen(BaseScreen):
     def _lay_out(self) -> None:
         """Columns by width, docks by height."""
         width, height = self.size.width, self.size.height
-        self.list.columns = row_view.columns(width, self._age)
         self.list.sort_column = "" if self._sort == "new" else self._sort
-        self.list._cells.clear()
-        self.list.refresh()
+        self.list.set_columns(row_view.columns(width, self._age))
         docked = height >= TALL and width >= NARROW
         self.query_one("#docks").display = docked
         self.query_one("#dock-detail").display = docked and width >= WIDE
@@ -152,7 +150,7 @@ class StreamsScreen(BaseScreen):
             self._flush = self.set_timer(self._interval(), self._flush_figures)
 
     def _state_changed(self, key: str) -> bool:
-        cells = self.list._cells.get(key)
+        cells = self.list.drawn(key)
         row = self.mirror.rows.get(key)
         return cells is None or row is None or cells[0].strip() != row.state
 

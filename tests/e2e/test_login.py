@@ -32,9 +32,9 @@ class Login:
         self.out = ""
 
     @classmethod
-    async def start(cls, upstream: ScriptedUpstream, *arguments: str) -> Login:
+    async def start(cls, upstream: ScriptedUpstream, *arguments: str, **variables: str) -> Login:
         url = upstream.url
-        environ = {
+        environ = variables | {
             "HOME": str(Path.home()),
             "PATH": os.environ["PATH"],
             "PROVIDERS__CLAUDE_API__OAUTH__TOKEN_URL": f"{url}/token",
@@ -188,3 +188,36 @@ async def test_status_refresh_and_logout(upstream: ScriptedUpstream) -> None:
     assert "tok-9" not in out
     assert (await (await Login.start(upstream, "logout", "claude", "--yes")).end())[0] == 0
     assert json.loads(path.read_text()) == {}
+
+
+async def test_what_a_file_or_a_server_says_can_not_steer_the_terminal(upstream: ScriptedUpstream) -> None:
+    write_claude_login(subscriptionType="\x1b]0;gotcha\x07")
+    status, out = await (await Login.start(upstream, "status")).end()
+    assert (status, "\x1b" in out, "\\x1b]0;gotcha\\x07" in out) == (0, False, True)
+
+    device = {"device_code": "d", "user_code": "\x1b[2J", "verification_uri": "file:///etc/passwd", "interval": 0.01}
+    refused = {"error": "\x1b[31mno"}
+    upstream.default = lambda seen: json_reply(device if seen.target == "/device" else refused)
+    status, out = await (await Login.start(upstream, "login", "copilot", "--no-browser")).end()
+    assert (status, "\x1b" in out) == (1, False)
+    assert "Open https://github.com/login/device in a browser anywhere and type the code \\x1b[2J" in out
+    assert "\\x1b[31mno" in out
+
+
+async def test_an_account_of_a_pool_is_logged_in_and_out_by_its_name(upstream: ScriptedUpstream) -> None:
+    path = Path.home() / "work.json"
+    path.write_text('{"claudeAiOauth": {"broken')
+    pool = {"PROVIDERS__CLAUDE_API__ACCOUNTS__WORK": str(path)}
+    login = await Login.start(upstream, "login", "claude:work", "--no-browser", **pool)
+    asked = await login.address()
+    tokens(upstream, asked, expires_in=1e308)
+    await login.paste(f"the-code#{asked['state']}")
+    assert (await login.end())[0] == 0, login.out
+    assert json.loads(path.read_text())["claudeAiOauth"]["accessToken"] == "fresh"
+    kept = path.with_name("work.json.broken")
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == ('{"claudeAiOauth": {"broken', 0o600)
+    assert (await (await Login.start(upstream, "logout", "claude:work", "--yes", **pool)).end())[0] == 0
+    assert json.loads(path.read_text()) == {}
+
+    status, out = await (await Login.start(upstream, "login", "claude:home", **pool)).end()
+    assert (status, "claude:work" in out) == (2, True)

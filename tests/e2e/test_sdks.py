@@ -149,7 +149,7 @@ async def test_a_broken_stream_is_an_error_for_the_sdk(
     asynchronous: anthropic.AsyncAnthropic, upstream: ScriptedUpstream
 ) -> None:
     upstream.replies.append(sse_reply(*anthropic_stream("half an answer")[:5]))
-    with pytest.raises(anthropic.APIStatusError, match="end mark"):
+    with pytest.raises(anthropic.APIStatusError, match="in the middle"):
         async with asynchronous.messages.stream(model=MODEL, max_tokens=5, messages=messages()) as stream:
             await stream.get_final_message()
 

@@ -99,7 +99,7 @@ class Account:
         self._last_used = 0.0
         self._problem = ""
         self._quota = Quota()
-        self.resting = ""  # why it does not serve just now, in words; its pool says so
+        self.resting: Callable[[], str] = lambda: ""  # why it does not serve just now; its pool sets it
         self.wake: Callable[[], None] = lambda: None  # lets it serve again at once; its pool sets it
         self._history: deque[tuple[float, str]] = deque(maxlen=_HISTORY)
 
@@ -216,15 +216,19 @@ class Account:
     # --- logging in and out ---
 
     async def change_file(self, change: Change) -> Path:
-        """Change the credential file with its lock held; keys that nobody knows stay. Raises OSError, LockTimeout."""
+        """Change the credential file with its lock held. Keys that nobody knows stay; a file that can't be read as a
+        JSON object is kept beside the new one, as `<name>.broken`. Raises OSError, LockTimeout.
+        """
         path = self._file.path
         async with locked(path, self._locks):
             try:
                 old = self._file.document(path) if path.exists() else {}
             except UnreadableCredentials:
-                old = {}  # it is no JSON: nothing in it can be kept
+                replace_file(path.with_name(f"{path.name}.broken"), path.read_bytes())
+                old = {}
             replace_file(path, msgspec.json.format(msgspec.json.encode(change(old)), indent=2))
         self._kept, self._problem, self._paused_until = None, "", 0.0
+        self.wake()
         self._note("changed by a login here")
         return path
 
@@ -263,8 +267,8 @@ class Account:
             word, ok = "ok renews", True
         if self._problem:
             word = f"{word} renewal failed"
-        if self.resting:
-            word, ok = self.resting, False
+        if resting := self.resting():
+            word, ok = resting, False
         plan = credential.plan if credential else ""
         return AccountView(self.provider, plan, word, ok=ok, hint="" if ok else self._hint, windows=self._windows())
 
@@ -274,11 +278,10 @@ class Account:
             for one in self._quota.windows(self._clock.now())
         ]
 
-    def note_answer(self, headers: Iterable[tuple[str, str]]) -> bool:
-        """Read what an answer says of the plan's limits. Whether it is news."""
+    def note_answer(self, headers: Iterable[tuple[str, str]]) -> None:
+        """Read what an answer says of the plan's limits."""
         now = self._clock.now()
-        windows = read_windows(headers, now)
-        return bool(windows) and self._quota.note(windows, now)
+        self._quota.note(read_windows(headers, now), now)
 
     def detail(self) -> AccountDetail:
         view = self.view()

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.paths import Paths
 
 _CLAIMS = "https://api.openai.com/auth"
@@ -63,7 +62,6 @@ def jwt_claims(token: object) -> dict[str, Any]:
     if len(parts) != 3:
         return {}
     try:
-        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return read_object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (binascii.Error, ValueError):
         return {}
-    return claims if isinstance(claims, dict) else {}

@@ -73,5 +73,5 @@ def _load(path: Path) -> Any:
         return msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise UnreadableCredentials(f"{path} can't be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableCredentials(f"{path} is not valid JSON: {error}") from error

@@ -10,20 +10,30 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 
 from ccproxy_tui.core.auth.codex_file import jwt_claims
-from ccproxy_tui.core.auth.renewal import Ask, Document
+from ccproxy_tui.core.auth.renewal import (
+    CLAUDE_LIFETIME,
+    FORM_HEADERS,
+    JSON_HEADERS,
+    Ask,
+    Document,
+    Form,
+    Headers,
+    encode_form,
+    iso_time,
+    seconds_of,
+)
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.formats.body import read_object
 
 Change = Callable[[Document], Document]
 
-_JSON = [("content-type", "application/json"), ("accept", "application/json")]
-_FORM = [("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")]
+_GITHUB_DEVICE = "https://github.com/login/device"
 
 
 class LoginFailed(Exception):
@@ -77,40 +87,58 @@ class _Pkce:
         return code
 
 
-class ClaudeLogin:
-    port = 54545
-    path = "/callback"
+class _BrowserLogin:
+    """What both vendors' logins share. A vendor says where the browser comes back to, and what it asks for."""
+
+    port: int
+    path: str
+    _query: ClassVar[Form]  # the vendor's own part of the address
 
     def __init__(self, endpoints: Endpoints, ask: Ask, clock: Clock) -> None:
         self._endpoints = endpoints
         self._ask = ask
         self._clock = clock
         self._pkce = _Pkce()
-        self._redirect = f"http://localhost:{self.port}{self.path}"
-        query = {
-            "code": "true",
+        self._shared = {
             "client_id": endpoints.client_id,
+            "redirect_uri": f"http://localhost:{self.port}{self.path}",
+        }
+        query = {
+            **self._query,
+            **self._shared,
             "response_type": "code",
-            "redirect_uri": self._redirect,
-            "scope": "org:create_api_key user:profile user:inference",
             "code_challenge": self._pkce.challenge,
             "code_challenge_method": "S256",
             "state": self._pkce.state,
         }
         self.url = f"{endpoints.authorize}?{urlencode(query)}"
 
-    async def finish(self, answer: str) -> Change:
-        request = {
+    async def _exchange(self, answer: str, headers: Headers, encode: Callable[[Form], bytes], **more: str) -> Document:
+        """The code for tokens."""
+        form = {
+            **self._shared,
             "grant_type": "authorization_code",
             "code": self._pkce.code_of(answer),
-            "state": self._pkce.state,
-            "client_id": self._endpoints.client_id,
-            "redirect_uri": self._redirect,
             "code_verifier": self._pkce.verifier,
+            **more,
         }
-        tokens = await _tokens(self._ask, self._endpoints.token, _JSON, msgspec.json.encode(request))
-        lifetime = tokens.get("expires_in")
-        expires = self._clock.now() + (lifetime if isinstance(lifetime, int | float) else 8 * 3600)
+        status, raw = await self._ask("POST", self._endpoints.token, headers, encode(form))
+        tokens = read_object(raw)
+        if status >= 400 or not isinstance(tokens.get("access_token"), str):
+            error = tokens.get("error")
+            code = error.get("type") if isinstance(error, dict) else error
+            raise LoginFailed(f"The code was not accepted ({status} {str(code or '')[:60]}).".replace(" )", ")"))
+        return tokens
+
+
+class ClaudeLogin(_BrowserLogin):
+    port = 54545
+    path = "/callback"
+    _query: ClassVar[Form] = {"code": "true", "scope": "org:create_api_key user:profile user:inference"}
+
+    async def finish(self, answer: str) -> Change:
+        tokens = await self._exchange(answer, JSON_HEADERS, msgspec.json.encode, state=self._pkce.state)
+        expires = self._clock.now() + seconds_of(tokens.get("expires_in"), CLAUDE_LIFETIME)
         oauth = {
             "accessToken": tokens["access_token"],
             "refreshToken": tokens.get("refresh_token") or "",
@@ -125,44 +153,22 @@ class ClaudeLogin:
         return change
 
 
-class CodexLogin:
+class CodexLogin(_BrowserLogin):
     port = 1455
     path = "/auth/callback"
-
-    def __init__(self, endpoints: Endpoints, ask: Ask, clock: Clock) -> None:
-        self._endpoints = endpoints
-        self._ask = ask
-        self._clock = clock
-        self._pkce = _Pkce()
-        self._redirect = f"http://localhost:{self.port}{self.path}"
-        query = {
-            "response_type": "code",
-            "client_id": endpoints.client_id,
-            "redirect_uri": self._redirect,
-            "scope": "openid profile email offline_access",
-            "code_challenge": self._pkce.challenge,
-            "code_challenge_method": "S256",
-            "id_token_add_organizations": "true",
-            "codex_cli_simplified_flow": "true",
-            "state": self._pkce.state,
-        }
-        self.url = f"{endpoints.authorize}?{urlencode(query)}"
+    _query: ClassVar[Form] = {
+        "scope": "openid profile email offline_access",
+        "id_token_add_organizations": "true",
+        "codex_cli_simplified_flow": "true",
+    }
 
     async def finish(self, answer: str) -> Change:
-        form = {
-            "grant_type": "authorization_code",
-            "code": self._pkce.code_of(answer),
-            "redirect_uri": self._redirect,
-            "client_id": self._endpoints.client_id,
-            "code_verifier": self._pkce.verifier,
-        }
-        tokens = await _tokens(self._ask, self._endpoints.token, _FORM, urlencode(form).encode())
+        tokens = await self._exchange(answer, FORM_HEADERS, encode_form)
         claims = jwt_claims(tokens.get("id_token"))
         auth = claims.get("https://api.openai.com/auth")
         account = auth.get("chatgpt_account_id") if isinstance(auth, dict) else None
         kept = {name: str(tokens.get(name) or "") for name in ("id_token", "access_token", "refresh_token")}
-        now = datetime.fromtimestamp(self._clock.now(), UTC).isoformat().replace("+00:00", "Z")
-        fresh = {"tokens": {**kept, "account_id": str(account or "")}, "last_refresh": now}
+        fresh = {"tokens": {**kept, "account_id": str(account or "")}, "last_refresh": iso_time(self._clock.now())}
         return lambda old: {"OPENAI_API_KEY": None, **old, **fresh}
 
 
@@ -182,15 +188,15 @@ class DeviceLogin:
     async def start(self) -> None:
         """Sets `code` and `url`, for the person. Raises LoginFailed."""
         form = {"client_id": self._endpoints.client_id, "scope": "read:user"}
-        status, body = await self._ask("POST", self._device_url, _FORM, urlencode(form).encode())
-        answer = _object(body)
+        status, body = await self._ask("POST", self._device_url, FORM_HEADERS, encode_form(form))
+        answer = read_object(body)
         if status >= 400 or not isinstance(answer.get("device_code"), str):
             raise LoginFailed(f"GitHub did not start the login ({status}).")
         self._device_code = answer["device_code"]
         self.code = str(answer.get("user_code") or "")
-        self.url = str(answer.get("verification_uri") or "https://github.com/login/device")
-        interval = answer.get("interval")
-        self._interval = float(interval) if isinstance(interval, int | float) else 5.0
+        url = str(answer.get("verification_uri") or "")
+        self.url = url if url.startswith("https://") else _GITHUB_DEVICE  # it is given to the person's browser
+        self._interval = seconds_of(answer.get("interval"), 5.0)
 
     async def finish(self) -> Change:
         """Waits until the person has typed the code. Raises LoginFailed when it ran out or was refused."""
@@ -201,8 +207,8 @@ class DeviceLogin:
         }
         while True:
             await asyncio.sleep(self._interval)
-            _, body = await self._ask("POST", self._endpoints.token, _FORM, urlencode(form).encode())
-            answer = _object(body)
+            _, body = await self._ask("POST", self._endpoints.token, FORM_HEADERS, encode_form(form))
+            answer = read_object(body)
             match answer.get("error"):
                 case "authorization_pending":
                     continue
@@ -221,21 +227,3 @@ def _github_change(oauth: Document) -> Change:
         return {**kept, "oauth_token": oauth, "account_type": old.get("account_type") or "individual"}
 
     return change
-
-
-async def _tokens(ask: Ask, url: str, headers: list[tuple[str, str]], body: bytes) -> Document:
-    status, raw = await ask("POST", url, headers, body)
-    answer = _object(raw)
-    if status >= 400 or not isinstance(answer.get("access_token"), str):
-        error = answer.get("error")
-        code = error.get("type") if isinstance(error, dict) else error
-        raise LoginFailed(f"The code was not accepted ({status} {str(code or '')[:60]}).".replace(" )", ")"))
-    return answer
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        values = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return values if isinstance(values, dict) else {}

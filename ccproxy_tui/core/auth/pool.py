@@ -14,6 +14,7 @@ from typing import Literal
 
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.credentials import duration_word
+from ccproxy_tui.core.auth.quota import read_number
 from ccproxy_tui.core.clock import Clock
 
 Strategy = Literal["sticky", "failover", "round_robin", "soonest_reset"]
@@ -41,14 +42,15 @@ class Pool:
         self._sessions: OrderedDict[str, str] = OrderedDict()
         self._turn = 0
         for account in self.accounts:
-            account.wake = partial(self.wake, account)
+            account.wake = partial(self._wake, account)
+            account.resting = partial(self._words, account)
 
     def order(self, session: str, strategy: Strategy) -> list[Account]:
-        """Who may serve, best first. Those that rest come last, so that somebody can always be asked."""
+        """Who may serve, best first; those that rest come last, the one that is back first before the others."""
         ready = [account for account in self.accounts if self._rest_of(account) is None]
-        resting = [account for account in self.accounts if self._rest_of(account) is not None]
+        resting = [account for account in self.accounts if account not in ready]
         resting.sort(key=lambda account: self._rests[account.provider].until)
-        return [*self._preferred(ready, session, strategy), *resting[: 1 if not ready else 0]]
+        return [*self._preferred(ready, session, strategy), *resting]
 
     def _preferred(self, ready: list[Account], session: str, strategy: Strategy) -> list[Account]:
         if len(ready) < 2:
@@ -75,26 +77,13 @@ class Pool:
                 self._sessions.move_to_end(session)
                 while len(self._sessions) > _SESSIONS:
                     self._sessions.popitem(last=False)
-        account.resting = self.words(account)
 
-    def note_unusable(self, account: Account) -> None:
-        """Its login can't be used at all."""
-        self._rests[account.provider] = Rest(self._clock.now() + _LOGIN_REST, "login refused")
-        account.resting = self.words(account)
-
-    def wake(self, account: Account) -> None:
-        """Because the person says so."""
+    def _wake(self, account: Account) -> None:
         self._rests.pop(account.provider, None)
-        account.resting = ""
 
-    def words(self, account: Account) -> str:
+    def _words(self, account: Account) -> str:
         rest = self._rest_of(account)
         return "" if rest is None else f"cooling {duration_word(rest.until - self._clock.now())} ({rest.why})"
-
-    def refresh(self) -> None:
-        """Bring the words of every account up to date."""
-        for account in self.accounts:
-            account.resting = self.words(account)
 
     def _rest_of(self, account: Account) -> Rest | None:
         rest = self._rests.get(account.provider)
@@ -110,17 +99,10 @@ def _rest_after(status: int, headers: dict[str, str], now: float) -> tuple[str, 
         return "login refused", _LOGIN_REST
     if status == 429:
         if headers.get("anthropic-ratelimit-unified-status") == "rejected":
-            resets = _number(headers.get("anthropic-ratelimit-unified-reset", ""))
+            resets = read_number(headers.get("anthropic-ratelimit-unified-reset", "")) or 0.0
             return "plan used up", resets - now if resets > now else _FAST_REST
-        return "too fast", _number(headers.get("retry-after", "")) or _FAST_REST
+        return "too fast", read_number(headers.get("retry-after", "")) or _FAST_REST
     return ("overloaded", _OVERLOAD_REST) if status in (503, 529) else ("", 0.0)
-
-
-def _number(text: str) -> float:
-    try:
-        return max(float(text), 0.0)
-    except ValueError:
-        return 0.0
 
 
 def _reset(account: Account) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 _UNIFIED = re.compile(r"anthropic-ratelimit-unified-([a-z0-9_]+)-(utilization|reset)")
 _CODEX = re.compile(r"x-codex-(primary|secondary)-(used-percent|window-minutes|reset-after-seconds|reset-at)")
+_PREFIXES = ("anthropic-ratelimit-unified-", "x-codex-")
 _STEP = 300.0  # seconds to which a forecast is told
 _LEAST_TIME = 60.0  # seconds between two readings before a rate can be told
 
@@ -31,9 +32,11 @@ def read_windows(headers: Iterable[tuple[str, str]], now: float) -> list[Window]
     unified: dict[str, dict[str, float]] = {}
     codex: dict[str, dict[str, float]] = {}
     for name, value in headers:
+        if not name.startswith(_PREFIXES):
+            continue  # nearly all of them; this runs for each answer
         for pattern, found in ((_UNIFIED, unified), (_CODEX, codex)):
             match = pattern.fullmatch(name)
-            number = _number(value) if match is not None else None
+            number = read_number(value) if match is not None else None
             if match is not None and number is not None:
                 found.setdefault(match[1], {})[match[2]] = number
     windows = [
@@ -58,7 +61,8 @@ def _length(minutes: float | None) -> str:
     return f"{hours / 24:.0f}d" if hours >= 48 else f"{hours:.0f}h"
 
 
-def _number(text: str) -> float | None:
+def read_number(text: str) -> float | None:
+    """A header's number, where it is one that can be reckoned with."""
     try:
         value = float(text)
     except ValueError:
@@ -73,17 +77,12 @@ class Quota:
         self._windows: dict[str, Window] = {}
         self._first: dict[str, tuple[float, float]] = {}  # name -> time and use of the first reading of this window
 
-    def note(self, windows: Iterable[Window], now: float) -> bool:
-        """Whether anything has changed that people would see."""
-        changed = False
+    def note(self, windows: Iterable[Window], now: float) -> None:
         for window in windows:
             before = self._windows.get(window.name)
             if before is None or window.used < before.used:  # new, or begun anew
                 self._first[window.name] = (now, window.used)
-            shown = (window.resets, round(window.used, 2))
-            changed = changed or before is None or (before.resets, round(before.used, 2)) != shown
             self._windows[window.name] = window
-        return changed
 
     def windows(self, now: float) -> list[Window]:
         """In the order of their names' lengths of time, with a forecast where one can be told."""

@@ -13,12 +13,18 @@ from urllib.parse import urlencode
 import msgspec
 
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.formats.body import read_object
 
 Document = dict[str, Any]
 Headers = list[tuple[str, str]]
+Form = dict[str, str]
 # Method, URL, headers and body to status and body. Raises a ProxyError when nobody answers.
 Ask = Callable[[str, str, Headers, bytes], Awaitable[tuple[int, bytes]]]
 
+JSON_HEADERS: Headers = [("content-type", "application/json"), ("accept", "application/json")]
+FORM_HEADERS: Headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")]
+CLAUDE_LIFETIME = 8 * 3600.0  # of an access token whose answer does not say how long it lives
+_LONGEST = 1e9  # seconds; what is longer is no length of time
 _MARGIN = 300.0  # a token is renewed this many seconds before it ends
 
 
@@ -38,7 +44,9 @@ class Renewal(Protocol):
         ...
 
 
-class ClaudeRenewal:
+class _RefreshTokenRenewal:
+    """What both vendors' renewals share: a refresh token in, new tokens out (RFC 6749, section 6)."""
+
     margin = _MARGIN
 
     def __init__(self, ask: Ask, token_url: Callable[[], str], client_id: Callable[[], str], clock: Clock) -> None:
@@ -47,19 +55,25 @@ class ClaudeRenewal:
         self._client_id = client_id
         self._clock = clock
 
-    async def renew(self, document: Document) -> Document:
-        oauth = document.get("claudeAiOauth")
-        refresh = oauth.get("refreshToken") if isinstance(oauth, dict) else None
-        if not isinstance(oauth, dict) or not isinstance(refresh, str) or not refresh:
+    async def _refresh(self, token: Any, headers: Headers, encode: Callable[[Form], bytes], **more: str) -> Document:
+        if not isinstance(token, str) or not token:
             raise RenewalRefused("there is no refresh token")
-        request = {"grant_type": "refresh_token", "refresh_token": refresh, "client_id": self._client_id()}
-        headers = [("content-type", "application/json"), ("accept", "application/json")]
-        answer = _tokens(*await self._ask("POST", self._url(), headers, msgspec.json.encode(request)))
-        expires = self._clock.now() + _seconds(answer.get("expires_in"), 8 * 3600)
+        form = {"grant_type": "refresh_token", "refresh_token": token, "client_id": self._client_id(), **more}
+        answer = _answer(*await self._ask("POST", self._url(), headers, encode(form)))
+        if not isinstance(answer.get("access_token"), str) or not answer["access_token"]:
+            raise RenewalFailed("the answer holds no access token")
+        return answer
+
+
+class ClaudeRenewal(_RefreshTokenRenewal):
+    async def renew(self, document: Document) -> Document:
+        oauth = _part(document, "claudeAiOauth")
+        answer = await self._refresh(oauth.get("refreshToken"), JSON_HEADERS, msgspec.json.encode)
+        expires = self._clock.now() + seconds_of(answer.get("expires_in"), CLAUDE_LIFETIME)
         renewed = {
             **oauth,
             "accessToken": answer["access_token"],
-            "refreshToken": answer.get("refresh_token") or refresh,
+            "refreshToken": answer.get("refresh_token") or oauth["refreshToken"],
             "expiresAt": int(expires * 1000),
         }
         if isinstance(answer.get("scope"), str):
@@ -67,32 +81,14 @@ class ClaudeRenewal:
         return {**document, "claudeAiOauth": renewed}
 
 
-class CodexRenewal:
-    margin = _MARGIN
-
-    def __init__(self, ask: Ask, token_url: Callable[[], str], client_id: Callable[[], str], clock: Clock) -> None:
-        self._ask = ask
-        self._url = token_url
-        self._client_id = client_id
-        self._clock = clock
-
+class CodexRenewal(_RefreshTokenRenewal):
     async def renew(self, document: Document) -> Document:
-        tokens = document.get("tokens")
-        refresh = tokens.get("refresh_token") if isinstance(tokens, dict) else None
-        if not isinstance(tokens, dict) or not isinstance(refresh, str) or not refresh:
-            raise RenewalRefused("there is no refresh token")
-        form = {
-            "grant_type": "refresh_token",
-            "refresh_token": refresh,
-            "client_id": self._client_id(),
-            "scope": "openid profile email",
-        }
-        headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")]
-        answer = _tokens(*await self._ask("POST", self._url(), headers, urlencode(form).encode()))
+        tokens = _part(document, "tokens")
+        scope = "openid profile email"
+        answer = await self._refresh(tokens.get("refresh_token"), FORM_HEADERS, encode_form, scope=scope)
         kept = {name: answer[name] for name in ("id_token", "refresh_token") if answer.get(name)}
-        now = datetime.fromtimestamp(self._clock.now(), UTC).isoformat().replace("+00:00", "Z")
         renewed = {**tokens, **kept, "access_token": answer["access_token"]}
-        return {**document, "tokens": renewed, "last_refresh": now}
+        return {**document, "tokens": renewed, "last_refresh": iso_time(self._clock.now())}
 
 
 class CopilotRenewal:
@@ -105,8 +101,7 @@ class CopilotRenewal:
         self._url = token_url
 
     async def renew(self, document: Document) -> Document:
-        oauth = document.get("oauth_token")
-        github = oauth.get("access_token") if isinstance(oauth, dict) else None
+        github = _part(document, "oauth_token").get("access_token")
         if not isinstance(github, str) or not github:
             raise RenewalRefused("there is no GitHub token")
         headers = [("authorization", f"token {github}"), ("accept", "application/json")]
@@ -117,20 +112,14 @@ class CopilotRenewal:
         return {**document, "copilot_token": answer}
 
 
-def _tokens(status: int, body: bytes) -> Document:
-    answer = _answer(status, body)
-    if not isinstance(answer.get("access_token"), str) or not answer["access_token"]:
-        raise RenewalFailed("the answer holds no access token")
-    return answer
+def _part(document: Document, name: str) -> Document:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _answer(status: int, body: bytes) -> Document:
     """A token endpoint's answer. What it says may hold a token, so that nothing of it gets into a message."""
-    try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        answer = None
-    values = answer if isinstance(answer, dict) else {}
+    values = read_object(body)
     error = values.get("error")
     code = error.get("type") if isinstance(error, dict) else error
     if status == 400 and code in ("invalid_grant", "invalid_request_error", "refresh_token_reused"):
@@ -144,5 +133,16 @@ def _answer(status: int, body: bytes) -> Document:
     return values
 
 
-def _seconds(value: Any, default: float) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else default
+def seconds_of(value: Any, default: float) -> float:
+    """A length of time that an answer tells, where it is one."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _LONGEST
+    return float(value) if number else default
+
+
+def encode_form(form: Form) -> bytes:
+    return urlencode(form).encode()
+
+
+def iso_time(moment: float) -> str:
+    """Seconds since the epoch as Codex CLI writes them into its file."""
+    return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")

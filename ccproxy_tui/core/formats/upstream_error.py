@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 
 from ccproxy_tui.core.errors import ErrorKind
+from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.canonical import Failed
 
 _MESSAGE_LIMIT = 2000
+_LONGEST_WAIT = 366 * 24 * 3600  # seconds
 _KINDS: dict[int, ErrorKind] = {
     400: "invalid_request",
     401: "authentication",
@@ -43,7 +44,7 @@ _TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]+>", re.DOTALL | re.IGNORECAS
 
 def read_error(status: int, body: bytes) -> Failed:
     """The failure in an error body of any dialect, in plain text or in HTML."""
-    values = _object(body)
+    values = read_object(body)
     error = values.get("error")
     inner = error if isinstance(error, dict) else values
     message = inner.get("message") or values.get("detail") or (error if isinstance(error, str) else "")
@@ -56,14 +57,16 @@ def read_error(status: int, body: bytes) -> Failed:
 
 def retry_seconds(body: bytes) -> str:
     """How long to wait, where only the body says it (`resets_in_seconds`, ChatGPT's backend); or nothing."""
-    error = _object(body).get("error")
+    error = read_object(body).get("error")
     seconds = error.get("resets_in_seconds") if isinstance(error, dict) else None
-    return str(int(seconds)) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else ""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < _LONGEST_WAIT:
+        return ""
+    return str(int(seconds))
 
 
 def is_openai_error(body: bytes) -> bool:
     """Whether an error body is one that OpenAI's SDKs can read."""
-    error = _object(body).get("error")
+    error = read_object(body).get("error")
     return isinstance(error, dict) and isinstance(error.get("message"), str)
 
 
@@ -74,14 +77,6 @@ def kind_of(status: int) -> ErrorKind:
 def status_of(kind: ErrorKind) -> int:
     """The status for a failure that came inside an answer with status 200."""
     return _STATUSES[kind]
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        values = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _plain(body: bytes) -> str:

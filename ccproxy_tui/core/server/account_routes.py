@@ -67,7 +67,7 @@ class _AccountApi:
             raise InvalidRequest("The answer is too long.")
         try:
             given = msgspec.json.decode(body, type=_Answer)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRequest(f"Not an answer: {error}.") from error
         self._hub.logins.answer(self._account(request).provider, given.answer)
         return Response(status_code=204)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from ccproxy_tui.core.errors import ProxyError, UpstreamCut, UpstreamGarbled, UpstreamRefused
 from ccproxy_tui.core.events import EndReason
 from ccproxy_tui.core.formats import Conversion, Misfit
+from ccproxy_tui.core.formats.body import read_object, with_fields
 from ccproxy_tui.core.formats.canonical import Failed, Usage
 from ccproxy_tui.core.formats.conversion import AnswerReader, AnswerStream, AnswerWhole
 from ccproxy_tui.core.formats.openai_chat.native import Normaliser, normalise_answer
@@ -20,6 +22,8 @@ from ccproxy_tui.core.formats.upstream_error import is_openai_error, read_error,
 from ccproxy_tui.core.provider import Answer, Headers
 from ccproxy_tui.core.server.sink import EVENT_STREAM, RawHeaders, Sink
 from ccproxy_tui.core.server.tap import Tap
+
+T = TypeVar("T")
 
 _DRAIN_SECONDS = 0.5
 ERROR_LIMIT = 1024 * 1024
@@ -75,6 +79,14 @@ class Leg:
         self.tap.sent(body)
         given = self.headers(passed(answer) if headers is None else headers, stream=False)
         await self.sink.answer(status, body, [(b"content-type", b"application/json"), *given])
+
+    async def end_stream(self) -> Outcome:
+        """The end of an answer that is watched, not parsed. Raises UpstreamCut when it has no end mark."""
+        if not self.tap.has_end_mark:
+            raise cut()
+        await self.sink.finish()
+        error = self.tap.stream_error()
+        return Outcome("upstream_error", error) if error else Outcome()
 
     async def read(self, answer: Answer, limit: int = ANSWER_LIMIT) -> bytes:
         """The whole body. Raises UpstreamGarbled when it is longer than any answer could be."""
@@ -133,13 +145,10 @@ class Relayed:
         async for chunk in answer.body:
             tap.feed(chunk)
             await sink.write(chunk)
-        if stream and not tap.has_end_mark:
-            raise UpstreamCut("The upstream ended its stream without an end mark.")
+        if stream and answer.status < 400:
+            return await leg.end_stream()
         await sink.finish()
-        if answer.status >= 400:
-            return Outcome("upstream_error", f"upstream answered {answer.status}")
-        error = tap.stream_error() if stream else ""
-        return Outcome("upstream_error", error) if error else Outcome()
+        return Outcome("upstream_error", f"upstream answered {answer.status}") if answer.status >= 400 else Outcome()
 
     async def _late_error(self, answer: Answer) -> UpstreamRefused:
         """The stream had to be opened (for a ping) before the upstream said no."""
@@ -156,6 +165,14 @@ def cut() -> UpstreamCut:
     return UpstreamCut("The upstream ended its answer in the middle.")
 
 
+def take_whole(take: Callable[[bytes], T], body: bytes) -> T:
+    """Read a body that is no stream. Raises UpstreamGarbled when it is no answer of the upstream's dialect."""
+    try:
+        return take(body)
+    except Misfit as misfit:
+        raise UpstreamGarbled(f"The upstream's answer can't be read: {misfit.message}") from misfit
+
+
 class ConvertedStream:
     """Event by event. Nothing is sent before the first event: an error in place of an answer is an HTTP error."""
 
@@ -165,7 +182,7 @@ class ConvertedStream:
 
     async def run(self, answer: Answer) -> Outcome:
         if not is_stream(answer):
-            await self._send(answer, self._whole(await self._leg.read(answer)))
+            await self._send(answer, take_whole(self._stream.take_answer, await self._leg.read(answer)))
         else:
             async for chunk in answer.body:
                 self._leg.tap.feed(chunk)
@@ -179,12 +196,6 @@ class ConvertedStream:
     @property
     def _reader(self) -> AnswerReader:
         return self._stream.reader
-
-    def _whole(self, body: bytes) -> bytes:
-        try:
-            return self._stream.take_answer(body)
-        except Misfit as misfit:
-            raise UpstreamGarbled(f"The upstream's answer can't be read: {misfit.message}") from misfit
 
     async def _send(self, answer: Answer, data: bytes) -> None:
         failed = self._reader.failed
@@ -224,7 +235,7 @@ class ConvertedWhole:
                 self._answer.feed(chunk)
             self._answer.flush()
         else:
-            self._take(await self._leg.read(answer))
+            take_whole(self._answer.take_answer, await self._leg.read(answer))
         reader = self._answer.reader
         if reader.failed is not None:
             raise refused_inside(reader.failed)
@@ -232,12 +243,6 @@ class ConvertedWhole:
             raise cut()
         await self._leg.answer(answer, self._answer.render())
         return outcome_of(reader)
-
-    def _take(self, body: bytes) -> None:
-        try:
-            self._answer.take_answer(body)
-        except Misfit as misfit:
-            raise UpstreamGarbled(f"The upstream's answer can't be read: {misfit.message}") from misfit
 
 
 async def drain(answer: Answer) -> None:
@@ -275,11 +280,7 @@ class Renamed:
                 await self._send(answer, whole)
         if rest:
             await self._send(answer, rest)
-        if not self._leg.tap.has_end_mark:
-            raise cut()
-        await self._leg.sink.finish()
-        error = self._leg.tap.stream_error()
-        return Outcome("upstream_error", error) if error else Outcome()
+        return await self._leg.end_stream()
 
     async def _send(self, answer: Answer, events: bytes) -> None:
         await self._leg.open_stream(answer)
@@ -297,14 +298,8 @@ def _whole_events(data: bytes) -> tuple[bytes, bytes]:
 
 
 def renamed(body: bytes, model: str) -> bytes:
-    """A JSON answer under another model's name. What is no JSON object stays as it is."""
-    try:
-        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return body
-    if "model" in fields:
-        fields["model"] = msgspec.Raw(msgspec.json.encode(model))
-    return msgspec.json.encode(fields)
+    """A JSON answer under another model's name. What names no model stays as it is."""
+    return with_fields(body, {"model": model}) if "model" in read_object(body) else body
 
 
 class Collected:
@@ -355,8 +350,4 @@ class Mended:
         if data := normaliser.flush():
             await self._leg.open_stream(answer)
             await self._leg.write(data)
-        if not self._leg.tap.has_end_mark:
-            raise cut()
-        await self._leg.sink.finish()
-        error = self._leg.tap.stream_error()
-        return Outcome("upstream_error", error) if error else Outcome()
+        return await self._leg.end_stream()

@@ -42,9 +42,12 @@ class Logins:
         try:
             if isinstance(made, DeviceLogin):
                 await made.start()
-        except (LoginFailed, ProxyError) as error:
+        except LoginFailed as error:
             del self._running[account.provider]
             raise InvalidRequest(str(error)) from error
+        except ProxyError:
+            del self._running[account.provider]
+            raise
         code = made.code if isinstance(made, DeviceLogin) else ""
         port = 0 if isinstance(made, DeviceLogin) else made.port
         running.view = LoginView("waiting", made.url, code, port)
@@ -73,7 +76,9 @@ class Logins:
             running.view = LoginView("done", message=f"logged in; saved in {path}")
         except TimeoutError:
             running.view = LoginView("failed", message="nobody logged in in time")
-        except (LoginFailed, ProxyError, LockTimeout, OSError) as error:
+        except ProxyError as error:
+            running.view = LoginView("failed", message=error.text)
+        except (LoginFailed, LockTimeout, OSError) as error:
             running.view = LoginView("failed", message=str(error))
 
     async def _finish(self, running: _Running) -> Change:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ccproxy_tui.core.errors import InvalidRequest
+from ccproxy_tui.core.formats.body import read_object
 
 
 class Peek(msgspec.Struct, frozen=True):
@@ -56,16 +57,11 @@ def session_of(found: Peek, path_session: str, headers: dict[str, str]) -> str:
 
 
 def _from_metadata(raw: bytes) -> str:
-    try:
-        metadata = msgspec.json.decode(raw)
-        if not isinstance(metadata, dict):
-            return ""
-        user = metadata.get("user_id")
-        # Claude Code puts a JSON object into this string (observed, 2.1).
-        inner = msgspec.json.decode(user) if isinstance(user, str) and user.startswith("{") else {}
-    except msgspec.DecodeError:
-        return ""
-    for value in (metadata.get("session_id"), inner.get("session_id") if isinstance(inner, dict) else None):
+    metadata = read_object(raw)
+    user = metadata.get("user_id")
+    # Claude Code puts a JSON object into this string (observed, 2.1).
+    inner = read_object(user.encode("utf-8", "replace")) if isinstance(user, str) and user.startswith("{") else {}
+    for value in (metadata.get("session_id"), inner.get("session_id")):
         if isinstance(value, str) and value:
             return value
     return ""

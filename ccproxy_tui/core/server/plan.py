@@ -12,6 +12,7 @@ import msgspec
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.formats import Conversion, Misfit, Profile, convert_request
 from ccproxy_tui.core.formats.anthropic_messages.native import without_foreign_thinking
+from ccproxy_tui.core.formats.body import with_fields
 from ccproxy_tui.core.formats.memory import Recall
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
@@ -102,7 +103,10 @@ async def plan_call(
     if profile.format != call.format:
         return await convert_call(replace(call, model=model), profile, created=created, recall=recall)
     report = Report()
-    body = _native_body(call, model, profile, report)
+    try:
+        body = _native_body(call, model, profile, report)
+    except Misfit as misfit:
+        raise invalid(misfit, call.format) from misfit
     if body is call.body:
         return Plan(call, profile)
     shown = call.model if model != call.model else ""
@@ -110,7 +114,10 @@ async def plan_call(
 
 
 def _native_body(call: Call, model: str, profile: Profile, report: Report) -> bytes:
-    """The client's own bytes, but for the model's name, a limit, and thinking that other vendors sealed."""
+    """The client's own bytes, but for the model's name, a limit, and thinking that other vendors sealed.
+
+    Raises Misfit when something has to change in what can't be written as JSON again.
+    """
     body = call.body
     changes: dict[str, object] = {}
     if model != call.model:
@@ -181,13 +188,6 @@ def invalid(misfit: Misfit, dialect: Format) -> InvalidRequest:
         where = misfit.dotted()
         return InvalidRequest(f"{where}: {misfit.message}" if where else misfit.message, field=where)
     return InvalidRequest(misfit.message, field=misfit.bracketed())
-
-
-def with_fields(body: bytes, values: dict[str, object]) -> bytes:
-    """`body` with some fields replaced; every other value keeps its bytes."""
-    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    fields.update({name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()})
-    return msgspec.json.encode(fields)
 
 
 def report_header(report: Report) -> bytes:

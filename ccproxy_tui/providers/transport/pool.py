@@ -101,7 +101,7 @@ class LeanTransport(httpx.AsyncBaseTransport):
                 self._discard(connection)
                 if not retry:
                     raise
-            except BaseException:
+            except BaseException:  # cancelled, too: a half-used connection must not stay counted as open
                 self._discard(connection)
                 raise
             else:
@@ -167,7 +167,7 @@ class LeanTransport(httpx.AsyncBaseTransport):
             except (OSError, ssl.SSLError) as error:
                 self._discard(connection)
                 failure = httpx.ConnectError(_connect_reason(error, host, port))
-            except BaseException:
+            except BaseException:  # cancelled, too: nobody else would close it
                 self._discard(connection)
                 raise
         raise failure

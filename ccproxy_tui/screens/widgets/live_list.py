@@ -98,6 +98,15 @@ class LiveList(LineView, Generic[T]):
 
     # --- contents ---
 
+    def set_columns(self, columns: Sequence[Column[T]]) -> None:
+        self.columns = list(columns)
+        self._cells.clear()
+        self.refresh()
+
+    def drawn(self, key: str) -> Sequence[str] | None:
+        """The cells of a row as they were last painted, padding included; None when it was not painted."""
+        return self._cells.get(key)
+
     def set_order(self, sort_key: Callable[[T], Any], *, reverse: bool, keep: Callable[[T], bool]) -> None:
         """How rows are sorted and which are kept out."""
         self._sort_key, self.reverse, self._keep = sort_key, reverse, keep

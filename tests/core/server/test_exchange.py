@@ -580,3 +580,14 @@ async def test_fifty_streams_at_once_stay_apart(proxy: Proxy, upstream: Scripted
 
     assert all(await asyncio.gather(*(one(number) for number in range(50))))
     assert len(upstream.seen) == 50
+
+
+async def test_a_body_nested_too_deeply_is_the_clients_to_know(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    upstream.default = lambda seen: json_reply({"content": []})
+    nested = json.dumps("[" * 20_000)
+    deep = f'{{"model": "m", "max_tokens": 1, "messages": [], "metadata": {{"user_id": {nested}}}}}'
+    assert (await proxy.client.post("/api/v1/messages", content=deep)).status_code == 200
+
+    deep = f'{{"model": "m", "max_tokens": 1, "messages": {"[" * 20_000}{"]" * 20_000}}}'
+    answer = await proxy.client.post("/api/v1/messages", content=deep)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")

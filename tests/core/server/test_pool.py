@@ -138,3 +138,16 @@ async def test_a_login_that_is_missing_is_passed_over(
     upstream.default = refusing({})
     assert (await proxy.client.post(PATH, json=request())).status_code == 200
     assert served_by(upstream) == ["spare"]
+
+
+async def test_one_that_rests_is_asked_before_the_client_hears_of_missing_logins(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, accounts: dict[str, str]
+) -> None:
+    (Path.home() / "work.json").unlink()
+    (Path.home() / "spare.json").unlink()
+    proxy = await start_proxy(**accounts)
+    upstream.default = refusing({"first": (429, [("retry-after", "60")])})
+    assert (await proxy.client.post(PATH, json=request())).status_code == 429
+    upstream.default = refusing({})
+    assert (await proxy.client.post(PATH, json=request())).status_code == 200
+    assert served_by(upstream) == ["first", "first"]
