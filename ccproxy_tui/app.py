@@ -107,6 +107,7 @@ class CCProxyApp(App[str]):
         self.remembered = load_state(self.state_file) if self.state_file else SessionState(welcomed=True)
         self._tab = "streams"
         self._previous_tab = "streams"
+        self._alarms: dict[str, str] = {}
         self._title = ""
         self._focused = True
 
@@ -165,6 +166,7 @@ class CCProxyApp(App[str]):
                 screen.refresh_bars()
         if changes.status or changes.reset:
             self._set_title()
+            self._sound_alarms()
 
     def _on_state(self, state: State, problem: str) -> None:
         if state == "failed":
@@ -199,6 +201,14 @@ class CCProxyApp(App[str]):
         self._focused = focused
         if (screen := self.base_screen) is not None:
             screen.watch_anew()
+
+    def _sound_alarms(self) -> None:
+        """Say once what an account warns of."""
+        alarms = {account.provider: account.alarm for account in self.session.mirror.status.accounts if account.alarm}
+        for provider, alarm in alarms.items():
+            if self._alarms.get(provider) != alarm:
+                self.say(f"{provider}: {alarm}", "error")
+        self._alarms = alarms
 
     def _set_title(self) -> None:
         status = self.session.mirror.status

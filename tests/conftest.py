@@ -22,6 +22,7 @@ from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.serve import ProxyServer
+from ccproxy_tui.core.server.viewer import detail_of
 from ccproxy_tui.core.settings import load
 from ccproxy_tui.providers.registry import Context, load_providers
 from tests.fakes.clock import FakeClock
@@ -49,7 +50,20 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.chdir(home)
-    return
+    yield
+    assert_no_secret_in(tmp_path)
+
+
+_CREDENTIAL_FILES = (".credentials.json", "auth.json", "credentials.json")
+
+
+def assert_no_secret_in(folder: Path) -> None:
+    """Nothing that a test left on disk (logs, databases, traces, state) holds a login, but the logins themselves."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.name.startswith(_CREDENTIAL_FILES):
+            content = path.read_bytes()
+            for secret in (ACCESS_TOKEN, REFRESH_TOKEN):
+                assert secret.encode() not in content, f"{path} holds a secret"
 
 
 @pytest.fixture
@@ -167,6 +181,16 @@ async def running_proxy(**environ: str) -> AsyncIterator[Proxy]:
         yield Proxy(server, client, task)
     server.hub.request_stop(drain=False)
     await task
+    assert_no_secret_in_memory(server.hub)
+
+
+def assert_no_secret_in_memory(hub: Hub) -> None:
+    """Nor does anything that a proxy would show: log lines, details, rows."""
+    shown = [repr(line) for line in hub.store.logs_since(0)] + [
+        repr(detail_of(record, time.monotonic(), 20)) for record in hub.store
+    ]
+    for secret in (ACCESS_TOKEN, REFRESH_TOKEN):
+        assert not any(secret in text for text in shown), "a secret would be shown"
 
 
 @pytest.fixture

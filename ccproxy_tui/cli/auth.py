@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Awaitable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,17 +16,14 @@ import msgspec
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
 from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.qr import qr_lines
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.auth.account import Account, AnyAccount
     from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin
 
 _WAIT = 600
-_KEYS = {
-    "claude": ("claudeAiOauth",),
-    "codex": ("tokens", "last_refresh"),
-    "copilot": ("oauth_token", "copilot_token"),
-}
+_NAMES = ("claude", "codex", "copilot")
 
 
 @click.group()
@@ -34,12 +32,16 @@ def auth() -> None:
 
 
 @auth.command("status")
+@click.argument("name", metavar="[ACCOUNT]", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 @explain
-def status(ctx: click.Context, /, as_json: bool) -> None:
-    """Say how each account is. Exits 1 when none can serve."""
-    details = [account.detail() for account in _accounts(ctx)]
+def status(ctx: click.Context, /, name: str, as_json: bool) -> None:
+    """Say how each account is, or one of them. Exits 1 when none of them can serve."""
+    accounts = _accounts(ctx)
+    details = [account.detail() for account in accounts if name in ("", account.provider)]
+    if not details:
+        raise Failure(f"There is no account {name}. There are: {_names(accounts)}.", USAGE)
     if as_json:
         click.echo(json.dumps([msgspec.to_builtins(detail) for detail in details], indent=2))
     else:
@@ -47,14 +49,54 @@ def status(ctx: click.Context, /, as_json: bool) -> None:
             view = detail.view
             line = f"{view.provider:<8} {view.state:<22} {view.label:<8} {_when(detail.expires)} {detail.source}"
             click.echo(escape_line(line.rstrip()))
-            if view.hint:
-                click.echo(escape_line(f"         {view.hint}"))
+            for note in filter(None, (view.hint, detail.warning, detail.problem)):
+                click.echo(escape_line(f"         {note}"))
     if not any(detail.view.ok for detail in details):
         raise click.exceptions.Exit(FAILURE)
 
 
-auth.add_command(status, "validate")
 auth.add_command(status, "info")
+
+
+@auth.command("validate")
+@click.argument("name", metavar="[ACCOUNT]", default="")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+@explain
+def validate(ctx: click.Context, /, name: str, as_json: bool) -> None:
+    """Ask each provider, at no cost, whether it takes the credential. Exits 1 when one is refused, or none is there."""
+    accounts = _accounts(ctx)
+    chosen = [one for one in accounts if name == one.provider or (not name and one.view().state != "missing")]
+    if name and not chosen:
+        raise Failure(f"There is no account {name}. There are: {_names(accounts)}.", USAGE)
+    results = [_check(account) for account in chosen]
+    if as_json:
+        click.echo(json.dumps([{"account": name, "ok": ok, "said": said} for name, ok, said in results], indent=2))
+    else:
+        for provider, ok, said in results:
+            click.echo(escape_line(f"{provider:<16} {'ok' if ok else 'refused':<8} {said}"))
+        if not results:
+            click.echo("Nothing is logged in. `ccproxy-tui auth login` does it.")
+    if not results or not all(ok for _, ok, _ in results):
+        raise click.exceptions.Exit(FAILURE)
+
+
+def _check(account: AnyAccount) -> tuple[str, bool, str]:
+    try:
+        return account.provider, True, _run(account.check())
+    except Failure as problem:
+        return account.provider, False, problem.format_message()
+
+
+@auth.command("import")
+@click.argument("name", metavar="ACCOUNT")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_context
+@explain
+def import_login(ctx: click.Context, /, name: str, file: Path) -> None:
+    """Take over the login of another credential FILE of the same shape."""
+    account = _account(ctx, name)
+    click.echo(f"Imported. The credentials are in {_run(account.import_login(file.expanduser()))}.")
 
 
 @auth.command("refresh")
@@ -74,16 +116,17 @@ auth.add_command(refresh, "renew")
 @auth.command("login")
 @click.argument("name", metavar="ACCOUNT", default="claude")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser; print the address alone.")
+@click.option("--qr", is_flag=True, help="Print the address as a QR code, too.")
 @click.pass_context
 @explain
-def login(ctx: click.Context, /, name: str, no_browser: bool) -> None:
+def login(ctx: click.Context, /, name: str, no_browser: bool, qr: bool) -> None:
     """Log in by a browser, here or on another machine: its address (or code) can be pasted."""
     account = _account(ctx, name)
     if account.make_login is None:
         raise Failure(f"{account.provider} has no login.")
-    change = _run(_log_in(account.make_login(), browser=not no_browser))
-    path = _run(account.change_file(change))
-    if account.provider == "copilot":
+    change = _run(_log_in(account.make_login(), browser=not no_browser, qr=qr))
+    path = _run(account.log_in(change))
+    if account.provider.startswith("copilot"):
         _run(account.credential())
     click.echo(f"Logged in. The credentials are in {path}.")
 
@@ -93,7 +136,7 @@ def login(ctx: click.Context, /, name: str, no_browser: bool) -> None:
 @click.pass_context
 def login_openai(ctx: click.Context, /, no_browser: bool) -> None:
     """The same as `auth login codex`."""
-    ctx.invoke(login, name="codex", no_browser=no_browser)
+    ctx.invoke(login, name="codex", no_browser=no_browser, qr=False)
 
 
 @auth.command("logout")
@@ -105,42 +148,45 @@ def logout(ctx: click.Context, /, name: str, yes: bool) -> None:
     """Take a login out of its file. The provider's own command-line tool is logged out with it."""
     account = _account(ctx, name)
     if not yes:
-        click.confirm(f"Remove the {account.provider} login from {account.path}?", abort=True)
-    gone = _KEYS[account.provider.partition(":")[0]]
-    path = _run(account.change_file(lambda old: {key: value for key, value in old.items() if key not in gone}))
+        click.confirm(f"Remove the {account.provider} login from {account.target}?", abort=True)
+    path = _run(account.log_out())
     click.echo(f"Logged out. {path} holds no {account.provider} login any more.")
 
 
 # --- logging in ---
 
 
-async def _log_in(made: CodeLogin | DeviceLogin, *, browser: bool) -> Change:
+async def _log_in(made: CodeLogin | DeviceLogin, *, browser: bool, qr: bool) -> Change:
     from ccproxy_tui.core.auth.oauth_login import DeviceLogin, LoginFailed
 
     try:
         async with asyncio.timeout(_WAIT):
             if isinstance(made, DeviceLogin):
-                return await _by_device(made, browser=browser)
-            return await _by_code(made, browser=browser)
+                return await _by_device(made, browser=browser, qr=qr)
+            return await _by_code(made, browser=browser, qr=qr)
     except LoginFailed as error:
         raise Failure(str(error)) from error
     except TimeoutError:
         raise Failure(f"Nobody logged in within {_WAIT // 60} minutes.") from None
 
 
-async def _by_device(made: DeviceLogin, *, browser: bool) -> Change:
+async def _by_device(made: DeviceLogin, *, browser: bool, qr: bool) -> Change:
     await made.start()
+    if qr:
+        _print_qr(made.url)
     click.echo(escape_line(f"Open {made.url} in a browser anywhere and type the code {made.code}"))
     _open_browser(made.url, browser=browser)
     return await made.finish()
 
 
-async def _by_code(made: CodeLogin, *, browser: bool) -> Change:
+async def _by_code(made: CodeLogin, *, browser: bool, qr: bool) -> Change:
     from ccproxy_tui.core.auth.callback import CallbackServer
 
     server = CallbackServer(made.port, made.path)
     listening = await server.start()
     click.echo(f"Open this address in a browser:\n\n  {made.url}\n")
+    if qr:
+        _print_qr(made.url)
     if listening:
         click.echo(f"On another machine, forward the port first: ssh -L {made.port}:127.0.0.1:{made.port} ...")
     click.echo("Or paste the code, or the address that the browser ends at, here:")
@@ -152,6 +198,11 @@ async def _by_code(made: CodeLogin, *, browser: bool) -> Change:
     finally:
         typed.cancel()
         await server.close()
+
+
+def _print_qr(text: str) -> None:
+    for line in qr_lines(text):
+        click.secho(line, fg="bright_white", bg="black")
 
 
 async def _read_line() -> str:
@@ -191,13 +242,17 @@ def _accounts(ctx: click.Context) -> list[AnyAccount]:
     return [account for provider in providers for account in provider.accounts()]
 
 
+def _names(accounts: list[AnyAccount]) -> str:
+    return ", ".join(account.provider for account in accounts) or "none"
+
+
 def _account(ctx: click.Context, name: str) -> Account:
     from ccproxy_tui.core.auth.account import Account
 
     logins = {account.provider: account for account in _accounts(ctx) if isinstance(account, Account)}
     if name in logins:
         return logins[name]
-    if name in _KEYS:
+    if name in _NAMES:
         raise Failure(f"{name} is switched off, or uses an API key from the settings.")
     raise Failure(f"There is no account {name}. Those with a login: {', '.join(logins) or 'none'}.", USAGE)
 

@@ -59,6 +59,18 @@ class Control(Protocol):
         """Renew its token now."""
         ...
 
+    async def check_account(self, provider: str) -> str:
+        """Ask the provider, at no cost, whether it takes the credential and how the plan is. What it says."""
+        ...
+
+    async def set_account_aside(self, provider: str, *, aside: bool) -> None:
+        """Let it serve nothing, or let it serve again at once (which ends every cooldown, too)."""
+        ...
+
+    async def log_out(self, provider: str) -> str:
+        """Take the login out of its file. Where that is."""
+        ...
+
     async def start_login(self, provider: str) -> LoginView:
         """Start a login; it ends by itself when the browser comes back, or by `answer_login`."""
         ...

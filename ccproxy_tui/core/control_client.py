@@ -88,6 +88,17 @@ class ControlClient:
     async def renew_account(self, provider: str) -> None:
         await self._post(f"/control/accounts/{provider}/renew", {})
 
+    async def check_account(self, provider: str) -> str:
+        response = await self._post(f"/control/accounts/{provider}/check", {})
+        return str(msgspec.json.decode(response.content)["said"])
+
+    async def set_account_aside(self, provider: str, *, aside: bool) -> None:
+        await self._post(f"/control/accounts/{provider}/aside", {"aside": aside})
+
+    async def log_out(self, provider: str) -> str:
+        response = await self._post(f"/control/accounts/{provider}/logout", {})
+        return str(msgspec.json.decode(response.content)["source"])
+
     async def start_login(self, provider: str) -> LoginView:
         response = await self._post(f"/control/accounts/{provider}/login", {})
         return msgspec.json.decode(response.content, type=LoginView)

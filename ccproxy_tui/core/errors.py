@@ -7,6 +7,7 @@ ProxyError
 │   └── WrongMediaType  415
 ├── Unauthorized        401  the proxy's own token is missing or wrong
 ├── NoCredentials       401  no account of the provider can serve
+├── NoAccountServes     429  every account rests by the person's own rules: set aside, or its plan only
 ├── Forbidden           403  Host or Origin not allowed
 ├── RouteNotFound       404
 ├── MethodNotAllowed    405
@@ -90,6 +91,11 @@ class Unauthorized(ProxyError):
 class NoCredentials(ProxyError):
     status = 401
     kind = "authentication"
+
+
+class NoAccountServes(ProxyError):
+    status = 429
+    kind = "rate_limit"
 
 
 class Forbidden(ProxyError):

@@ -50,6 +50,14 @@ class Routed:
 
 
 @dataclass(frozen=True, slots=True)
+class Billed:
+    """The answer says that another pool pays than the one it was asked of."""
+
+    exchange: str
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamAsked:
     """The request as it goes upstream (secrets masked)."""
 
@@ -97,4 +105,4 @@ class Ended:
     stop_reason: str = ""
 
 
-Event = Accepted | BodyRead | Routed | Converted | UpstreamAsked | UpstreamAnswered | Marked | Ended
+Event = Accepted | BodyRead | Routed | Billed | Converted | UpstreamAsked | UpstreamAnswered | Marked | Ended

@@ -164,7 +164,7 @@ class WindowView(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AccountView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One account in words: provider, label, state (ok, expires 12m, missing ...)."""
+    """One account in words: provider, label, state (ok, expires 12m, missing ...). `alarm` is worth a notification."""
 
     provider: str
     label: str
@@ -172,6 +172,7 @@ class AccountView(msgspec.Struct, frozen=True, omit_defaults=True):
     ok: bool = False
     hint: str = ""
     windows: list[WindowView] = []
+    alarm: str = ""
 
 
 class LoginView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -192,6 +193,11 @@ class AccountDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     expires: float | None = None
     renews: bool = False
     last_used: float | None = None
+    served: int = 0
+    plan_only: bool = False
+    extra: Literal["", "off", "possible", "paid"] = ""
+    aside: bool = False
+    warning: str = ""
     problem: str = ""
     history: list[tuple[float, str]] = []
     login: LoginView | None = None

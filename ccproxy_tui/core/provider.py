@@ -61,7 +61,7 @@ async def close_answer(answer: Answer) -> None:
         await closing
 
 
-async def keep_answer(answer: Answer, limit: int = 1024 * 1024) -> Answer:
+async def keep_answer(answer: Answer, limit: int = 1024 * 1024) -> tuple[Answer, bytes]:
     """The same answer with as much of its body as comes, up to `limit` bytes, in memory; its connection is free."""
     body = bytearray()
     try:
@@ -72,11 +72,16 @@ async def keep_answer(answer: Answer, limit: int = 1024 * 1024) -> Answer:
                     break
     finally:
         await close_answer(answer)
-    return Answer(answer.status, answer.headers, _given(bytes(body[:limit])))
+    return held_answer(answer, bytes(body[:limit])), bytes(body[:limit])
 
 
-async def _given(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+def held_answer(answer: Answer, body: bytes) -> Answer:
+    """The head of an answer with a body that is at hand."""
+
+    async def given() -> AsyncIterator[bytes]:
+        yield body
+
+    return Answer(answer.status, answer.headers, given())
 
 
 class Provider(Protocol):

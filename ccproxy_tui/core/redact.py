@@ -1,4 +1,8 @@
-"""Masks secrets in headers, text and bodies before they reach a log, a screen, the clipboard or the disk."""
+"""Masks secrets in headers, text and bodies before they reach a log, a screen, the clipboard or the disk.
+
+What has a secret's shape is masked wherever it stands. What has none is known from the header that it came in, and is
+masked from then on: an upstream may quote a key in its error message.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import re
 from collections.abc import Iterable
 
 MASK = "[redacted]"
+_KNOWN_LENGTH = 16  # shorter ones are dummies, and words
+_KNOWN_LIMIT = 256
 _SHORTEST = 15  # "Basic " and eight characters: nothing shorter can hold what the patterns below find
 _MASK_BYTES = MASK.encode()
 
@@ -41,6 +47,9 @@ _FIELDS = (
 _TEXT = re.compile(rb"|".join((_FIELDS, _BEARER, _SHAPES)))
 
 
+_known: dict[bytes, None] = {}  # in the order of their last use; the process's own; secrets are the same for all of it
+
+
 @functools.lru_cache(maxsize=1024)
 def is_secret_header(name: str) -> bool:
     """Whether a header of this name holds a credential."""
@@ -51,8 +60,18 @@ def is_secret_header(name: str) -> bool:
 
 
 def redact_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The same headers in the same order, with the values of secret ones masked."""
-    return [(name, MASK if is_secret_header(name) else redact_text(value)) for name, value in headers]
+    """The same headers in the same order, with the values of secret ones masked, and known from now on."""
+    return [(name, _hide(value) if is_secret_header(name) else redact_text(value)) for name, value in headers]
+
+
+def _hide(value: str) -> str:
+    secret = value.rpartition(" ")[2].encode("utf-8", "surrogatepass")  # without "Bearer"
+    if len(secret) >= _KNOWN_LENGTH:
+        _known.pop(secret, None)
+        _known[secret] = None
+        if len(_known) > _KNOWN_LIMIT:
+            del _known[next(iter(_known))]
+    return MASK
 
 
 def _mask(match: re.Match[bytes]) -> bytes:
@@ -62,6 +81,9 @@ def _mask(match: re.Match[bytes]) -> bytes:
 
 def redact_bytes(data: bytes) -> bytes:
     """`data` with everything that looks like a credential masked; all else is untouched."""
+    for secret in tuple(_known):
+        if secret in data:
+            data = data.replace(secret, _MASK_BYTES)
     return _TEXT.sub(_mask, data)
 
 

@@ -10,6 +10,7 @@ from ccproxy_tui.core.capture import BLOCK, Block, Capture
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.events import (
     Accepted,
+    Billed,
     BodyRead,
     Converted,
     Ended,
@@ -22,6 +23,7 @@ from ccproxy_tui.core.events import (
 from ccproxy_tui.core.exchange_record import ExchangeRecord, Mark
 from ccproxy_tui.core.formats.report import Note
 from ccproxy_tui.core.logging import LogLine
+from ccproxy_tui.core.redact import redact_text
 
 KEPT_EXCHANGES = 500
 KEPT_LOGS = 2000
@@ -125,10 +127,8 @@ class Store:
                 record.request_body = Capture(event.body)
                 record.model, record.stream, record.session = event.model, event.stream, event.session
                 self._mark(record, "body read", f"{len(event.body):,} bytes" if event.body else "")
-            case Routed():
-                record.provider, record.account = event.provider, event.account
-                record.upstream_format, record.billing = event.upstream_format, event.billing
-                self._mark(record, "routed", " ".join(filter(None, (event.provider, event.account))))
+            case Routed() | Billed():
+                self._route(record, event)
             case Converted():
                 record.notes = _joined(record.notes, event.notes)
             case UpstreamAsked():
@@ -138,7 +138,7 @@ class Store:
                 record.waiting_for_upstream = False
                 self._mark(record, "upstream answered", str(event.status))
             case Marked():
-                self._mark(record, event.name, event.detail)
+                self._mark(record, event.name, redact_text(event.detail))  # it may quote an upstream
             case Ended():
                 self._end(record, event)
         self.touch(record)
@@ -166,6 +166,15 @@ class Store:
         self._forget_oldest()
         self.touch(record)
 
+    def _route(self, record: ExchangeRecord, event: Routed | Billed) -> None:
+        if isinstance(event, Billed):
+            record.billing = event.pool
+            self._mark(record, "paid", event.pool)
+            return
+        record.provider, record.account = event.provider, event.account
+        record.upstream_format, record.billing = event.upstream_format, event.billing
+        self._mark(record, "routed", " ".join(filter(None, (event.provider, event.account))))
+
     def _ask(self, record: ExchangeRecord, event: UpstreamAsked) -> None:
         record.calls += 1
         record.upstream_method, record.upstream_url = event.method, event.url
@@ -177,12 +186,13 @@ class Store:
         self._mark(record, "upstream asked", event.url)
 
     def _end(self, record: ExchangeRecord, event: Ended) -> None:
-        record.ended, record.status, record.error = event.reason, event.status, event.error
+        error = redact_text(event.error)  # it may quote an upstream, and that a key
+        record.ended, record.status, record.error = event.reason, event.status, error
         record.usage, record.stop_reason = event.usage, event.stop_reason
         record.served_model = event.model or record.served_model
         record.duration = self._clock.monotonic() - record.origin
         record.waiting_for_upstream = False
-        self._mark(record, "ended", event.error or event.reason.replace("_", " "))
+        self._mark(record, "ended", error or event.reason.replace("_", " "))
         self._live.pop(record.id, None)
         self._keep_bodies(record)
         self.errors += event.reason not in ("done", "client_gone", "stopped")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 from ccproxy_tui.core.auth.account import Account, AnyAccount, KeyAccount
-from ccproxy_tui.core.auth.claude_file import ClaudeFile, parse
+from ccproxy_tui.core.auth.claude_file import KEYS, ClaudeFile, keychain_of
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import ClaudeLogin, Endpoints
-from ccproxy_tui.core.auth.pool import Pool
+from ccproxy_tui.core.auth.quota import Reading, read_claude_usage
 from ccproxy_tui.core.auth.renewal import Ask, ClaudeRenewal
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
@@ -21,7 +22,7 @@ from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.provider import Answer, Call, Headers, Report
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import ClaudeApiProvider
-from ccproxy_tui.providers.login import make_ask, send_by
+from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
@@ -39,22 +40,28 @@ class ClaudeApi:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        files: dict[str, JsonFile] = {"claude": ClaudeFile(context.paths, context.clock, context.environ)}
-        for label, path in self._settings.accounts.items():
-            files[f"claude:{label}"] = JsonFile([path.expanduser()], path.expanduser(), parse, context.clock)
-        self._pool = Pool([self._make_account(name, file) for name, file in files.items()], context.clock)
+        keychain = keychain_of(context.environ) if sys.platform == "darwin" else None
+        own = ClaudeFile(context.paths, context.clock, context.environ, keychain)
+        self._pool = make_pool(context, "claude", "Claude", own, self._settings.accounts, self._make_account, KEYS)
         self._upstream = Upstream("Anthropic", self._settings.base_url, context.settings().http)
 
-    def _make_account(self, name: str, file: JsonFile) -> Account:
+    def _make_account(self, name: str, title: str, file: JsonFile) -> Account:
         context = self._context
         ask = make_ask("Anthropic's login", lambda: context.settings().http)
-        oauth = ClaudeRenewal(
-            ask, lambda: self._settings.oauth.token_url, lambda: self._settings.oauth.client_id, context.clock
+        return Account(
+            name,
+            title,
+            file,
+            ClaudeRenewal(
+                ask, lambda: self._settings.oauth.token_url, lambda: self._settings.oauth.client_id, context.clock
+            ),
+            context.clock,
+            context.paths.state / "locks",
+            LOGIN_HINT,
+            make_login=partial(self._make_login, ask),
+            check=self._usage,
+            guard=guard_of(context, name),
         )
-        locks = context.paths.state / "locks"
-        title = "Claude" if name == "claude" else f"Claude ({name.partition(':')[2]})"
-        make_login = partial(self._make_login, ask)
-        return Account(name, title, file, oauth, context.clock, locks, LOGIN_HINT, make_login)
 
     def _make_login(self, ask: Ask) -> ClaudeLogin:
         return ClaudeLogin(self._endpoints, ask, self._context.clock)
@@ -76,16 +83,19 @@ class ClaudeApi:
             raise RouteNotFound("Anthropic has no embeddings.")
         key = self._key
         if key is not None:
-            return await self._send(call, key, report)
-        strategy = self._settings.strategy
-        return await send_by(self._pool, strategy, call, report, lambda one: self._send(call, one, report))
+            return await self._send(call, key, "API key", report)
+        turns = turns_of(self._context, self._settings.strategy)
+        return await send_by(self._pool, turns, call, report, partial(self._send_as, call, report))
 
-    async def _send(self, call: Call, credential: Credential, report: Report) -> Answer:
+    async def _send_as(self, call: Call, report: Report, account: Account, credential: Credential) -> Answer:
+        return await self._send(call, credential, account_word(account, credential, "login"), report)
+
+    async def _send(self, call: Call, credential: Credential, account: str, report: Report) -> Answer:
         report(
             Routed(
                 call.exchange,
                 self.name,
-                account=credential.plan or credential.kind.replace("_", " "),
+                account=account,
                 upstream_format=call.format or "",
                 billing="plan" if credential.kind == "oauth" else "API key",
             )
@@ -113,9 +123,20 @@ class ClaudeApi:
         return body
 
     async def models(self) -> list[ModelCard]:
-        headers = upstream_headers([], self._key or await self._pool.order("", "failover")[0].credential())
-        answer = await self._upstream.send("GET", f"{self._settings.base_url}/v1/models?limit=1000", headers, b"")
+        return await self._models(self._key or await self._pool.accounts[0].credential())
+
+    async def _models(self, credential: Credential) -> list[ModelCard]:
+        url = f"{self._settings.base_url}/v1/models?limit=1000"
+        answer = await self._upstream.send("GET", url, upstream_headers([], credential), b"")
         return read_models(await read_all(answer), "anthropic")
+
+    async def _usage(self, credential: Credential) -> Reading:
+        """How the plan is; for a key, whether it is taken."""
+        if credential.kind == "api_key":
+            await self._models(credential)
+            return Reading()
+        url = f"{self._settings.base_url}/api/oauth/usage"
+        return read_claude_usage(await ask_usage(self._upstream, url, upstream_headers([], credential)))
 
     @property
     def _key(self) -> Credential | None:
@@ -126,7 +147,7 @@ class ClaudeApi:
     def accounts(self) -> list[AnyAccount]:
         key = self._key
         if key is not None:
-            return [KeyAccount("claude", key)]
+            return [KeyAccount("claude", key, check=self._usage)]
         return [*self._pool.accounts]
 
     async def close(self) -> None:

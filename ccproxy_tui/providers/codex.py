@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.account import Account, AnyAccount
-from ccproxy_tui.core.auth.codex_file import CodexFile
+from ccproxy_tui.core.auth.codex_file import KEYS, CodexFile
 from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import CodexLogin, Endpoints
+from ccproxy_tui.core.auth.quota import Reading, read_codex_usage
 from ccproxy_tui.core.auth.renewal import CodexRenewal
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
@@ -17,7 +21,7 @@ from ccproxy_tui.core.provider import Answer, Call, Headers
 from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import CodexProvider
-from ccproxy_tui.providers.login import make_ask, send_with
+from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream
 
@@ -35,23 +39,29 @@ class Codex:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        own = CodexFile(context.paths, context.clock, context.environ)
+        self._pool = make_pool(context, "codex", "Codex", own, self._settings.accounts, self._make_account, KEYS)
+        http = context.settings().http
+        self._upstream = Upstream("ChatGPT", self._settings.base_url, http)
+        self._api = Upstream("OpenAI", self._settings.api_base_url, http)
+
+    def _make_account(self, name: str, title: str, file: JsonFile) -> Account:
+        context = self._context
         ask = make_ask("OpenAI's login", lambda: context.settings().http)
-        self._account = Account(
-            "codex",
-            "Codex",
-            CodexFile(context.paths, context.clock, context.environ),
+        return Account(
+            name,
+            title,
+            file,
             CodexRenewal(
-                ask,
-                lambda: self._settings.oauth.token_url,
-                lambda: self._settings.oauth.client_id,
-                context.clock,
+                ask, lambda: self._settings.oauth.token_url, lambda: self._settings.oauth.client_id, context.clock
             ),
             context.clock,
             context.paths.state / "locks",
             LOGIN_HINT,
-            lambda: CodexLogin(self._endpoints, ask, context.clock),
+            make_login=lambda: CodexLogin(self._endpoints, ask, context.clock),
+            check=self._usage,
+            guard=guard_of(context, name),
         )
-        self._upstream = Upstream("ChatGPT", self._settings.base_url, context.settings().http)
 
     @property
     def _endpoints(self) -> Endpoints:
@@ -75,25 +85,28 @@ class Codex:
     async def send(self, call: Call, report: Publish) -> Answer:
         if call.operation == "embeddings":
             raise RouteNotFound("The Codex backend has no embeddings.")
-        return await send_with(self._account, call.exchange, report, lambda one: self._send(call, one, report))
+        turns = turns_of(self._context, self._settings.strategy)
+        return await send_by(self._pool, turns, call, report, partial(self._send, call, report))
 
-    async def _send(self, call: Call, credential: Credential, report: Publish) -> Answer:
+    async def _send(self, call: Call, report: Publish, account: Account, credential: Credential) -> Answer:
         report(
             Routed(
                 call.exchange,
                 self.name,
-                account=credential.plan or "ChatGPT",
+                account=account_word(account, credential, "ChatGPT"),
                 upstream_format=call.format or "",
-                billing="plan",
+                billing="plan" if credential.kind == "oauth" else "API key",
             )
         )
         body = self._body(call, report)
-        url = f"{self._settings.base_url}/{call.path.removeprefix('v1/')}"
+        with_key = credential.kind == "api_key"
+        base = self._settings.api_base_url if with_key else self._settings.base_url
+        url = f"{base}/{call.path.removeprefix('v1/')}"
         if call.query:
             url = f"{url}?{call.query}"
         headers = upstream_headers(call, credential)
         report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), body))
-        return await self._upstream.send(call.method, url, headers, body)
+        return await (self._api if with_key else self._upstream).send(call.method, url, headers, body)
 
     def _body(self, call: Call, report: Publish) -> bytes:
         if call.converted or call.operation != "responses":
@@ -111,10 +124,21 @@ class Codex:
         return [ModelCard(name, owner="openai") for name in MODELS]
 
     def accounts(self) -> list[AnyAccount]:
-        return [self._account]
+        return [*self._pool.accounts]
+
+    async def _usage(self, credential: Credential) -> Reading:
+        """How the plan is; for a key, whether it is taken."""
+        call = Call("", "other", "GET", "", "", [("accept", "application/json")], b"")
+        headers = upstream_headers(call, credential)
+        if credential.kind == "api_key":
+            await ask_usage(self._api, f"{self._settings.api_base_url}/models", headers)
+            return Reading()
+        url = f"{self._settings.base_url.removesuffix('/codex')}/wham/usage"
+        return read_codex_usage(await ask_usage(self._upstream, url, headers))
 
     async def close(self) -> None:
         await self._upstream.close()
+        await self._api.close()
 
 
 def upstream_headers(call: Call, credential: Credential) -> Headers:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from ccproxy_tui.core.auth.account import AnyAccount, KeyAccount
 from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.keychain import Keychain, KeychainError
+from ccproxy_tui.core.auth.quota import Reading
 from ccproxy_tui.core.errors import NoCredentials, RouteNotFound
 from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Profile
@@ -36,6 +38,7 @@ class Compatible:
         self._context = context
         self._first = context.settings().providers.compatible[name]
         self.lists = self._first.format if self._first.format == "anthropic_messages" else "openai_chat"
+        self._ring_key: str | None = None
         self._upstream = Upstream(name, self._first.base_url, context.settings().http)
 
     @property
@@ -95,7 +98,22 @@ class Compatible:
             if not (key := self._context.environ.get(settings.key_env, "")):
                 raise NoCredentials(f"{self.name} has no key.", hint=f"Set the variable {settings.key_env}.")
             return key
+        if settings.key_ring:
+            return self._key_of_ring(settings.key_ring)
         return None if settings.api_key is None else settings.api_key.get_secret_value() or None
+
+    def _key_of_ring(self, entry: str) -> str:
+        """Read once: asking the keychain is slow, and may ask the person."""
+        if self._ring_key is None:
+            service, _, user = entry.partition("/")
+            hint = f"Save it with `keyring set {service} {user}`; the package keyring must be installed."
+            try:
+                self._ring_key = Keychain(service, user).read()
+            except KeychainError as error:
+                raise NoCredentials(f"{self.name} has no key: {error}.", hint=hint) from error
+            if self._ring_key is None:
+                raise NoCredentials(f"{self.name} has no key: the keychain holds no {entry}.", hint=hint)
+        return self._ring_key
 
     async def models(self) -> list[ModelCard]:
         answer = await self._upstream.send("GET", self._url("models"), self._authentication([]), b"")
@@ -106,7 +124,11 @@ class Compatible:
             key = self._key()
         except NoCredentials as problem:
             return [KeyAccount(self.name, None, problem.text)]
-        return [KeyAccount(self.name, Credential("api_key", key))] if key is not None else []
+        return [KeyAccount(self.name, Credential("api_key", key), check=self._usage)] if key is not None else []
+
+    async def _usage(self, _: Credential) -> Reading:
+        await self.models()
+        return Reading()
 
     async def close(self) -> None:
         await self._upstream.close()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import msgspec
 
 from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.account import Account, AnyAccount
-from ccproxy_tui.core.auth.copilot_file import CopilotFile
+from ccproxy_tui.core.auth.copilot_file import KEYS, CopilotFile
 from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import DeviceLogin, Endpoints
+from ccproxy_tui.core.auth.quota import Reading, read_copilot_usage
 from ccproxy_tui.core.auth.renewal import CopilotRenewal
 from ccproxy_tui.core.errors import InvalidRequest
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
@@ -21,7 +24,7 @@ from ccproxy_tui.core.provider import Answer, Call, Headers
 from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import CopilotProvider
-from ccproxy_tui.providers.login import make_ask, send_with
+from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
@@ -42,21 +45,26 @@ class Copilot:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        own = CopilotFile(context.paths, context.clock, context.environ)
+        self._pool = make_pool(context, "copilot", "Copilot", own, self._settings.accounts, self._make_account, KEYS)
+        self._upstream = Upstream("GitHub Copilot", self._settings.base_url or DEFAULT_URL, context.settings().http)
+        self._github = Upstream("GitHub", self._settings.oauth.user_url, context.settings().http)
+
+    def _make_account(self, name: str, title: str, file: JsonFile) -> Account:
+        context = self._context
         ask = make_ask("GitHub", lambda: context.settings().http)
-        self._account = Account(
-            "copilot",
-            "Copilot",
-            CopilotFile(context.paths, context.clock, context.environ),
-            CopilotRenewal(
-                ask,
-                lambda: self._settings.oauth.copilot_token_url,
-            ),
+        return Account(
+            name,
+            title,
+            file,
+            CopilotRenewal(ask, lambda: self._settings.oauth.copilot_token_url),
             context.clock,
             context.paths.state / "locks",
             LOGIN_HINT,
-            lambda: DeviceLogin(self._settings.oauth.device_url, self._endpoints, ask, context.clock),
+            make_login=lambda: DeviceLogin(self._settings.oauth.device_url, self._endpoints, ask, context.clock),
+            check=self._usage,
+            guard=guard_of(context, name),
         )
-        self._upstream = Upstream("GitHub Copilot", self._settings.base_url or DEFAULT_URL, context.settings().http)
 
     @property
     def _endpoints(self) -> Endpoints:
@@ -86,15 +94,16 @@ class Copilot:
         )
 
     async def send(self, call: Call, report: Publish) -> Answer:
-        return await send_with(self._account, call.exchange, report, lambda one: self._send(call, one, report))
+        turns = turns_of(self._context, self._settings.strategy)
+        return await send_by(self._pool, turns, call, report, partial(self._send, call, report))
 
-    async def _send(self, call: Call, credential: Credential, report: Publish) -> Answer:
+    async def _send(self, call: Call, report: Publish, account: Account, credential: Credential) -> Answer:
         agent = is_agent_turn(call.body)
         report(
             Routed(
                 call.exchange,
                 self.name,
-                account=credential.plan or "Copilot",
+                account=account_word(account, credential, "Copilot"),
                 upstream_format=call.format or "",
                 billing="not billed (agent turn)" if agent else "premium request",
             )
@@ -134,7 +143,7 @@ class Copilot:
         return [(name, value) for name, value in call.headers if name not in own] + list(own.items())
 
     async def models(self) -> list[ModelCard]:
-        credential = await self._account.credential()
+        credential = await self._pool.accounts[0].credential()
         call = Call("", "models", "GET", "models", "", [], b"")
         headers = self._headers(call, credential, agent=True)
         answer = await self._upstream.send("GET", f"{self._base(credential)}/models", headers, b"")
@@ -144,10 +153,17 @@ class Copilot:
         return self._settings.base_url or credential.base_url or DEFAULT_URL
 
     def accounts(self) -> list[AnyAccount]:
-        return [self._account]
+        return [*self._pool.accounts]
+
+    async def _usage(self, credential: Credential) -> Reading:
+        """GitHub tells it to GitHub's own token, not to Copilot's."""
+        headers = [("authorization", f"token {credential.refresh}"), ("accept", "application/json")]
+        headers.append(("user-agent", f"ccproxy-tui/{__version__}"))
+        return read_copilot_usage(await ask_usage(self._github, self._settings.oauth.user_url, headers))
 
     async def close(self) -> None:
         await self._upstream.close()
+        await self._github.close()
 
 
 class _Turn(msgspec.Struct):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -14,11 +15,14 @@ from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AccountDetail, Watch
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
+from ccproxy_tui.screens.confirm import Confirm
 from ccproxy_tui.screens.login import LoginDialog
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.widgets.detail_view import DetailView, Line
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
+
+_COUNTS_DOWN = ("cooling", "plan used up")
 
 
 class AccountsScreen(BaseScreen):
@@ -27,11 +31,17 @@ class AccountsScreen(BaseScreen):
     TAB = "accounts"
     HELP = (
         "Each login with its plan, state and file. l logs in by a browser (over SSH: paste the address that it ends "
-        "at), r renews the token now. Tokens are renewed ahead of their end and after a refusal, once for all programs."
+        "at), r renews the token now, t asks the provider at no cost how the plan is, b sets an account aside or lets "
+        "it serve again at once, p stops it before paid use beyond its plan, o logs out. Tokens are renewed ahead of "
+        "their end and after a refusal, once for all programs."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "login", "log in", id="accounts.login"),
         Binding("r", "renew", "renew", id="accounts.renew"),
+        Binding("t", "check", "test", id="accounts.check"),
+        Binding("b", "aside", "set aside or back", id="accounts.aside"),
+        Binding("p", "plan_only", "plan only", id="accounts.plan_only"),
+        Binding("o", "log_out", "log out", id="accounts.logout"),
     ]
 
     def __init__(self) -> None:
@@ -55,6 +65,12 @@ class AccountsScreen(BaseScreen):
         self.list.set_items(self._accounts)
         self.list.set_order(lambda detail: detail.view.provider, reverse=False, keep=lambda _: True)
         self.list.focus()
+        self.set_interval(1.0, self._count_down)
+
+    def _count_down(self) -> None:
+        """Nothing moves when nothing happens; a cooldown that runs is something."""
+        if self.is_current and any(one.view.state.startswith(_COUNTS_DOWN) for one in self._accounts.values()):
+            self._reload()
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
@@ -73,7 +89,7 @@ class AccountsScreen(BaseScreen):
         source = Column[AccountDetail]("source", "from", 0, lambda one: one.source or one.view.hint)
         width = self.size.width
         columns = [provider, plan, state, source] if width >= WIDE else [provider, state, source]
-        self.list.set_columns(columns if width >= NARROW else [provider, state])
+        self.list.set_columns(columns if width >= NARROW else [provider, replace(state, width=0)])
 
     def watching(self) -> Watch:
         return Watch(rows=False)
@@ -99,7 +115,8 @@ class AccountsScreen(BaseScreen):
     def _show_selected(self) -> None:
         detail = self.list.selected
         if detail is not None:
-            self.query_one("#account", DetailView).show_lines(account_lines(detail))
+            total = sum(one.served for one in self._accounts.values())
+            self.query_one("#account", DetailView).show_lines(account_lines(detail, total))
 
     def on_live_list_moved(self, event: LiveList.Moved) -> None:
         self._show_selected()
@@ -108,14 +125,58 @@ class AccountsScreen(BaseScreen):
         self.action_login()
 
     def action_renew(self) -> None:
-        detail = self.list.selected
-        if detail is not None:
-            self.background(partial(self._renew, detail.view.provider))
+        self._do(self._renew)
 
-    async def _renew(self, provider: str) -> None:
+    async def _renew(self, detail: AccountDetail) -> str:
+        await self.control.renew_account(detail.view.provider)
+        return "renewed"
+
+    def action_check(self) -> None:
+        self._do(self._check)
+
+    async def _check(self, detail: AccountDetail) -> str:
+        self.proxy_app.say(f"{detail.view.provider}: asking its provider")
+        return await self.control.check_account(detail.view.provider)
+
+    def action_aside(self) -> None:
+        self._do(self._set_aside)
+
+    async def _set_aside(self, detail: AccountDetail) -> str:
+        """An account that rests is woken; any other is set aside, or comes back from there."""
+        aside = not detail.aside and not detail.view.state.startswith("cooling")
+        await self.control.set_account_aside(detail.view.provider, aside=aside)
+        return "set aside: it serves nothing" if aside else "serves again"
+
+    def action_plan_only(self) -> None:
+        self._do(self._toggle_plan_only)
+
+    async def _toggle_plan_only(self, detail: AccountDetail) -> str:
+        name = detail.view.provider
+        others = [one.view.provider for one in self._accounts.values() if one.plan_only and one.view.provider != name]
+        chosen = others if detail.plan_only else [*others, name]
+        effect = await self.control.change_setting("accounts.plan_only", ",".join(chosen) if chosen else None)
+        said = "may be paid beyond its plan" if detail.plan_only else "stops before paid use beyond its plan"
+        return f"{said}: {effect}"
+
+    def action_log_out(self) -> None:
+        self._do(self._log_out)
+
+    async def _log_out(self, detail: AccountDetail) -> str:
+        name = detail.view.provider
+        question = f"Log out of {name}? Its own command-line tool is logged out, too: {detail.source or 'no login'}"
+        if not await self.app.push_screen_wait(Confirm(escape_line(question), "Log out")):
+            return ""
+        return f"logged out; {await self.control.log_out(name)} holds no login any more"
+
+    def _do(self, verb: Callable[[AccountDetail], Awaitable[str]]) -> None:
+        """One verb on the selected account, and what came of it in words."""
+        if (detail := self.list.selected) is not None:
+            self.background(partial(self._run, verb, detail))
+
+    async def _run(self, verb: Callable[[AccountDetail], Awaitable[str]], detail: AccountDetail) -> None:
         try:
-            await self.control.renew_account(provider)
-            self.proxy_app.say(f"{provider}: renewed")
+            if said := await verb(detail):
+                self.proxy_app.say(f"{detail.view.provider}: {said}")
         except ControlError as error:
             self.proxy_app.say(str(error), "error")
         await self._load()
@@ -131,17 +192,33 @@ class AccountsScreen(BaseScreen):
         except ControlError as error:
             self.proxy_app.say(str(error), "error")
             return
-        message = await self.app.push_screen_wait(LoginDialog(self.control, provider, view))
+        message = await self.app.push_screen_wait(LoginDialog(self.control, provider, view, self.proxy_app.copy))
         if message:
             self.proxy_app.say(f"{provider}: {message}")
         await self._load()
 
     def keys(self) -> Sequence[tuple[str, str]]:
-        return (("?", "help"), ("l", "log in"), ("r", "renew"), ("w", "connect a tool"), ("q", "quit"))
+        return (
+            ("?", "help"),
+            ("l", "log in"),
+            ("r", "renew"),
+            ("t", "test"),
+            ("b", "aside"),
+            ("p", "plan only"),
+            ("o", "log out"),
+            ("q", "quit"),
+        )
 
 
-def account_lines(detail: AccountDetail) -> list[Line]:
-    """One account in words: what it is, what is wrong, what happened."""
+_EXTRA = {
+    "off": "paid use beyond the plan: off at the provider",
+    "possible": "paid use beyond the plan: on at the provider",
+    "paid": "paid use beyond the plan has begun",
+}
+
+
+def account_lines(detail: AccountDetail, served: int) -> list[Line]:
+    """One account in words: what it is, what is wrong, what happened. `served` is what all of them served."""
     view = detail.view
     title = f"{view.provider}  {view.label}  {view.state}"
     lines: list[Line] = [(escape_line(title), "strong" if view.ok else "error")]
@@ -152,6 +229,8 @@ def account_lines(detail: AccountDetail) -> list[Line]:
     times = [f"ends {words.moment(detail.expires)}"] if detail.expires else []
     times += [f"last used {words.moment(detail.last_used)}"] if detail.last_used else []
     times += ["renews itself"] if detail.renews and detail.source else []
+    if detail.served:
+        times.append(f"served {detail.served} ({detail.served / max(served, detail.served):.0%} of all)")
     if times:
         lines.append((", ".join(times), "dim"))
     for window in view.windows:
@@ -159,6 +238,10 @@ def account_lines(detail: AccountDetail) -> list[Line]:
         fills = f"  full {words.moment(window.fills)}" if window.fills else ""
         text = f"{window.name:<8} {words.gauge(window.used)} {window.used:3d}%{ends}{fills}"
         lines.append((escape_line(text), "error" if window.used >= 90 else ""))
+    if paid := "; ".join(filter(None, (_EXTRA.get(detail.extra), "plan only" if detail.plan_only else ""))):
+        lines.append((paid, "error" if detail.extra == "paid" else "dim"))
+    if detail.warning:
+        lines.append((escape_line(detail.warning), "error"))
     if detail.problem:
         lines.append((escape_line(f"last problem: {detail.problem}"), "error"))
     lines += [(escape_line(f"{words.moment(at)}  {text}"), "") for at, text in reversed(detail.history)]

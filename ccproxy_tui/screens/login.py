@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -13,8 +14,28 @@ from textual.widgets import Input, Static
 from ccproxy_tui.core.control import Control, ControlError
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import LoginView
+from ccproxy_tui.core.qr import qr_lines
 
 POLL = 1.0
+
+
+class QrScreen(ModalScreen[None]):
+    """An address for a phone; or how large the terminal must be for it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,ctrl+r", "dismiss", show=False, id="qr.close")]
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._lines = qr_lines(text)
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="qr", markup=False)
+
+    def on_resize(self) -> None:
+        width, height = len(self._lines[0]), len(self._lines)
+        fits = self.size.width >= width and self.size.height >= height
+        shown = "\n".join(self._lines) if fits else f"This QR code needs a terminal of {width} by {height}. esc closes"
+        self.query_one("#qr", Static).update(shown)
 
 
 class LoginDialog(ModalScreen[str]):
@@ -23,10 +44,13 @@ class LoginDialog(ModalScreen[str]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "cancel", id="login.cancel", show=False),
         Binding("ctrl+y", "copy", "copy the address", id="login.copy", priority=True),
+        Binding("ctrl+r", "show_qr", "QR code", id="login.qr", priority=True),
     ]
 
-    def __init__(self, control: Control, provider: str, view: LoginView) -> None:
+    def __init__(self, control: Control, provider: str, view: LoginView, copy: Callable[[str, str], None]) -> None:
+        """`copy` takes a text and its name to the clipboard."""
         super().__init__()
+        self._copy = copy
         self._control = control
         self._provider = provider
         self._view = view
@@ -34,7 +58,8 @@ class LoginDialog(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         view = self._view
         with Vertical(classes="dialog wide-dialog"):
-            yield Static(f"Log in to {self._provider}: open this address in a browser (ctrl+y copies it)", markup=False)
+            title = f"Log in to {self._provider}: open this address (ctrl+y copies it, ctrl+r is a QR code)"
+            yield Static(title, markup=False)
             yield Static(escape_line(view.url), markup=False, classes="dialog-text", id="login-url")
             if view.code:
                 yield Static(f"and type the code {escape_line(view.code)}", markup=False, classes="dialog-text")
@@ -72,7 +97,10 @@ class LoginDialog(ModalScreen[str]):
             self.query_one("#login-state", Static).update(escape_line(str(error)))
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(self._view.url)
+        self._copy(self._view.url, "address")
+
+    def action_show_qr(self) -> None:
+        self.app.push_screen(QrScreen(self._view.url))
 
     async def action_leave(self) -> None:
         try:

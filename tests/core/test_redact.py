@@ -78,6 +78,17 @@ def test_headers_are_judged_by_name(name: str, secret: bool) -> None:
     assert redact_headers([(name, "value")]) == [(name, MASK if secret else "value")]
 
 
+def test_a_key_without_a_shape_is_known_from_its_header() -> None:
+    redact_headers(
+        [("x-api-key", "local-0123456789-key"), ("authorization", "Bearer quite.plain.token.1"), ("cookie", "x")]
+    )
+    assert (
+        redact_text("Incorrect API key: local-0123456789-key, quite.plain.token.1")
+        == f"Incorrect API key: {MASK}, {MASK}"
+    )
+    assert redact_text("a text with an x in it") == "a text with an x in it"
+
+
 def test_a_secret_in_an_innocent_header_is_masked_too() -> None:
     assert redact_headers([("x-note", f"uses {SECRETS[0]}")]) == [("x-note", f"uses {MASK}")]
 

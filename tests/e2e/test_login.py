@@ -221,3 +221,42 @@ async def test_an_account_of_a_pool_is_logged_in_and_out_by_its_name(upstream: S
 
     status, out = await (await Login.start(upstream, "login", "claude:home", **pool)).end()
     assert (status, "claude:work" in out) == (2, True)
+
+
+async def test_a_login_is_imported_and_validated(upstream: ScriptedUpstream) -> None:
+    def reply(seen: Seen) -> Reply:
+        good = seen.header("authorization") == "Bearer imported"
+        return json_reply({"five_hour": {"utilization": 41.0, "resets_at": None}} if good else {}, 200 if good else 401)
+
+    upstream.default = reply
+    path = write_claude_login(refreshToken="")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "other": "kept"}))
+    urls = {"PROVIDERS__CLAUDE_API__BASE_URL": upstream.url}
+    status, out = await (await Login.start(upstream, "validate", "claude", **urls)).end()
+    assert (status, "refused" in out) == (1, True)
+
+    other = Path.home() / "exported.json"
+    other.write_text(json.dumps({"claudeAiOauth": {"accessToken": "imported", "expiresAt": FAR_FUTURE}, "mcp": 1}))
+    status, out = await (await Login.start(upstream, "import", "claude", str(other))).end()
+    assert (status, str(path) in out) == (0, True)
+    written = json.loads(path.read_text())
+    assert (written["claudeAiOauth"]["accessToken"], written["other"], "mcp" in written) == ("imported", "kept", False)
+    status, out = await (await Login.start(upstream, "validate", "--json", **urls)).end()
+    assert status == 0
+    assert json.loads(out) == [{"account": "claude", "ok": True, "said": "the login is taken; used: 5h 41%"}]
+
+    for content, word in (("{", "not valid JSON"), ("", "is empty"), ('{"tokens": 1}', "claudeAiOauth")):
+        other.write_text(content)
+        status, out = await (await Login.start(upstream, "import", "claude", str(other))).end()
+        assert (status, word in out) == (1, True), out
+    status, out = await (await Login.start(upstream, "import", "claude", "nowhere.json")).end()
+    assert (status, "nowhere.json" in out) == (1, True)
+    assert json.loads(path.read_text()) == written
+
+
+async def test_a_qr_code_is_printed_when_it_is_asked_for(upstream: ScriptedUpstream) -> None:
+    login = await Login.start(upstream, "login", "--no-browser", "--qr")
+    await login.read_until("██████")
+    await login.address()
+    await login.paste("wrong#state")
+    assert (await login.end())[0] == 1

@@ -199,8 +199,19 @@ class FakeControl:
                 expires=STARTED + 11_000,
                 renews=True,
                 last_used=STARTED,
+                served=9,
                 history=[(STARTED - 500, "renewed"), (STARTED - 100, "taken over from another program")],
                 login=login,
+            ),
+            AccountDetail(
+                AccountView("claude:work", "pro", "cooling 12m (too fast: claude-opus-4-6)"),
+                source="~/work.json",
+                expires=STARTED + 11_000,
+                renews=True,
+                served=3,
+                plan_only=True,
+                extra="possible",
+                warning="~/work.json can be read by other users: chmod 600 ~/work.json",
             ),
             AccountDetail(AccountView("codex", "", "missing", hint="log in"), renews=True, login=login),
         ]
@@ -209,6 +220,19 @@ class FakeControl:
         self.calls.append(("renew", provider))
         if self.refusal:
             raise ControlError(self.refusal)
+
+    async def check_account(self, provider: str) -> str:
+        self.calls.append(("check", provider))
+        if self.refusal:
+            raise ControlError(self.refusal)
+        return "the login is taken; used: 5h 41%"
+
+    async def set_account_aside(self, provider: str, *, aside: bool) -> None:
+        self.calls.append(("aside", provider, aside))
+
+    async def log_out(self, provider: str) -> str:
+        self.calls.append(("log out", provider))
+        return "~/.claude/.credentials.json"
 
     async def start_login(self, provider: str) -> LoginView:
         self.calls.append(("login", provider))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
 from ccproxy_tui.app import CCProxyApp
-from ccproxy_tui.core.frames import Frame, LogView, Segment, TextFrame
+from ccproxy_tui.core.frames import AccountView, Frame, LogView, Segment, TextFrame
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.screens.accounts import AccountsScreen
 from ccproxy_tui.screens.confirm import Confirm, QuitDialog
@@ -185,10 +186,65 @@ async def test_an_account_is_renewed_and_a_refusal_is_shown(app: CCProxyApp, con
         control.refusal = "The login was refused."
         await pilot.press("j", "r")
         await until(lambda: "The login was refused." in screen_text(app))
-        await pilot.press("j", "l")
+        await pilot.press("j", "j", "l")
         await until(lambda: isinstance(app.screen, LoginDialog))
         await pilot.press("escape")
         await until(lambda: ("cancel login", "codex") in control.calls)
+
+
+async def test_every_key_of_the_accounts(app: CCProxyApp, control: FakeControl) -> None:
+    control.entries = ENTRIES
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("3")
+        await until(lambda: "renews itself" in screen_text(app))
+        await pilot.press("t")
+        await until(lambda: "the login is taken; used: 5h 41%" in screen_text(app))
+        await pilot.press("b")
+        await until(lambda: ("aside", "claude", True) in control.calls)
+        await pilot.press("j")
+        await until(lambda: "chmod 600" in screen_text(app))
+        assert "served 3 (25% of all)" in screen_text(app)
+        assert "paid use beyond the plan: on at the provider; plan only" in screen_text(app)
+        await pilot.press("b")  # it rests: the same key lets it serve again
+        await until(lambda: ("aside", "claude:work", False) in control.calls)
+        await pilot.press("p")
+        await until(lambda: ("set", "accounts.plan_only", None) in control.calls)
+        await pilot.press("o")
+        await until(lambda: isinstance(app.screen, Confirm))
+        await pilot.press("enter")
+        assert ("log out", "claude:work") not in control.calls, "the safe answer is under the cursor"
+        await pilot.press("o")
+        await until(lambda: isinstance(app.screen, Confirm))
+        await pilot.press("right", "enter")
+        await until(lambda: ("log out", "claude:work") in control.calls)
+
+
+async def test_an_address_is_copied_and_shown_to_a_phone(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(120, 50)) as pilot:
+        await pilot.press("3")
+        await until(lambda: "renews itself" in screen_text(app))
+        await pilot.press("l")
+        await until(lambda: isinstance(app.screen, LoginDialog))
+        await pilot.press("ctrl+y")
+        assert app.clipboard.startswith("https://claude.ai/oauth/authorize")
+        await pilot.press("ctrl+r")
+        await until(lambda: "▄▄▄▄▄▄▄" in screen_text(app) or "▀▀▀▀▀▀▀" in screen_text(app))
+        await pilot.resize_terminal(60, 15)
+        await until(lambda: "needs a terminal of" in screen_text(app))
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, LoginDialog))
+
+
+async def test_an_alarm_is_said_once(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        full = AccountView("claude", "max", "ok", ok=True, alarm="5h window over 80 % used")
+        for live in (1, 2):
+            control.push(Frame(100 + live, status=msgspec.structs.replace(STATUS, total=40 + live, accounts=[full])))
+            await until(lambda total=40 + live: app.session.mirror.status.total == total)  # type: ignore[misc]
+        await settle(pilot)
+        assert len([note for note in app._notifications if "5h window" in note.message]) == 1
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from html import escape
 
-_PAGE = (
+PAGE = (
     '<!doctype html><meta charset="utf-8"><title>ccproxy-tui</title>'
     '<body style="font-family:sans-serif;margin:4em"><h1>{title}</h1><p>{text}</p>'
 )
@@ -54,7 +54,7 @@ class CallbackServer:
 
     def _page(self, target: str) -> tuple[str, str]:
         if target.split("?")[0] != self._path:
-            return "404 Not Found", _PAGE.format(title="Nothing here", text=escape(target[:200]))
+            return "404 Not Found", PAGE.format(title="Nothing here", text=escape(target[:200]))
         if not self.answer.done():
             self.answer.set_result(f"http://localhost:{self._port}{target}")
-        return "200 OK", _PAGE.format(title="Done", text="You can close this page and go back to the terminal.")
+        return "200 OK", PAGE.format(title="Done", text="You can close this page and go back to the terminal.")

@@ -1,21 +1,33 @@
-"""The Claude CLI's own credential file, which belongs to the CLI: `{"claudeAiOauth": {accessToken, ...}}`.
+"""The Claude CLI's own login, which belongs to the CLI: `{"claudeAiOauth": {accessToken, ...}}`.
 
-Shape: observed with Claude Code 2.1. `expiresAt` is in milliseconds.
+It lies in a file; on macOS in the keychain; or it is a long-lived token (`claude setup-token`) in
+CLAUDE_CODE_OAUTH_TOKEN. Shape: observed with Claude Code 2.1. `expiresAt` is in milliseconds.
 """
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ccproxy_tui.core.auth.credentials import Credential
-from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
+from ccproxy_tui.core.auth.json_file import Document, JsonFile, UnreadableCredentials
+from ccproxy_tui.core.auth.keychain import Keychain, KeychainError
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.paths import Paths
 
-__all__ = ["ClaudeFile", "UnreadableCredentials", "candidates", "parse"]
+__all__ = ["ClaudeFile", "UnreadableCredentials", "candidates", "keychain_of", "parse"]
+
+TOKEN_VARIABLE = "CLAUDE_CODE_OAUTH_TOKEN"
+KEYS = ("claudeAiOauth",)
+_KEYCHAIN = "keychain:"
+_KEYCHAIN_RECHECK = 30.0  # seconds; asking the keychain is slow
 
 
 def candidates(paths: Paths, environ: Mapping[str, str]) -> list[Path]:
@@ -30,10 +42,80 @@ def candidates(paths: Paths, environ: Mapping[str, str]) -> list[Path]:
     return found
 
 
+def keychain_of(environ: Mapping[str, str]) -> Keychain:
+    """The entry of Claude Code: one for each configuration folder that CLAUDE_CONFIG_DIR names. Observed on macOS."""
+    folder = environ.get("CLAUDE_CONFIG_DIR", "")
+    suffix = f"-{hashlib.sha256(folder.encode()).hexdigest()[:8]}" if folder else ""
+    return Keychain(f"Claude Code-credentials{suffix}", environ.get("USER") or getpass.getuser())
+
+
 class ClaudeFile(JsonFile):
-    def __init__(self, paths: Paths, clock: Clock, environ: Mapping[str, str] | None = None) -> None:
-        found = candidates(paths, os.environ if environ is None else environ)
-        super().__init__(found, found[-2], parse, clock)
+    """The token of the environment comes before the file, and the file before the keychain."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        clock: Clock,
+        environ: Mapping[str, str] | None = None,
+        keychain: Keychain | None = None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        found = candidates(paths, environ)
+        super().__init__(found, found[-2], parse, clock, keys=KEYS)
+        self._token = environ.get(TOKEN_VARIABLE, "").strip()
+        self._keychain = keychain
+        self._asked = -_KEYCHAIN_RECHECK
+        self._kept: Credential | None = None
+
+    def read(self, *, anew: bool = False) -> Credential | None:
+        if self._token:
+            return Credential("oauth", self._token, source=TOKEN_VARIABLE, renewable=False)
+        found = super().read(anew=anew)
+        return found if found is not None or self._keychain is None else self._read_keychain(self._keychain, anew=anew)
+
+    def _read_keychain(self, keychain: Keychain, *, anew: bool) -> Credential | None:
+        now = self._clock.monotonic()
+        if now - self._asked >= _KEYCHAIN_RECHECK or anew:
+            text = _ask(keychain)
+            self._kept = None if text is None else parse(read_object(text.encode()), _KEYCHAIN + keychain.service)
+            self._asked = now
+        return self._kept
+
+    @property
+    def target(self) -> str:
+        """The keychain, when the login lies there and no file does."""
+        found = super().target
+        if self._keychain is None or Path(found).exists() or _ask(self._keychain) is None:
+            return found
+        return _KEYCHAIN + self._keychain.service
+
+    def lock_path(self, source: str) -> Path:
+        return self._home if source.startswith(_KEYCHAIN) else super().lock_path(source)
+
+    def document(self, source: str) -> Document:
+        if not source.startswith(_KEYCHAIN) or self._keychain is None:
+            return super().document(source)
+        return read_object((_ask(self._keychain) or "").encode())
+
+    def document_or_nothing(self, source: str) -> Document:
+        return self.document(source) if source.startswith(_KEYCHAIN) else super().document_or_nothing(source)
+
+    def save(self, source: str, document: Document) -> None:
+        if not source.startswith(_KEYCHAIN) or self._keychain is None:
+            super().save(source, document)
+            return
+        self._asked = -_KEYCHAIN_RECHECK
+        try:
+            self._keychain.write(msgspec.json.encode(document).decode())
+        except KeychainError as error:
+            raise OSError(0, str(error)) from error
+
+
+def _ask(keychain: Keychain) -> str | None:
+    try:
+        return keychain.read()
+    except KeychainError as error:
+        raise UnreadableCredentials(str(error)) from error
 
 
 def parse(document: Any, source: str) -> Credential:

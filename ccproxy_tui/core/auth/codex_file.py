@@ -1,6 +1,7 @@
 """The Codex CLI's own credential file, which belongs to the CLI: `{"tokens": {access_token, account_id, ...}}`.
 
-Shape: observed with Codex CLI 0.1xx. The tokens are JWTs; their times, plan and account are read, unchecked.
+With an API key instead of a login it is `{"OPENAI_API_KEY": "sk-..."}`. Shape: observed with Codex CLI 0.1xx. The
+tokens are JWTs; their times, plan and account are read, unchecked.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.paths import Paths
 
 _CLAIMS = "https://api.openai.com/auth"
+_KEY = "OPENAI_API_KEY"
+KEYS = ("tokens", "last_refresh", _KEY)
 
 
 class CodexFile(JsonFile):
     def __init__(self, paths: Paths, clock: Clock, environ: Mapping[str, str] | None = None) -> None:
         found = candidates(paths, os.environ if environ is None else environ)
-        super().__init__(found, found[0], parse, clock)
+        super().__init__(found, found[0], parse, clock, keys=KEYS)
 
 
 def candidates(paths: Paths, environ: Mapping[str, str]) -> list[Path]:
@@ -38,7 +41,10 @@ def parse(document: Any, source: str) -> Credential:
     tokens = document.get("tokens") if isinstance(document, dict) else None
     access = tokens.get("access_token") if isinstance(tokens, dict) else None
     if not isinstance(tokens, dict) or not isinstance(access, str) or not access:
-        raise UnreadableCredentials(f"{source} holds no tokens.access_token")
+        key = document.get(_KEY) if isinstance(document, dict) else None
+        if isinstance(key, str) and key:
+            return Credential("api_key", key, plan="API key", source=source, renewable=False)
+        raise UnreadableCredentials(f"{source} holds neither tokens.access_token nor {_KEY}")
     claims = jwt_claims(access)
     identity = {**claims, **jwt_claims(tokens.get("id_token"))}
     told = identity.get(_CLAIMS)

@@ -14,11 +14,13 @@ from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.paths import Paths
 
+KEYS = ("oauth_token", "copilot_token")
+
 
 class CopilotFile(JsonFile):
     def __init__(self, paths: Paths, clock: Clock, environ: Mapping[str, str] | None = None) -> None:
         found = candidates(paths)
-        super().__init__(found, found[1], parse, clock)
+        super().__init__(found, found[1], parse, clock, keys=KEYS)
 
 
 def candidates(paths: Paths) -> list[Path]:
@@ -33,15 +35,17 @@ def candidates(paths: Paths) -> list[Path]:
 def parse(document: Any, source: str) -> Credential:
     """The file's contents as a credential. Raises UnreadableCredentials when it is something else.
 
-    With GitHub's token alone, the Copilot token is one that has ended: it can be fetched.
+    With GitHub's token alone, the Copilot token is one that has ended: it can be fetched. `refresh` is GitHub's.
     """
     values = document if isinstance(document, dict) else {}
     plan = str(values.get("account_type") or "")
     token, oauth = values.get("copilot_token"), values.get("oauth_token")
     secret = token.get("token") if isinstance(token, dict) else None
+    given = oauth.get("access_token") if isinstance(oauth, dict) else None
+    github = given if isinstance(given, str) else ""
     if not isinstance(token, dict) or not isinstance(secret, str) or not secret:
-        if isinstance(oauth, dict) and isinstance(oauth.get("access_token"), str):
-            return Credential(kind="oauth", secret="", expires_at=0.0, plan=plan, source=source)
+        if github:
+            return Credential("oauth", "", github, expires_at=0.0, plan=plan, source=source)
         raise UnreadableCredentials(f"{source} holds neither copilot_token.token nor oauth_token.access_token")
     expires = token.get("expires_at")
     endpoints = token.get("endpoints")
@@ -49,6 +53,7 @@ def parse(document: Any, source: str) -> Credential:
     return Credential(
         kind="oauth",
         secret=secret,
+        refresh=github,
         expires_at=float(expires) if isinstance(expires, int | float) and not isinstance(expires, bool) else None,
         plan=plan,
         source=source,

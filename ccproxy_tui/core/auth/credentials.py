@@ -21,6 +21,7 @@ class Credential:
     source: str = ""
     account: str = ""  # the provider's id of the account, where requests must name it
     base_url: str = ""  # where the provider says that this account is served
+    renewable: bool = True  # false for a key, and for a token that is given from outside
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import msgspec
 
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.files import replace_file
 
 RECHECK = 0.25  # seconds for which the file is not looked at again
 
+Document = dict[str, Any]
 Parse = Callable[[Any, str], Credential]
 
 
@@ -21,20 +24,26 @@ class UnreadableCredentials(Exception):
 
 
 class JsonFile:
-    """Reads the first file that exists: a token that its owner rotated is taken up at once."""
+    """Reads the first file that exists: a token that its owner rotated is taken up at once.
 
-    def __init__(self, candidates: Sequence[Path], home: Path, parse: Parse, clock: Clock) -> None:
-        """`home` is where the file is made when there is none."""
+    A source is where a document lies, as text: the path of a file, or what a subclass makes of it.
+    """
+
+    def __init__(
+        self, candidates: Sequence[Path], home: Path, parse: Parse, clock: Clock, *, keys: Sequence[str] = ()
+    ) -> None:
+        """`home` is where the file is made when there is none; `keys` are those of the document that are the login."""
         self._candidates = candidates
         self._home = home
         self.parse = parse
         self._clock = clock
+        self._keys = keys
         self._looked = -RECHECK
-        self._stamp: tuple[Path, int, int, int] | None = None
+        self._stamp: tuple[Path, int, int, int, int] | None = None
         self._credential: Credential | None = None
 
     def read(self, *, anew: bool = False) -> Credential | None:
-        """The credential, or None when there is no file. Raises UnreadableCredentials.
+        """The credential, or None when there is none. Raises UnreadableCredentials.
 
         The file is looked at a few times a second at most, unless `anew` is set.
         """
@@ -47,31 +56,77 @@ class JsonFile:
                 info = path.stat()
             except OSError:
                 continue
-            stamp = (path, info.st_mtime_ns, info.st_size, info.st_ino)
+            stamp = (path, info.st_mtime_ns, info.st_size, info.st_ino, info.st_mode)
             if stamp != self._stamp:
-                self._credential = self.parse(_load(path), str(path))
+                document = _load(path)
+                self._credential = self.parse(document, str(path)) if self._holds_login(document) else None
                 self._stamp = stamp
             return self._credential
         self._stamp = self._credential = None
         return None
 
-    @property
-    def path(self) -> Path:
-        """The file that is in use, or that would be made."""
-        return next((path for path in self._candidates if path.exists()), self._home)
+    def _holds_login(self, document: Any) -> bool:
+        """An object without any of a login's keys is a file that nobody is logged in with, not a broken one."""
+        if not isinstance(document, dict) or not self._keys:
+            return True
+        return any(document.get(key) is not None for key in self._keys)
 
-    def document(self, path: Path) -> dict[str, Any]:
-        """Everything that the file holds, keys of its owner included. Raises UnreadableCredentials."""
-        document = _load(path)
+    @property
+    def warning(self) -> str:
+        """What is wrong with how the file lies there, in words; nothing when it is well kept."""
+        if self._stamp is None or not self._stamp[4] & (stat.S_IRGRP | stat.S_IROTH):
+            return ""
+        path = self._stamp[0]
+        return f"{path} can be read by other users: chmod 600 {path}"
+
+    @property
+    def target(self) -> str:
+        """Where a login is saved: the file that is in use, or that would be made."""
+        return str(next((path for path in self._candidates if path.exists()), self._home))
+
+    def lock_path(self, source: str) -> Path:
+        """The path whose lock guards a source."""
+        return Path(source)
+
+    def document(self, source: str) -> Document:
+        """Everything that a source holds, keys of its owner included. Raises UnreadableCredentials."""
+        document = _load(Path(source))
         if not isinstance(document, dict):
-            raise UnreadableCredentials(f"{path} holds no JSON object")
+            raise UnreadableCredentials(f"{source} holds no JSON object")
         return document
+
+    def document_or_nothing(self, source: str) -> Document:
+        """The same; empty where there is no file yet, and for one that can't be used, which is kept as
+        `<name>.broken`. Raises OSError.
+        """
+        path = Path(source)
+        try:
+            return self.document(source) if path.exists() else {}
+        except UnreadableCredentials:
+            replace_file(path.with_name(f"{path.name}.broken"), path.read_bytes())
+            return {}
+
+    def save(self, source: str, document: Document) -> None:
+        """Raises OSError, and leaves what was there."""
+        replace_file(Path(source), msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+    def login_of(self, document: Document) -> Document:
+        """The part of a document that is this login."""
+        return {key: value for key, value in document.items() if key in self._keys}
+
+    def without_login(self, document: Document) -> Document:
+        """The document without this login; keys that nobody knows stay."""
+        return {key: value for key, value in document.items() if key not in self._keys}
 
 
 def _load(path: Path) -> Any:
     try:
-        return msgspec.json.decode(path.read_bytes())
+        raw = path.read_bytes()
     except OSError as error:
         raise UnreadableCredentials(f"{path} can't be read: {error.strerror}") from error
+    if not raw.strip():
+        raise UnreadableCredentials(f"{path} is empty")
+    try:
+        return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableCredentials(f"{path} is not valid JSON: {error}") from error

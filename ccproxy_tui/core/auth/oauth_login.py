@@ -41,9 +41,10 @@ class LoginFailed(Exception):
 
 
 class CodeLogin(Protocol):
-    """A login in a browser. `port` and `path` are where the browser comes back to on this machine."""
+    """A login in a browser. `port` and `path` are where the browser comes back to on this machine, with `state`."""
 
     url: str
+    state: str
     port: int
     path: str
 
@@ -99,6 +100,7 @@ class _BrowserLogin:
         self._ask = ask
         self._clock = clock
         self._pkce = _Pkce()
+        self.state = self._pkce.state
         self._shared = {
             "client_id": endpoints.client_id,
             "redirect_uri": f"http://localhost:{self.port}{self.path}",

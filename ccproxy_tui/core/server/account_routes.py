@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ccproxy_tui.core.auth.account import Account, AnyAccount
+from ccproxy_tui.core.auth.callback import PAGE
+from ccproxy_tui.core.auth.file_lock import LockTimeout
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.server.hub import Hub
 
+T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
 _MAX_BODY = 64 * 1024
@@ -22,12 +26,19 @@ class _Answer(msgspec.Struct):
     answer: str = ""
 
 
+class _Aside(msgspec.Struct):
+    aside: bool
+
+
 def account_routes(hub: Hub, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
     api = _AccountApi(hub)
     base = "/control/accounts"
     return [
         Route(base, guard(api.accounts)),
         Route(base + "/{provider}/renew", guard(api.renew), methods=["POST"]),
+        Route(base + "/{provider}/check", guard(api.check), methods=["POST"]),
+        Route(base + "/{provider}/aside", guard(api.aside), methods=["POST"]),
+        Route(base + "/{provider}/logout", guard(api.log_out), methods=["POST"]),
         Route(base + "/{provider}/login", guard(api.login), methods=["POST"]),
         Route(base + "/{provider}/login/answer", guard(api.answer), methods=["POST"]),
         Route(base + "/{provider}/login/cancel", guard(api.cancel), methods=["POST"]),
@@ -55,26 +66,64 @@ class _AccountApi:
         self._hub.store.notice()
         return Response(status_code=204)
 
-    async def login(self, request: Request) -> Response:
+    async def check(self, request: Request) -> Response:
+        said = await self._account(request).check()
+        self._hub.store.notice()
+        return _json({"said": said})
+
+    async def aside(self, request: Request) -> Response:
+        given = await _body(request, _Aside)
+        self._login(request).set_aside(aside=given.aside)
+        self._hub.store.notice()
+        return Response(status_code=204)
+
+    async def log_out(self, request: Request) -> Response:
+        try:
+            source = await self._login(request).log_out()
+        except (OSError, LockTimeout) as error:
+            raise InvalidRequest(f"The login can't be removed: {error}.") from error
+        self._hub.store.notice()
+        return _json({"source": source})
+
+    def _login(self, request: Request) -> Account:
         account = self._account(request)
         if not isinstance(account, Account):
-            raise InvalidRequest("This provider uses an API key from the settings; there is nothing to log in to.")
-        return _json(await self._hub.logins.start(account))
+            raise InvalidRequest("This provider uses an API key from the settings; there is no login.")
+        return account
+
+    async def login(self, request: Request) -> Response:
+        return _json(await self._hub.logins.start(self._login(request)))
 
     async def answer(self, request: Request) -> Response:
-        body = await request.body()
-        if len(body) > _MAX_BODY:
-            raise InvalidRequest("The answer is too long.")
-        try:
-            given = msgspec.json.decode(body, type=_Answer)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidRequest(f"Not an answer: {error}.") from error
+        given = await _body(request, _Answer)
         self._hub.logins.answer(self._account(request).provider, given.answer)
         return Response(status_code=204)
 
     async def cancel(self, request: Request) -> Response:
         self._hub.logins.cancel(self._account(request).provider)
         return Response(status_code=204)
+
+
+async def _body(request: Request, shape: type[T]) -> T:
+    body = await request.body()
+    if len(body) > _MAX_BODY:
+        raise InvalidRequest("The body is too long.")
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"Not what this route takes: {error}.") from error
+
+
+def oauth_routes(hub: Hub) -> list[BaseRoute]:
+    """Where a browser may come back to after a login, besides the port of the login's own."""
+
+    async def callback(request: Request) -> Response:
+        found = hub.logins.answer_by_state(request.query_params.get("state", ""), str(request.url))
+        title = "Done" if found else "No login waits for this"
+        text = PAGE.format(title=title, text="You can close this page and go back to the terminal.")
+        return HTMLResponse(text, 200 if found else 400)
+
+    return [Route("/oauth/callback", callback)]
 
 
 def _json(value: object) -> Response:

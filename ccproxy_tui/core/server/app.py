@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ccproxy_tui import __version__
 from ccproxy_tui.core.errors import MethodNotAllowed, ProxyError, RouteNotFound
 from ccproxy_tui.core.formats.errors import error_body
-from ccproxy_tui.core.routing import guess_dialect, parse_path
+from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.routing import Target, guess_dialect, parse_path
+from ccproxy_tui.core.server.account_routes import oauth_routes
 from ccproxy_tui.core.server.control_routes import control_routes
 from ccproxy_tui.core.server.exchange import Exchange
 from ccproxy_tui.core.server.gate import Gate
@@ -25,7 +27,7 @@ from ccproxy_tui.core.server.hub import Hub
 def create_app(hub: Hub) -> ASGIApp:
     """The whole proxy as one ASGI application."""
     rest = Starlette(
-        routes=[*health_routes(hub), *control_routes(hub)],
+        routes=[*health_routes(hub), *control_routes(hub), *oauth_routes(hub)],
         exception_handlers={404: _not_found, 405: _wrong_method, ProxyError: _proxy_error},
     )
     app: ASGIApp = Gate(Dispatch(hub, rest), hub)
@@ -57,10 +59,30 @@ class Dispatch:
             await self._rest(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD") and (target.operation == "base" or target.rest == "api/hello"):
             await _hello(scope, receive, send)
-        elif scope["method"] == "GET" and target.prefix and target.rest == "status":
-            await JSONResponse(_provider_status(self._hub, target.provider))(scope, receive, send)
+        elif scope["method"] == "GET" and target.prefix and target.rest in ("status", "usage"):
+            await self._tell_status(target, scope, receive, send)
         else:
             await Exchange(self._hub, target, dict(scope), receive, send).run()
+
+    async def _tell_status(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
+        """`status` is what is known; `usage` asks the provider first."""
+        failures: dict[str, str] = {}
+        if target.rest == "usage":
+            failures = await _ask_usage(self._hub, target.provider)
+        body = {**_provider_status(self._hub, target.provider), **({"failures": failures} if failures else {})}
+        await JSONResponse(body)(scope, receive, send)
+
+
+async def _ask_usage(hub: Hub, name: str) -> dict[str, str]:
+    """Have each account tell how its plan is. Why some could not, by account."""
+    provider = hub.providers.get(name)
+    failures: dict[str, str] = {}
+    for account in provider.accounts() if provider is not None else []:
+        try:
+            await account.check()
+        except ProxyError as problem:
+            failures[account.provider] = redact_text(problem.text)
+    return failures
 
 
 def _provider_status(hub: Hub, name: str) -> dict[str, Any]:

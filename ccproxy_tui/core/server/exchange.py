@@ -11,6 +11,7 @@ from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import (
     BodyTooLarge,
     Draining,
+    NoAccountServes,
     NoCredentials,
     ProxyError,
     RouteNotFound,
@@ -205,7 +206,7 @@ class Exchange:
         for candidate in candidates[:-1]:
             try:
                 answer, plan = await self._try(call, candidate)
-            except (UpstreamError, NoCredentials, RouteNotFound) as problem:
+            except (UpstreamError, NoCredentials, NoAccountServes, RouteNotFound) as problem:
                 self._hub.bus.publish(Marked(self.id, "fell back", f"{candidate.model}: {problem.text}"))
                 continue
             if answer.status not in _FALL_BACK:

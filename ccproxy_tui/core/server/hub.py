@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
@@ -18,6 +19,8 @@ from ccproxy_tui.core.settings import Loaded, Settings
 from ccproxy_tui.core.settings.models import Models
 from ccproxy_tui.core.store import Store
 from ccproxy_tui.core.supervisor import Tasks
+
+log = logging.getLogger(__name__)
 
 TICK = 1.0
 DRAIN_POLL = 0.05
@@ -103,6 +106,9 @@ class Hub:
         self.tasks.keep(self._keep_up, name="accounts")
 
     async def _keep_up(self) -> None:
+        await asyncio.sleep(TICK)  # nothing of this delays readiness
+        if not self.demo and not any(account.view().ok for account in self.accounts()):
+            log.warning("nothing is logged in: `ccproxy-tui auth login` (or codex, copilot) does it")
         while True:
             await asyncio.sleep(UPKEEP)
             for account in self.accounts():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.callback import CallbackServer
@@ -61,6 +62,17 @@ class Logins:
             raise InvalidRequest(f"No {provider} login waits for an answer.")
         running.pasted.set_result(text)
 
+    def answer_by_state(self, state: str, url: str) -> bool:
+        """What a browser brought to the proxy itself. Whether a login waits for it."""
+        for running in self._running.values():
+            made = running.made
+            if isinstance(made, DeviceLogin) or running.pasted.done() or running.view.state != "waiting":
+                continue
+            if secrets.compare_digest(made.state.encode(), state.encode()):
+                running.pasted.set_result(url)
+                return True
+        return False
+
     def cancel(self, provider: str) -> None:
         running = self._running.pop(provider, None)
         if running is not None and running.task is not None:
@@ -70,7 +82,7 @@ class Logins:
         try:
             async with asyncio.timeout(_SECONDS):
                 change = await self._finish(running)
-                path = await account.change_file(change)
+                path = await account.log_in(change)
                 if isinstance(running.made, DeviceLogin):
                     await account.credential()
             running.view = LoginView("done", message=f"logged in; saved in {path}")

@@ -171,15 +171,18 @@ class CopilotOAuth(Section):
     copilot_token_url: str = Field(
         "https://api.github.com/copilot_internal/v2/token", description="Where Copilot tokens come from."
     )
+    user_url: str = Field(
+        "https://api.github.com/copilot_internal/user", description="Where the plan and its use are told."
+    )
     client_id: str = Field("Iv1.b507a08c87ecfe98", description="The OAuth client.")
 
 
-class ClaudeApiProvider(Section):
-    enabled: bool = Field(True, description="Serve /api and /claude.")
-    base_url: str = Field("https://api.anthropic.com", description="Where Anthropic's API is reached.")
-    api_key: SecretStr | None = Field(None, description="API key to use instead of a login (ANTHROPIC_API_KEY style).")
+class Pooled(Section):
+    """A provider with logins."""
+
     accounts: dict[str, Path] = Field(
-        default_factory=dict, description="More logins, by label: credential files like the Claude CLI's."
+        default_factory=dict,
+        description="More logins, by label: credential files of the same shape as its command-line tool's.",
     )
     strategy: Literal["sticky", "failover", "round_robin", "soonest_reset"] = Field(
         "sticky",
@@ -187,6 +190,20 @@ class ClaudeApiProvider(Section):
         "turn, or the one whose window starts anew first.",
         json_schema_extra=LIVE,
     )
+
+    @field_validator("accounts")
+    @classmethod
+    def _labels_are_words(cls, value: dict[str, Path]) -> dict[str, Path]:
+        for label in value:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,30}", label):
+                raise ValueError(f"{label!r} can't be a label: use small letters, digits, - and _")
+        return value
+
+
+class ClaudeApiProvider(Pooled):
+    enabled: bool = Field(True, description="Serve /api and /claude.")
+    base_url: str = Field("https://api.anthropic.com", description="Where Anthropic's API is reached.")
+    api_key: SecretStr | None = Field(None, description="API key to use instead of a login (ANTHROPIC_API_KEY style).")
     system_prompt_injection_mode: Literal["none", "minimal", "full"] = Field(
         "none",
         description="With a login: leave the system prompt alone, or put Claude Code's identity before it when it is "
@@ -201,20 +218,23 @@ class ClaudeApiProvider(Section):
         return check_url(value)
 
 
-class CodexProvider(Section):
+class CodexProvider(Pooled):
     enabled: bool = Field(True, description="Serve /codex.")
     base_url: str = Field(
         "https://chatgpt.com/backend-api/codex", description="Where ChatGPT's Codex backend is reached."
     )
+    api_base_url: str = Field(
+        "https://api.openai.com/v1", description="Where OpenAI's API is reached, when auth.json holds an API key alone."
+    )
     oauth: CodexOAuth = CodexOAuth()
 
-    @field_validator("base_url")
+    @field_validator("base_url", "api_base_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
         return check_url(value)
 
 
-class CopilotProvider(Section):
+class CopilotProvider(Pooled):
     enabled: bool = Field(True, description="Serve /copilot.")
     base_url: str = Field("", description="Where GitHub Copilot is reached; default: where its token says.")
     integration_id: str = Field("vscode-chat", description="The integration that Copilot is told (it demands one).")
@@ -235,6 +255,9 @@ class CompatibleProvider(Section):
     )
     api_key: SecretStr | None = Field(None, description="Its key; none for a server that wants none.")
     key_env: str = Field("", description="The environment variable that holds the key, instead of api_key.")
+    key_ring: str = Field(
+        "", description="The keychain entry that holds the key, as service/user (needs the package keyring)."
+    )
     auto_cache: bool = Field(True, description="Whether it takes Anthropic's cache marks.")
 
     @field_validator("base_url")
@@ -254,6 +277,34 @@ class DemoProvider(Section):
     speed: float = Field(1.0, gt=0, le=1000, description="Factor on its pace.")
 
 
+class Accounts(Section):
+    plan_only: StrList = Field(
+        default_factory=list,
+        description="Accounts (claude, claude:work, codex, ...; * for all) that stop where paid use beyond their plan "
+        "would begin.",
+        json_schema_extra=LIVE,
+    )
+    quota_alarms: list[int] = Field(
+        default_factory=lambda: [80, 95],
+        description="Shares of a plan's window, in percent, at which a warning is given.",
+        json_schema_extra=LIVE,
+    )
+    hold_seconds: float = Field(
+        0,
+        ge=0,
+        le=6 * 3600,
+        description="How long a request may wait, kept alive with pings, for an account to be back; 0 never.",
+        json_schema_extra=LIVE,
+    )
+
+    @field_validator("quota_alarms")
+    @classmethod
+    def _are_percent(cls, value: list[int]) -> list[int]:
+        if any(not 1 <= share <= 100 for share in value):
+            raise ValueError("must be percent: numbers from 1 to 100")
+        return sorted(value)
+
+
 class Providers(Section):
     claude_api: ClaudeApiProvider = ClaudeApiProvider()
     codex: CodexProvider = CodexProvider()
@@ -261,7 +312,7 @@ class Providers(Section):
     demo: DemoProvider = DemoProvider()
     compatible: dict[str, CompatibleProvider] = Field(
         default_factory=dict,
-        description="Servers by name, each a table: base_url, format, api_key or key_env (see the README).",
+        description="Servers by name, each a table: base_url, format, api_key, key_env or key_ring (see the README).",
     )
 
     @field_validator("compatible")
@@ -355,6 +406,7 @@ class Settings(BaseSettings):
     cors: Cors = Cors()
     logging: Logging = Logging()
     http: Http = Http()
+    accounts: Accounts = Accounts()
     providers: Providers = Providers()
     models: Models = Models()
     ui: Ui = Ui()

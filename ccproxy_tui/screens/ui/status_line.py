@@ -52,5 +52,5 @@ def _window(window: WindowView) -> list[Part]:
 def _account(account: AccountView) -> list[Part]:
     if account.ok:
         return [(f"{account.provider} {escape_line(account.state)}", "ok")]
-    word = "LOGIN" if account.state == "missing" else account.state
+    word = "LOGIN" if account.state == "missing" else account.state.partition(" (")[0]
     return [(f"{account.provider} {escape_line(word)}", "warning")]

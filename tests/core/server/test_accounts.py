@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -198,7 +199,7 @@ async def test_a_file_that_cannot_be_written_keeps_its_token_in_memory(
     def full(path: Path, data: bytes, *, mode: int | None = None) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ccproxy_tui.core.auth.account.replace_file", full)
+    monkeypatch.setattr("ccproxy_tui.core.auth.json_file.replace_file", full)
     for _ in range(3):
         assert (await proxy.client.post(PATH, json=REQUEST)).status_code == 200
     assert len(server.renewals) == 1
@@ -377,3 +378,87 @@ async def test_a_providers_status_says_how_its_accounts_are(proxy: Proxy) -> Non
     assert (status["provider"], status["accounts"][0]["ok"]) == ("claude_api", True)
     assert (await proxy.client.get("/codex/status")).json()["accounts"][0]["state"] == "missing"
     assert "token" not in json.dumps(status)
+
+
+async def test_a_wrong_clock_does_not_renew_for_every_request(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, other_logins: None
+) -> None:
+    path = Path.home() / ".codex" / "auth.json"
+    document = json.loads(path.read_text())
+    document["tokens"]["access_token"] = token(1_600_000_000)
+    path.write_text(json.dumps(document))
+    fresh = token(1_600_003_600)  # by the server's clock it lives; ours is years ahead
+
+    def answer(seen: Seen) -> Reply:
+        if seen.target == "/codex-token":
+            return json_reply({"access_token": fresh, "refresh_token": "rt-2"})
+        return sse_reply(*response_events(said("x")))
+
+    upstream.default = answer
+    proxy = await start_proxy(**token_settings(upstream))
+    for _ in range(3):
+        assert (await proxy.client.post("/codex/v1/messages", json=REQUEST)).status_code == 200
+    assert sum(seen.target == "/codex-token" for seen in upstream.seen) == 1
+    [detail] = [one.detail() for one in proxy.hub.accounts() if one.provider == "codex"]
+    assert detail.view.ok
+    assert any("clock of this machine" in text for _, text in detail.history)
+
+
+async def test_an_api_key_of_the_codex_file_goes_to_openais_api(
+    start_proxy: StartProxy, upstream: ScriptedUpstream
+) -> None:
+    path = Path.home() / ".codex" / "auth.json"
+    path.parent.mkdir()
+    path.write_text('{"OPENAI_API_KEY": "sk-key"}')
+    upstream.default = lambda seen: sse_reply(*response_events(said("x")))
+    proxy = await start_proxy(PROVIDERS__CODEX__API_BASE_URL=f"{upstream.url}/openai/v1")
+    assert (await proxy.client.post("/codex/v1/messages", json=REQUEST)).status_code == 200
+    assert upstream.seen[0].target == "/openai/v1/responses"
+    assert upstream.seen[0].header("authorization") == "Bearer sk-key"
+    assert (await proxy.ended()).billing == "API key"
+
+
+async def test_a_provider_tells_how_a_plan_is_when_it_is_asked(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, other_logins: None
+) -> None:
+    write_claude_login()
+
+    def answer(seen: Seen) -> Reply:
+        match seen.target:
+            case "/api/oauth/usage":
+                return json_reply({"five_hour": {"utilization": 37.0, "resets_at": None}})
+            case "/wham/usage":
+                assert seen.header("chatgpt-account-id") == "acct-1"
+                window = {"used_percent": 4, "limit_window_seconds": 18_000}
+                return json_reply({"rate_limit": {"primary_window": window}})
+            case _:
+                return json_reply({"message": "Bad credentials"}, 401)
+
+    upstream.default = answer
+    proxy = await start_proxy(PROVIDERS__COPILOT__OAUTH__USER_URL=f"{upstream.url}/user", **token_settings(upstream))
+    control = proxy.control()
+    assert await control.check_account("claude") == "the login is taken; used: 5h 37%"
+    with pytest.raises(ControlError, match="login was refused"):
+        await control.check_account("copilot")
+    await control.close()
+    usage = (await proxy.client.get("/codex/usage")).json()
+    assert usage["accounts"][0]["windows"] == [["5h", 4, None, None]]
+    refused = (await proxy.client.get("/copilot/usage")).json()
+    assert "Log in with" in refused["failures"]["copilot"]
+
+
+async def test_a_browser_may_come_back_to_the_proxy_itself(start_proxy: StartProxy, upstream: ScriptedUpstream) -> None:
+    path = write_claude_login(accessToken="old")
+    upstream.default = lambda seen: json_reply({"access_token": "new-one", "refresh_token": "r", "expires_in": 3600})
+    proxy = await start_proxy(**token_settings(upstream))
+    control = proxy.control()
+    view = await control.start_login("claude")
+    state = parse_qs(urlsplit(view.url).query)["state"][0]
+    wrong = await proxy.client.get("/oauth/callback", params={"code": "c", "state": "<script>"})
+    assert (wrong.status_code, "<script>" in wrong.text) == (400, False)
+    right = await proxy.client.get("/oauth/callback", params={"code": "c", "state": state})
+    assert (right.status_code, "go back to the terminal" in right.text) == (200, True)
+    await until(lambda: json.loads(path.read_text())["claudeAiOauth"]["accessToken"] == "new-one")
+    assert (await control.log_out("claude")) == str(path)
+    assert json.loads(path.read_text()) == {}
+    await control.close()
