@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from ccproxy_tui.core.control import ControlError
+from ccproxy_tui.core.control import ControlError, ControlLost
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AccountDetail, Watch
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
@@ -104,6 +104,8 @@ class AccountsScreen(BaseScreen):
     async def _load(self) -> None:
         try:
             details = await self.control.accounts()
+        except ControlLost:
+            return  # the status bar says so, and this is read again when the proxy is there
         except ControlError as error:
             self.proxy_app.say(str(error), "error")
             return

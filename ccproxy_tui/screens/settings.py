@@ -15,10 +15,11 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from ccproxy_tui.core import filters
-from ccproxy_tui.core.control import ControlError
+from ccproxy_tui.core.control import ControlError, ControlLost
 from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.model_map import ModelMap
+from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.widgets.detail_view import DetailView
 from ccproxy_tui.screens.widgets.filter_bar import FilterBar
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
@@ -118,12 +119,18 @@ class SettingsScreen(BaseScreen):
     def watching(self) -> Watch:
         return Watch(rows=False)
 
+    def take(self, changes: Changes) -> None:
+        if changes.reset:
+            self.action_reload()
+
     def action_reload(self) -> None:
         self.background(self._load, group="settings")
 
     async def _load(self) -> None:
         try:
             fresh = to_settings(await self.control.settings())
+        except ControlLost:
+            return  # the status bar says so, and this is read again when the proxy is there
         except ControlError as error:
             self.proxy_app.say(str(error), "error")
             return

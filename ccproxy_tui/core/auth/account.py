@@ -184,7 +184,7 @@ class Account:
         except RenewalRefused as error:
             again = self._read(anew=True)
             if again is not None and self._is_good(again, stale):
-                self._note("taken over from another program")
+                self.note("taken over from another program")
                 return again
             return self._failed(latest, stale, str(error))
         except (RenewalFailed, LockTimeout, OSError, ProxyError, UnreadableCredentials) as error:
@@ -194,7 +194,7 @@ class Account:
         """With the lock held: whoever renewed meanwhile has done our work."""
         latest = self._read(anew=True) or before
         if self._is_good(latest, stale):
-            self._note("taken over from another program")
+            self.note("taken over from another program")
             return latest
         document = self._kept_document() or self._file.document(latest.source)
         renewed = await self._renewal.renew(document)
@@ -203,7 +203,7 @@ class Account:
         self._save(latest.source, renewed, fresh)
         self._born_expired = fresh.secret if fresh.expired(self._clock.now()) else ""
         if self._born_expired:
-            self._note("the new token has ended already, by the clock of this machine: is it set right?")
+            self.note("the new token has ended already, by the clock of this machine: is it set right?")
         return fresh
 
     def _save(self, source: str, document: Document, fresh: Credential) -> None:
@@ -212,11 +212,11 @@ class Account:
         except OSError as error:
             self._kept = fresh
             self._document = document
-            self._note(f"renewed, but {source} can't be written ({error.strerror}); kept in memory")
+            self.note(f"renewed, but {source} can't be written ({error.strerror}); kept in memory")
             log.warning("%s can't be written (%s): the renewed token is kept in memory only", source, error.strerror)
             return
         self._kept = None
-        self._note("renewed")
+        self.note("renewed")
 
     def _kept_document(self) -> Document | None:
         return self._document if self._kept is not None else None
@@ -225,7 +225,7 @@ class Account:
         self._problem = reason
         self._paused_until = self._clock.now() + self._pause
         self._pause = min(self._pause * 2, _PAUSE_LAST)
-        self._note(f"renewal failed: {reason}")
+        self.note(f"renewal failed: {reason}")
         log.warning("the %s login could not be renewed: %s", self._title, reason)
         return self._as_it_is(credential, stale)
 
@@ -267,7 +267,7 @@ class Account:
     def set_aside(self, *, aside: bool) -> None:
         """Because the person said so: it serves nothing until told otherwise, or until the proxy starts anew."""
         self._set_aside = aside
-        self._note("set aside" if aside else "serves again")
+        self.note("set aside" if aside else "serves again")
         self.wake()
 
     def barred(self) -> str:
@@ -296,13 +296,13 @@ class Account:
     async def log_in(self, change: Change) -> str:
         """Save a login. Raises OSError, LockTimeout."""
         source = await self.change_document(change)
-        self._note("logged in here")
+        self.note("logged in here")
         return source
 
     async def log_out(self) -> str:
         """Take the login out of its file: the vendor's own program is logged out, too. Raises OSError, LockTimeout."""
         source = await self.change_document(self._file.without_login)
-        self._note("logged out here")
+        self.note("logged out here")
         return source
 
     async def import_login(self, path: Path) -> str:
@@ -315,7 +315,7 @@ class Account:
         except UnreadableCredentials as error:
             raise NoCredentials(f"That can't be imported: {error}.") from error
         source = await self.change_document(lambda old: {**old, **self._file.login_of(document)})
-        self._note(f"imported from {path}")
+        self.note(f"imported from {path}")
         return source
 
     @property
@@ -339,7 +339,8 @@ class Account:
         kept = self._kept
         return kept is None or (found.expires_at or 0) > (kept.expires_at or 0)
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """A line of its history."""
         self._history.append((self._clock.now(), text))
 
     # --- for people ---
@@ -356,10 +357,10 @@ class Account:
             word = f"{word} refreshing"
         if self._problem:
             word = f"{word} renewal failed"
+        hint = "" if ok else self._hint
         if stopped := self.barred() or self.resting():
             word, ok = stopped, False
         plan = credential.plan if credential else ""
-        hint = "" if ok else self._hint
         return AccountView(self.provider, plan, word, ok=ok, hint=hint, windows=self._windows(), alarm=self._alarm())
 
     def _alarm(self) -> str:
@@ -389,7 +390,7 @@ class Account:
         for old, new in zip(before, reading.windows, strict=True):
             crossed = [share for share in self._guard().alarms if old.used * 100 < share <= new.used * 100]
             if crossed:
-                self._note(f"{new.name}: {crossed[-1]} % used")
+                self.note(f"{new.name}: {crossed[-1]} % used")
                 log.warning("%s has used %d %% of its %s window", self.provider, round(new.used * 100), new.name)
 
     def detail(self) -> AccountDetail:

@@ -80,6 +80,7 @@ class Pool:
         rest = Rest(self._clock.now() + refusal.seconds, refusal.why, refusal.model)
         others = [one for one in self._rests_of(account) if one.model != rest.model]
         self._rests[account.provider] = [*others, rest]
+        account.note(rest_words(rest, self._clock.now()))
         return rest
 
     def rest_of(self, account: Account, model: str) -> Rest | None:
