@@ -29,6 +29,7 @@ from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.settings.models import Ui
 from ccproxy_tui.screens.accounts import AccountsScreen
 from ccproxy_tui.screens.base import NARROW, BaseScreen
+from ccproxy_tui.screens.codex import CodexScreen
 from ccproxy_tui.screens.confirm import QuitDialog
 from ccproxy_tui.screens.help import HelpScreen
 from ccproxy_tui.screens.inspector import InspectorScreen
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 TABS: dict[str, tuple[str, str, str, type[BaseScreen]]] = {
     "streams": ("1", "Streams", "Str", StreamsScreen),
     "accounts": ("3", "Accounts", "Acc", AccountsScreen),
+    "codex": ("5", "Codex", "Cdx", CodexScreen),
     "logs": ("7", "Logs", "Log", LogsScreen),
     "settings": ("8", "Settings", "Set", SettingsScreen),
 }

@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("status", "status", "Say what runs, and how it is."),
     "stop": ("status", "stop", "Stop a running proxy."),
     "auth": ("auth", "auth", "Log in, and see how logins are."),
+    "codex": ("codex", "codex", "What the installed Codex sends, its settings and models, a test."),
     "models": ("models", "models", "Show the model table, and what serves a model."),
     "config": ("config", "config", "Show, check and write settings."),
     "generate-token": ("config", "generate_token", "Make a token that clients must send."),

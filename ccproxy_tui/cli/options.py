@@ -30,6 +30,7 @@ FLAGS = (
     Flag(("--log-file",), ("logging", "file"), "File for JSON log lines."),
     Flag(("--log-format",), ("logging", "format"), "Form of printed log lines."),
     Flag(("--bypass",), ("server", "bypass_mode"), "Answer everything from the built-in demo.", True),
+    Flag(("--no-network-calls",), ("server", "network_calls"), "Fetch nothing by itself.", "false"),
     Flag(("--on-hangup",), ("server", "on_hangup"), "keep or stop the proxy when its terminal is gone."),
 )
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from ccproxy_tui.core.frames import AccountDetail, BodyPart, Detail, Frame, LoginView, ModelRoute, Status, Watch
+from ccproxy_tui.core.frames import (
+    AccountDetail,
+    BodyPart,
+    CodexView,
+    Detail,
+    DetectionView,
+    Frame,
+    LoginView,
+    ModelRoute,
+    Status,
+    TestResult,
+    Watch,
+)
 
 
 class ControlError(Exception):
@@ -69,6 +81,24 @@ class Control(Protocol):
 
     async def log_out(self, provider: str) -> str:
         """Take the login out of its file. Where that is."""
+        ...
+
+    async def detections(self) -> list[DetectionView]:
+        """What the installed command-line tools were seen to send."""
+        ...
+
+    async def refresh_detection(self, tool: str) -> DetectionView:
+        """Capture it anew. Bounded in time."""
+        ...
+
+    async def clear_detection(self, tool: str) -> int:
+        """Forget its captures. How many files are gone."""
+        ...
+
+    async def codex(self) -> CodexView: ...
+
+    async def test_codex(self) -> TestResult:
+        """One small request to the Codex backend."""
         ...
 
     async def start_login(self, provider: str) -> LoginView:

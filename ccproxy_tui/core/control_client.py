@@ -11,12 +11,25 @@ import msgspec
 
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.control import ControlError, ControlLost
-from ccproxy_tui.core.frames import AccountDetail, BodyPart, Detail, Frame, LoginView, ModelRoute, Status, Watch
+from ccproxy_tui.core.frames import (
+    AccountDetail,
+    BodyPart,
+    CodexView,
+    Detail,
+    DetectionView,
+    Frame,
+    LoginView,
+    ModelRoute,
+    Status,
+    TestResult,
+    Watch,
+)
 
 T = TypeVar("T")
 
 _FRAME = msgspec.json.Decoder(Frame)
 _JSON = {"content-type": "application/json"}
+_LONG = 60.0  # seconds for verbs that ask somebody else
 
 
 class ControlClient:
@@ -89,7 +102,7 @@ class ControlClient:
         await self._post(f"/control/accounts/{provider}/renew", {})
 
     async def check_account(self, provider: str) -> str:
-        response = await self._post(f"/control/accounts/{provider}/check", {})
+        response = await self._post(f"/control/accounts/{provider}/check", {}, seconds=_LONG)
         return str(msgspec.json.decode(response.content)["said"])
 
     async def set_account_aside(self, provider: str, *, aside: bool) -> None:
@@ -98,6 +111,24 @@ class ControlClient:
     async def log_out(self, provider: str) -> str:
         response = await self._post(f"/control/accounts/{provider}/logout", {})
         return str(msgspec.json.decode(response.content)["source"])
+
+    async def detections(self) -> list[DetectionView]:
+        return await self._get("/control/detections", list[DetectionView])
+
+    async def refresh_detection(self, tool: str) -> DetectionView:
+        response = await self._post(f"/control/detections/{tool}/refresh", {}, seconds=_LONG)
+        return msgspec.json.decode(response.content, type=DetectionView)
+
+    async def clear_detection(self, tool: str) -> int:
+        response = await self._post(f"/control/detections/{tool}/clear", {})
+        return int(msgspec.json.decode(response.content)["removed"])
+
+    async def codex(self) -> CodexView:
+        return await self._get("/control/codex", CodexView)
+
+    async def test_codex(self) -> TestResult:
+        response = await self._post("/control/codex/test", {}, seconds=_LONG)
+        return msgspec.json.decode(response.content, type=TestResult)
 
     async def start_login(self, provider: str) -> LoginView:
         response = await self._post(f"/control/accounts/{provider}/login", {})
@@ -116,8 +147,10 @@ class ControlClient:
         response = await self._call("GET", path)
         return msgspec.json.decode(response.content, type=shape)
 
-    async def _post(self, path: str, value: Any) -> httpx.Response:
-        return await self._call("POST", path, content=msgspec.json.encode(value), headers=_JSON)
+    async def _post(self, path: str, value: Any, *, seconds: float | None = None) -> httpx.Response:
+        """`seconds` is how long the proxy may take, for verbs that ask somebody else."""
+        options: dict[str, Any] = {} if seconds is None else {"timeout": seconds}
+        return await self._call("POST", path, content=msgspec.json.encode(value), headers=_JSON, **options)
 
     async def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:

@@ -203,6 +203,58 @@ class AccountDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     login: LoginView | None = None
 
 
+class ModelLimits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A model and what it allows, in tokens."""
+
+    id: str
+    name: str = ""
+    context: int = 0
+    output: int = 0
+    efforts: list[str] = []
+
+
+class CodexView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The Codex backend as it is set up: how instructions are put in, and the models with where their list is from."""
+
+    base_url: str
+    mode: str
+    shape: str
+    models: list[ModelLimits] = []
+    models_from: str = ""
+    models_at: float | None = None
+
+
+class TestResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A connectivity test: the request as it was sent (secrets masked), and what came back."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]] = []
+    body: str = ""
+    status: int = 0
+    seconds: float = 0.0
+    answer: str = ""
+
+
+class DetectionView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an installed tool was seen to send. `before` is the capture that this one replaced, for a comparison."""
+
+    tool: str
+    state: str
+    version: str = ""
+    captured_version: str = ""
+    captured: float | None = None
+    headers: list[tuple[str, str]] = []
+    instructions: str = ""
+    shape: str = ""
+    digest: str = ""
+    model: str = ""
+    file: str = ""
+    before_version: str = ""
+    before: str = ""
+    problem: str = ""
+
+
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     """What changed since the viewer's last frame."""
 

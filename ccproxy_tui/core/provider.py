@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ccproxy_tui.core.auth.account import AnyAccount
+from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import ProxyError
 from ccproxy_tui.core.events import Event
 from ccproxy_tui.core.formats.models import ModelCard
@@ -25,7 +26,8 @@ class Call:
     """One request to an upstream, in the format of the profile that the provider gave for it.
 
     `converted` says that the body was made by a conversion, and needs no mending. `headers` are the client's
-    end-to-end headers, lower case; `path` is the client's path below the provider's prefix.
+    end-to-end headers, lower case; `path` is the client's path below the provider's prefix; `wishes` are its headers
+    for this proxy alone (`x-ccproxy-...`, without that).
     """
 
     exchange: str
@@ -40,6 +42,7 @@ class Call:
     stream: bool = False
     session: str = ""
     converted: bool = False
+    wishes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -90,6 +93,7 @@ class Provider(Protocol):
     name: str
     prefixes: tuple[str, ...]
     lists: Format | None  # the dialect in which its own list of models can be relayed
+    detector: Detector | None  # of the command-line tool whose requests it serves, if there is one
 
     def profile(self, model: str, dialect: Format) -> Profile:
         """The target for a request of this dialect. Another format in it means that the request is converted."""

@@ -12,12 +12,13 @@ from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import ClaudeLogin, Endpoints
 from ccproxy_tui.core.auth.quota import Reading, read_claude_usage
 from ccproxy_tui.core.auth.renewal import Ask, ClaudeRenewal
+from ccproxy_tui.core.detection import CLAUDE, DetectionCache, Detector
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile
 from ccproxy_tui.core.formats import Report as ConversionReport
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
-from ccproxy_tui.core.formats.anthropic_messages.native import with_identity
+from ccproxy_tui.core.formats.anthropic_messages.native import IDENTITY, with_identity
 from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.provider import Answer, Call, Headers, Report
 from ccproxy_tui.core.redact import redact_headers
@@ -42,6 +43,14 @@ class ClaudeApi:
         self._context = context
         keychain = keychain_of(context.environ) if sys.platform == "darwin" else None
         own = ClaudeFile(context.paths, context.clock, context.environ, keychain)
+        self.detector: Detector | None = Detector(
+            CLAUDE,
+            DetectionCache(context.paths.cache),
+            context.clock,
+            context.paths.home,
+            context.environ,
+            lambda: context.settings().claude.cli_path,
+        )
         self._pool = make_pool(context, "claude", "Claude", own, self._settings.accounts, self._make_account, KEYS)
         self._upstream = Upstream("Anthropic", self._settings.base_url, context.settings().http)
 
@@ -110,17 +119,22 @@ class ClaudeApi:
 
     def _body(self, call: Call, credential: Credential, report: Report) -> bytes:
         """The client's own, unless the person wants the identity added to what goes out with a login."""
-        wanted = self._settings.system_prompt_injection_mode != "none" and credential.kind == "oauth"
-        if not wanted or call.operation not in ("messages", "count_tokens"):
+        mode = self._settings.system_prompt_injection_mode
+        if mode == "none" or credential.kind != "oauth" or call.operation not in ("messages", "count_tokens"):
             return call.body
         notes = ConversionReport()
         try:
-            body = with_identity(call.body, notes)
+            body = with_identity(call.body, notes, self._blocks() if mode == "full" else ())
         except Misfit as misfit:
             raise InvalidRequest(misfit.message) from misfit
         if len(notes):
             report(Converted(call.exchange, tuple(notes)))
         return body
+
+    def _blocks(self) -> list[str]:
+        """What the installed CLI was seen to say, after its identity."""
+        detected = self.detector.current() if self.detector is not None else None
+        return [text for text in detected.instructions if IDENTITY not in text[:100]] if detected is not None else []
 
     async def models(self) -> list[ModelCard]:
         return await self._models(self._key or await self._pool.accounts[0].credential())

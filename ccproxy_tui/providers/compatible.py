@@ -9,6 +9,7 @@ from ccproxy_tui.core.auth.account import AnyAccount, KeyAccount
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.keychain import Keychain, KeychainError
 from ccproxy_tui.core.auth.quota import Reading
+from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import NoCredentials, RouteNotFound
 from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Profile
@@ -31,6 +32,7 @@ def make_compatible(context: Context) -> list[Provider]:
 
 class Compatible:
     lists: Format | None
+    detector: Detector | None = None
 
     def __init__(self, name: str, context: Context) -> None:
         self.name = name

@@ -15,6 +15,7 @@ from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import DeviceLogin, Endpoints
 from ccproxy_tui.core.auth.quota import Reading, read_copilot_usage
 from ccproxy_tui.core.auth.renewal import CopilotRenewal
+from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import InvalidRequest
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
@@ -42,6 +43,7 @@ class Copilot:
     name = "copilot"
     prefixes: tuple[str, ...] = ("/copilot",)
     lists: Format | None = None
+    detector: Detector | None = None
 
     def __init__(self, context: Context) -> None:
         self._context = context

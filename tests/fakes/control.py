@@ -12,14 +12,18 @@ from ccproxy_tui.core.frames import (
     AccountView,
     BodyInfo,
     BodyPart,
+    CodexView,
     Detail,
+    DetectionView,
     Frame,
     LoginView,
     MarkView,
+    ModelLimits,
     ModelRoute,
     NoteView,
     Row,
     Status,
+    TestResult,
     Watch,
     WindowView,
 )
@@ -233,6 +237,73 @@ class FakeControl:
     async def log_out(self, provider: str) -> str:
         self.calls.append(("log out", provider))
         return "~/.claude/.credentials.json"
+
+    async def detections(self) -> list[DetectionView]:
+        return [
+            DetectionView(
+                "claude",
+                "from the cache",
+                "2.1.197",
+                captured_version="2.1.197",
+                captured=STARTED - 90_000,
+                headers=[("user-agent", "claude-cli/2.1.197"), ("x-api-key", "")],
+                instructions="You are an agent.",
+                shape="system",
+                digest="0123456789ab",
+                model="claude-opus-4-8",
+                file="~/.cache/ccproxy/claude_headers_2.1.197.json",
+            ),
+            DetectionView(
+                "codex",
+                "stale: 0.168.0 was captured, 0.169.0 is installed",
+                "0.169.0",
+                captured_version="0.168.0",
+                captured=STARTED - 500,
+                headers=[("originator", "codex_exec"), ("authorization", "")],
+                instructions="You are Codex.\nBe brief.\n",
+                shape="developer",
+                digest="ba9876543210",
+                model="gpt-5.4",
+                file="~/.cache/ccproxy/codex_headers_0.168.0.json",
+                before_version="0.167.0",
+                before="You are Codex.\nBe long.\n",
+                problem="codex did not end within 20 s",
+            ),
+        ]
+
+    async def refresh_detection(self, tool: str) -> DetectionView:
+        self.calls.append(("detect", tool))
+        if self.refusal:
+            raise ControlError(self.refusal)
+        return next(one for one in await self.detections() if one.tool == tool)
+
+    async def clear_detection(self, tool: str) -> int:
+        self.calls.append(("clear", tool))
+        return 2
+
+    async def codex(self) -> CodexView:
+        return CodexView(
+            "https://chatgpt.com/backend-api/codex",
+            "append",
+            "auto",
+            [ModelLimits("gpt-5.4", "GPT-5.4", 272_000, 128_000, ["low", "medium", "high"])],
+            "the Codex CLI's cache",
+            STARTED - 7200,
+        )
+
+    async def test_codex(self) -> TestResult:
+        self.calls.append(("test codex",))
+        if self.refusal:
+            raise ControlError(self.refusal)
+        return TestResult(
+            "POST",
+            "https://chatgpt.com/backend-api/codex/responses",
+            [("authorization", "[redacted]"), ("originator", "ccproxy-tui")],
+            '{"model":"gpt-5.4","input":[]}',
+            200,
+            0.42,
+            "a whole answer",
+        )
 
     async def start_login(self, provider: str) -> LoginView:
         self.calls.append(("login", provider))

@@ -82,10 +82,12 @@ def chat_events(
     return [*events, sse.encode(msgspec.json.encode(usage_chunk)), sse.encode(b"[DONE]")]
 
 
-def response_events(*items: dict[str, Any], model: str = "gpt-5.4", status: str = "completed") -> list[bytes]:
+def response_events(
+    *items: dict[str, Any], model: str = "gpt-5.4", status: str = "completed", id: str = "resp_1"
+) -> list[bytes]:
     """A Responses stream of whole items: message, reasoning, function_call and custom_tool_call."""
     response: dict[str, Any] = {
-        "id": "resp_1",
+        "id": id,
         "object": "response",
         "created_at": 1_790_000_000,
         "status": "in_progress",

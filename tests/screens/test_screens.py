@@ -248,6 +248,48 @@ async def test_an_alarm_is_said_once(app: CCProxyApp, control: FakeControl) -> N
 
 
 @pytest.mark.parametrize("size", SIZES)
+async def test_codex_looks_the_same(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("5")
+        await until(lambda: "captured from 0.168.0" in screen_text(app))
+        await settle(pilot)
+        same_as(app, f"codex-{size}")
+
+
+async def test_every_key_of_codex(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("5")
+        await until(lambda: "captured from 0.168.0" in screen_text(app))
+        await pilot.press("v")
+        await until(lambda: "Be brief." in screen_text(app) and "captured from" not in screen_text(app))
+        await pilot.press("D")
+        await until(lambda: "-Be long." in screen_text(app) and "+Be brief." in screen_text(app))
+        await pilot.press("escape")
+        await until(lambda: "captured from 0.168.0" in screen_text(app))
+        await pilot.press("r")
+        await until(lambda: ("detect", "codex") in control.calls)
+        await pilot.press("m")
+        await until(lambda: ("set", "codex.system_prompt_injection_mode", "override") in control.calls)
+        await pilot.press("t")
+        await until(lambda: "200 in 0.42 s: a whole answer" in screen_text(app))
+        assert "authorization: [redacted]" in screen_text(app)
+        await pilot.press("C")
+        await until(lambda: isinstance(app.screen, Confirm))
+        await pilot.press("enter")
+        assert ("clear", "codex") not in control.calls
+        await pilot.press("C")
+        await until(lambda: isinstance(app.screen, Confirm))
+        await pilot.press("right", "enter")
+        await until(lambda: ("clear", "codex") in control.calls)
+        await pilot.press("j")
+        await until(lambda: "claude-cli/2.1.197" in screen_text(app))
+        await pilot.press("D")
+        await until(lambda: "no earlier capture" in screen_text(app))
+
+
+@pytest.mark.parametrize("size", SIZES)
 async def test_a_models_way_is_shown(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
     async with app.run_test(size=SIZES[size]) as pilot:
         await pilot.press("8", "t")

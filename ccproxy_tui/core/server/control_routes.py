@@ -17,6 +17,7 @@ from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, U
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import BodyPart, Watch
 from ccproxy_tui.core.server.account_routes import account_routes
+from ccproxy_tui.core.server.codex_routes import codex_routes
 from ccproxy_tui.core.server.gate import LOCAL
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.model_routes import routes_of
@@ -44,6 +45,7 @@ def control_routes(hub: Hub) -> list[BaseRoute]:
         Route("/control/models", guard(api.models)),
         Route("/control/shutdown", guard(api.shutdown), methods=["POST"]),
         *account_routes(hub, guard),
+        *codex_routes(hub, guard),
     ]
 
 

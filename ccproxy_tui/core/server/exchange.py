@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import (
     BodyTooLarge,
     Draining,
+    InvalidRequest,
     NoAccountServes,
     NoCredentials,
     ProxyError,
@@ -25,6 +27,7 @@ from ccproxy_tui.core.errors import (
 from ccproxy_tui.core.events import Accepted, BodyRead, Converted, Ended, EndReason, Marked, Routed, UpstreamAnswered
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.errors import error_body, error_event, ping
+from ccproxy_tui.core.formats.misfit import Misfit
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.ids import new_id
@@ -44,11 +47,12 @@ from ccproxy_tui.core.server.delivery import (
     Renamed,
     is_stream,
 )
+from ccproxy_tui.core.server.history import Listening
 from ccproxy_tui.core.server.hub import Hub, Interruption
 from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
 from ccproxy_tui.core.server.plan import Plan, client_status, plan_call, report_header
-from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink
+from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink, listening
 from ccproxy_tui.core.server.tap import Tap, undo_encoding
 
 log = logging.getLogger(__name__)
@@ -70,6 +74,10 @@ class Exchange:
         self._headers = head.decode(scope["headers"])
         self._named = dict(self._headers)
         self._dialect: Format = target.dialect or guess_dialect(scope["path"], frozenset(self._named))
+        self._listening: Listening | None = None
+        if target.dialect == "openai_responses" and hub.settings.codex.local_history:
+            self._listening = Listening()
+            send = listening(send, self._listening)
         self._sink = Sink(send)
         self._tap: Tap | None = None
         self._answer: Answer | None = None
@@ -134,6 +142,8 @@ class Exchange:
         self._watcher = self._hub.tasks.start(self._watch(), name=f"watch {self.id}")
         self._answer, plan = await self._ask(self._call(body, found), candidates)
         outcome = self._outcome = await self._deliver(self._answer, plan)
+        if self._listening is not None and (response := self._listening.response) is not None:
+            self._hub.history.remember(body, response)
         if outcome.learned:
             await asyncio.to_thread(self._hub.memory.remember, outcome.learned)
         return outcome.reason, outcome.error
@@ -235,16 +245,34 @@ class Exchange:
             model=found.model_name,
             stream=found.wants_stream,
             session=session_of(found, self._target.session, self._named),
+            wishes=head.wishes(self._headers),
         )
 
     async def _plan(self, call: Call, provider: Provider, model: str) -> Plan:
         """The call as the provider takes it: in the client's own dialect where it can be."""
         hub = self._hub
         created = int(hub.clock.now())
+        call = self._with_history(call, provider, model)
         plan = await plan_call(call, provider, model, hub.settings.models, created=created, recall=hub.memory.recall)
         self._report = plan.report
         self._publish_report()
         return plan
+
+    def _with_history(self, call: Call, provider: Provider, model: str) -> Call:
+        """The whole conversation in place of `previous_response_id`, where the upstream keeps nothing itself."""
+        if call.operation != "responses" or not self._hub.settings.codex.local_history:
+            return call
+        profile = provider.profile(model, "openai_responses")
+        if profile.format == "openai_responses" and not profile.stream_only:
+            return call
+        try:
+            whole = self._hub.history.expand(call.body)
+        except Misfit as misfit:
+            raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
+        if whole is None:
+            return call
+        self._hub.bus.publish(Marked(self.id, "history", "the earlier turns were put in from this proxy's memory"))
+        return replace(call, body=whole)
 
     def _publish_report(self) -> None:
         if self._report is not None and len(self._report):

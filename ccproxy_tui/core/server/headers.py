@@ -35,7 +35,8 @@ _CLIENT_ONLY = _HOP | {
     "x-api-key",
     "x-real-ip",
 }
-_CLIENT_ONLY_STARTS = ("access-control-", "sec-fetch-", "x-forwarded-", "x-ccproxy-")
+_OURS = "x-ccproxy-"
+_CLIENT_ONLY_STARTS = ("access-control-", "sec-fetch-", "x-forwarded-", _OURS)
 
 
 def decode(headers: RawHeaders) -> list[tuple[str, str]]:
@@ -52,6 +53,11 @@ def for_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         for name, value in headers
         if name not in _CLIENT_ONLY and name not in named and not name.startswith(_CLIENT_ONLY_STARTS)
     ]
+
+
+def wishes(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What the client asks of this proxy itself: its `x-ccproxy-` headers, without that."""
+    return {name.removeprefix(_OURS): value for name, value in headers if name.startswith(_OURS)}
 
 
 def for_client(headers: Iterable[tuple[str, str]], *, stream: bool) -> list[tuple[bytes, bytes]]:

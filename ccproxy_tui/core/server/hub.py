@@ -11,8 +11,10 @@ from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.provider import Provider
+from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.settings import Loaded, Settings
@@ -59,6 +61,7 @@ class Hub:
         self._routes_of: Models | None = None
         self._routes: dict[tuple[str, str], list[Candidate]] = {}
         self.logins = Logins(self.tasks)
+        self.history = ResponseHistory()
         self.providers: dict[str, Provider] = {}
         self.prefixes: dict[str, str] = {}
         self.running: dict[str, Running] = {}
@@ -101,9 +104,17 @@ class Hub:
                 self._routes[key] = found
         return found
 
+    def detectors(self) -> list[Detector]:
+        return [provider.detector for provider in self.providers.values() if provider.detector is not None]
+
     def start_upkeep(self) -> None:
-        """Renew logins in use ahead of their end, for as long as the proxy runs."""
+        """Renew logins in use ahead of their end, and know the installed tools, for as long as the proxy runs."""
         self.tasks.keep(self._keep_up, name="accounts")
+        if self.demo or self.settings.server.bypass_mode:
+            return
+        for detector in self.detectors():
+            if getattr(self.settings, detector.tool).detection:
+                self.tasks.keep(detector.keep_current, name=f"detection of {detector.tool}")
 
     async def _keep_up(self) -> None:
         await asyncio.sleep(TICK)  # nothing of this delays readiness

@@ -160,8 +160,8 @@ async def convert_call(call: Call, profile: Profile, *, created: int, recall: Re
     except Misfit as misfit:
         raise invalid(misfit, source) from misfit
     operation, path = _ENDPOINTS[profile.format]
-    converted = Call(
-        exchange=call.exchange,
+    converted = replace(
+        call,
         operation=operation,
         method="POST",
         path=path,
@@ -169,9 +169,6 @@ async def convert_call(call: Call, profile: Profile, *, created: int, recall: Re
         headers=_headers(call, conversion),
         body=conversion.body,
         format=profile.format,
-        model=call.model,
-        stream=call.stream,
-        session=call.session,
         converted=True,
     )
     return Plan(converted, profile, conversion, conversion.report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from ccproxy_tui.core import sse
 
@@ -17,6 +17,21 @@ EVENT_STREAM: RawHeaders = [
     (b"cache-control", b"no-cache"),
 ]
 _TAIL = 4
+
+
+class Listener(Protocol):
+    def feed(self, data: bytes) -> None: ...
+
+
+def listening(send: Send, listener: Listener) -> Send:
+    """A `send` that gives the body's bytes to `listener`, too."""
+
+    async def tee(message: MutableMapping[str, Any]) -> None:
+        if body := message.get("body"):
+            listener.feed(body)
+        await send(message)
+
+    return tee
 
 
 class Sink:

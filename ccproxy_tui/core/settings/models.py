@@ -39,6 +39,9 @@ class Section(BaseModel):
 class Server(Section):
     host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs security.auth_token.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    network_calls: bool = Field(
+        True, description="Let the proxy fetch lists of models and the like by itself, besides serving requests."
+    )
     bypass_mode: bool = Field(False, description="Answer every provider from the built-in demo (nothing goes out).")
     max_body_mb: int = Field(
         64, ge=1, le=1024, description="Largest request body, after decompression.", json_schema_extra=LIVE
@@ -207,7 +210,7 @@ class ClaudeApiProvider(Pooled):
     system_prompt_injection_mode: Literal["none", "minimal", "full"] = Field(
         "none",
         description="With a login: leave the system prompt alone, or put Claude Code's identity before it when it is "
-        "missing (full does what minimal does).",
+        "missing (full: all that the installed CLI was seen to send).",
         json_schema_extra=LIVE,
     )
     oauth: ClaudeOAuth = ClaudeOAuth()
@@ -324,6 +327,57 @@ class Providers(Section):
         return value
 
 
+class Codex(Section):
+    system_prompt_injection_mode: Literal["override", "append", "disabled"] = Field(
+        "disabled",
+        description="What becomes of the Codex CLI's captured instructions: put before a client's, after them, or left "
+        "out. Codex itself is left alone.",
+        json_schema_extra=LIVE,
+    )
+    injection_by_model: dict[str, Literal["override", "append", "disabled"]] = Field(
+        default_factory=dict,
+        description="The same by the start of a model's name; the longest that fits counts.",
+        json_schema_extra=LIVE,
+    )
+    instructions_shape: Literal["auto", "instructions", "developer"] = Field(
+        "auto",
+        description="Where they are put: the field of that name, a developer message, or as the CLI does it.",
+        json_schema_extra=LIVE,
+    )
+    header_override_enabled: bool = Field(
+        True,
+        description="Let a request choose its mode by the header x-ccproxy-codex-instructions.",
+        json_schema_extra=LIVE,
+    )
+    propagate_unsupported_params: bool = Field(
+        False,
+        description="Send parameters that the backend is known to refuse, instead of leaving them out.",
+        json_schema_extra=LIVE,
+    )
+    enable_dynamic_model_info: bool = Field(
+        True, description="Ask the backend, or the CLI's cache, for models and limits.", json_schema_extra=LIVE
+    )
+    max_output_tokens_fallback: int = Field(
+        8192, ge=1, le=32768, description="Longest answer of a model that nobody tells of.", json_schema_extra=LIVE
+    )
+    local_history: bool = Field(
+        True,
+        description="Remember answers in memory for previous_response_id, which the backend does not.",
+        json_schema_extra=LIVE,
+    )
+    websocket: bool = Field(
+        True, description="Take Responses over WebSocket; without, clients go on over HTTP.", json_schema_extra=LIVE
+    )
+    verbose_logging: bool = Field(False, description="Log how each request is made.", json_schema_extra=LIVE)
+    detection: bool = Field(True, description="Capture what the installed CLI sends (it asks a server of ours alone).")
+    cli_path: Path | None = Field(None, description="The codex to use; default: from the PATH.")
+
+
+class Claude(Section):
+    detection: bool = Field(True, description="Capture what the installed CLI sends (it asks a server of ours alone).")
+    cli_path: Path | None = Field(None, description="The claude to use; default: from the PATH.")
+
+
 class ModelRule(Section):
     """One line of the model table."""
 
@@ -408,6 +462,8 @@ class Settings(BaseSettings):
     http: Http = Http()
     accounts: Accounts = Accounts()
     providers: Providers = Providers()
+    claude: Claude = Claude()
+    codex: Codex = Codex()
     models: Models = Models()
     ui: Ui = Ui()
 

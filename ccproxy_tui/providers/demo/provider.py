@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ccproxy_tui.core.auth.account import AnyAccount
+from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import ErrorKind, InvalidRequest, RouteNotFound, UpstreamCut
 from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Profile
@@ -41,6 +42,7 @@ class Demo:
     name = "demo"
     prefixes: tuple[str, ...] = ("/demo",)
     lists: Format | None = "anthropic_messages"
+    detector: Detector | None = None
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -297,7 +297,7 @@ async def test_claude_codes_discovery_sees_models_that_it_accepts(proxy: Proxy, 
     assert all(model["id"].startswith(("claude", "anthropic")) for model in listed)
     body = {**MESSAGES, "model": listed[0]["id"]}
     assert (await proxy.client.post("/codex/v1/messages", json=body)).status_code == 200
-    assert upstream.seen[0].json["model"] == listed[0]["id"].removeprefix("anthropic/")
+    assert upstream.seen[-1].json["model"] == listed[0]["id"].removeprefix("anthropic/")
 
 
 async def test_a_session_in_the_path_names_the_conversation(proxy: Proxy, upstream: ScriptedUpstream) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ccproxy_tui.core.formats.body import decode, encode
@@ -25,10 +26,10 @@ def without_foreign_thinking(raw: bytes) -> bytes:
 IDENTITY = "You are Claude Code, Anthropic's official CLI for Claude."
 
 
-def with_identity(raw: bytes, report: Report) -> bytes:
-    """The request with the identity as its first system block, unless it stands in one already.
+def with_identity(raw: bytes, report: Report, more: Sequence[str] = ()) -> bytes:
+    """The request with the identity as its first system block, unless it stands in one already; `more` come after it.
 
-    It carries no cache mark: the client's own marks are limited. Raises Misfit when the body is no JSON object.
+    None carries no cache mark: the client's own marks are limited. Raises Misfit when the body is no JSON object.
     """
     body = decode(raw)
     system = body.get("system")
@@ -37,7 +38,7 @@ def with_identity(raw: bytes, report: Report) -> bytes:
     if any(isinstance(block, dict) and IDENTITY in str(block.get("text")) for block in blocks):
         return raw
     report.injected("system[0]", "the identity that the setting system_prompt_injection_mode asks for", IDENTITY)
-    return encode({**body, "system": [{"type": "text", "text": IDENTITY}, *blocks]})
+    return encode({**body, "system": [*({"type": "text", "text": text} for text in (IDENTITY, *more)), *blocks]})
 
 
 def _message(message: Any) -> Any:

@@ -14,6 +14,7 @@ from ccproxy_tui.core.formats.body import decode, encode
 from ccproxy_tui.core.formats.canonical import Failed, Usage
 from ccproxy_tui.core.formats.misfit import Misfit, Object, as_list, as_object
 from ccproxy_tui.core.formats.openai_chat.stream_parser import failure
+from ccproxy_tui.core.formats.openai_responses.instructions import Injection, inject
 from ccproxy_tui.core.formats.openai_responses.request_renderer import ENCRYPTED, conversation_key
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.formats.seal import unwrap
@@ -45,16 +46,29 @@ _PREFIXES = {"function_call": "fc", "custom_tool_call": "ctc", "reasoning": "rs"
 _ID_LIMIT = 64
 
 
-def patch_request(raw: bytes, *, model: str, cache_key: str = "", report: Report) -> bytes:
+_DISABLED = Injection("disabled", "")
+
+
+def patch_request(
+    raw: bytes,
+    *,
+    model: str,
+    cache_key: str = "",
+    report: Report,
+    injection: Injection = _DISABLED,
+    refused: frozenset[str] = CODEX_REFUSES,
+) -> bytes:
     """The request with what the backend demands, and without what it refuses. Everything else stays as it came.
 
     Raises Misfit for a reference to something stored.
     """
     body = decode(raw)
+    if body.get("input") is None and isinstance(body.get("messages"), list):
+        body = _chat_style(body, report)
     for name in ("previous_response_id", "conversation", "prompt"):
         if body.get(name) is not None:
             raise Misfit(f"Nothing stored can be looked up: {_STORED}", name)
-    patched = {name: value for name, value in body.items() if name not in CODEX_REFUSES}
+    patched = {name: value for name, value in body.items() if name not in refused}
     for name in body:
         if name not in patched and body[name] is not None:
             report.dropped(name, "the Codex backend refuses it")
@@ -70,7 +84,35 @@ def patch_request(raw: bytes, *, model: str, cache_key: str = "", report: Report
     if not patched.get("prompt_cache_key"):
         patched["prompt_cache_key"] = cache_key or conversation_key(patched["instructions"], patched["input"])
         report.injected("prompt_cache_key", "named after the conversation, so that its prompt is cached")
-    return encode(patched)
+    return encode(inject(patched, injection, report))
+
+
+def inject_into(raw: bytes, injection: Injection, report: Report) -> bytes:
+    """The same for a request that a conversion has made. Raises Misfit."""
+    return encode(inject(decode(raw), injection, report)) if injection.changes else raw
+
+
+def _chat_style(body: Object, report: Report) -> Object:
+    """Chat's `messages` where `input` is expected: what a person means is plain, as long as they are only messages."""
+    items: list[Any] = []
+    for place, raw in enumerate(as_list(body["messages"], "messages")):
+        message = as_object(raw, "messages", place)
+        if message.get("role") not in ("system", "developer", "user", "assistant") or message.get("tool_calls"):
+            raise Misfit("Calls and their results belong into `input` here.", "messages", place)
+        kind = "output_text" if message["role"] == "assistant" else "input_text"
+        items.append({"type": "message", "role": message["role"], "content": _chat_content(message, kind, place)})
+    report.renamed("messages", "the Responses dialect names it input")
+    return {**{name: value for name, value in body.items() if name != "messages"}, "input": items}
+
+
+def _chat_content(message: Object, kind: str, place: int) -> list[Object]:
+    content = message.get("content")
+    if isinstance(content, str):
+        return [{"type": kind, "text": content}]
+    parts = as_list(content, "messages", place, "content")
+    if any(not isinstance(part, dict) or part.get("type") != "text" for part in parts):
+        raise Misfit("Only text is taken from messages here; send it as `input`.", "messages", place, "content")
+    return [{"type": kind, "text": part.get("text")} for part in parts]
 
 
 def _patch_options(patched: Object, report: Report) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.account import Account, AnyAccount
@@ -12,21 +16,31 @@ from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import CodexLogin, Endpoints
 from ccproxy_tui.core.auth.quota import Reading, read_codex_usage
 from ccproxy_tui.core.auth.renewal import CodexRenewal
-from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
+from ccproxy_tui.core.detection import CODEX, DetectionCache, Detector
+from ccproxy_tui.core.detection.catalog import read_catalog
+from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
 from ccproxy_tui.core.formats.models import ModelCard
-from ccproxy_tui.core.formats.openai_responses.native import CODEX_REFUSES, patch_request
+from ccproxy_tui.core.formats.openai_responses.instructions import MODES, Injection, Mode
+from ccproxy_tui.core.formats.openai_responses.native import CODEX_REFUSES, inject_into, patch_request
+from ccproxy_tui.core.frames import CodexView
 from ccproxy_tui.core.provider import Answer, Call, Headers
 from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.redact import redact_headers
+from ccproxy_tui.core.settings.models import Codex as CodexSettings
 from ccproxy_tui.core.settings.models import CodexProvider
+from ccproxy_tui.providers.codex.models import ModelList, built_in, of_tool, read_cache, with_defaults
 from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream
 
+log = logging.getLogger(__name__)
+
 LOGIN_HINT = "Log in with `codex login` or `ccproxy-tui auth login codex`."
-MODELS = ("gpt-5.4", "gpt-5.3-codex", "gpt-5.2-codex")  # the backend tells its list to Codex clients alone
+INSTRUCTIONS_WISH = "codex-instructions"  # the header x-ccproxy-codex-instructions
+_ASK_SECONDS = 2.0  # a client waits for it
+_MODELS_SECONDS = 3600.0  # for which a list of models is good
 ORIGINATOR = "ccproxy-tui"  # who asks, when the client is not a Codex that says so itself
 
 
@@ -42,6 +56,13 @@ class Codex:
         own = CodexFile(context.paths, context.clock, context.environ)
         self._pool = make_pool(context, "codex", "Codex", own, self._settings.accounts, self._make_account, KEYS)
         http = context.settings().http
+        cache = DetectionCache(context.paths.cache)
+        home = context.paths.home
+        self.detector: Detector | None = Detector(
+            CODEX, cache, context.clock, home, context.environ, lambda: context.settings().codex.cli_path
+        )
+        self._list: ModelList | None = None
+        self._listed = 0.0
         self._upstream = Upstream("ChatGPT", self._settings.base_url, http)
         self._api = Upstream("OpenAI", self._settings.api_base_url, http)
 
@@ -77,7 +98,7 @@ class Codex:
             "openai_responses",
             "openai",
             "The Codex backend",
-            refused=CODEX_REFUSES,
+            refused=self._refused,
             stream_only=True,
             cache_marks=False,
         )
@@ -109,19 +130,112 @@ class Codex:
         return await (self._api if with_key else self._upstream).send(call.method, url, headers, body)
 
     def _body(self, call: Call, report: Publish) -> bytes:
-        if call.converted or call.operation != "responses":
+        if call.operation != "responses":
             return call.body
         notes = Report()
+        injection = self._injection(call)
         try:
-            body = patch_request(call.body, model=call.model, cache_key=call.session, report=notes)
+            if call.converted:
+                body = inject_into(call.body, injection, notes)
+            else:
+                body = patch_request(
+                    call.body,
+                    model=call.model,
+                    cache_key=call.session,
+                    report=notes,
+                    injection=injection,
+                    refused=self._refused,
+                )
         except Misfit as misfit:
             raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
         if len(notes):
             report(Converted(call.exchange, tuple(notes)))
+        if self._codex.verbose_logging:
+            log.info("%s: instructions %s, session %s", call.model, injection.mode, call.session or "new")
         return body
 
+    @property
+    def _codex(self) -> CodexSettings:
+        return self._context.settings().codex
+
+    @property
+    def _refused(self) -> frozenset[str]:
+        return frozenset() if self._codex.propagate_unsupported_params else CODEX_REFUSES
+
+    def _injection(self, call: Call) -> Injection:
+        """How the CLI's instructions go into this request. Raises InvalidRequest for a wish that is no mode."""
+        settings = self._codex
+        mode = mode_for(call.model, settings.system_prompt_injection_mode, settings.injection_by_model)
+        wish = call.wishes.get(INSTRUCTIONS_WISH, "") if settings.header_override_enabled else ""
+        if wish:
+            if wish not in MODES:
+                raise InvalidRequest(f"x-ccproxy-{INSTRUCTIONS_WISH} must be one of {', '.join(MODES)}.")
+            mode = wish
+        detected = self.detector.current() if self.detector is not None and mode != "disabled" else None
+        if detected is None or is_codex(call.headers):
+            return Injection("disabled", "")
+        shape = detected.shape if settings.instructions_shape == "auto" else settings.instructions_shape
+        return Injection(mode, detected.text, developer=shape == "developer")
+
+    # --- models ---
+
     async def models(self) -> list[ModelCard]:
-        return [ModelCard(name, owner="openai") for name in MODELS]
+        found = await self.model_list()
+        return [
+            ModelCard(
+                one.id, name=one.name, owner="openai", max_input=one.context or None, max_output=one.output or None
+            )
+            for one in found.models
+        ]
+
+    async def model_list(self) -> ModelList:
+        """Asked of the backend at most once an hour; else what the CLI has asked; else what is known by heart."""
+        now = self._context.clock.now()
+        if self._list is None or now - self._listed > _MODELS_SECONDS:
+            self._listed = now  # also when nobody answered: a client must not wait each time
+            self._list = await self._fetch_models(now) or self._known_models()
+        return with_defaults(self._list, self._codex.max_output_tokens_fallback)
+
+    async def describe(self) -> CodexView:
+        """How requests are made, and the models, for people."""
+        found = await self.model_list()
+        settings = self._codex
+        shape = settings.instructions_shape
+        return CodexView(
+            self._settings.base_url,
+            settings.system_prompt_injection_mode,
+            shape,
+            found.models,
+            found.source,
+            found.fetched,
+        )
+
+    def _known_models(self) -> ModelList:
+        if not self._codex.enable_dynamic_model_info:
+            return built_in()
+        folder = Path(self._context.environ.get("CODEX_HOME") or self._context.paths.home / ".codex")
+        detected = self.detector.current() if self.detector is not None else None
+        return read_cache(folder) or of_tool(detected) or built_in()
+
+    async def _fetch_models(self, now: float) -> ModelList | None:
+        settings = self._context.settings()
+        if not settings.server.network_calls or not settings.codex.enable_dynamic_model_info:
+            return None
+        detected = self.detector.current() if self.detector is not None else None
+        version = detected.version if detected is not None else "0.0.0"
+        try:
+            credential = await self._pool.accounts[0].credential()
+            if credential.kind == "api_key":
+                return None
+            call = Call("", "models", "GET", "", "", [("accept", "application/json")], b"")
+            url = f"{settings.providers.codex.base_url}/models?client_version={version}"
+            async with asyncio.timeout(_ASK_SECONDS):
+                document = await ask_usage(self._upstream, url, upstream_headers(call, credential))
+        except (ProxyError, TimeoutError) as problem:
+            log.info("no models from the Codex backend: %s", str(problem) or "no answer in time")
+            return None
+        models = read_catalog(document)
+        return ModelList(models, "the Codex backend", now) if models else None
 
     def accounts(self) -> list[AnyAccount]:
         return [*self._pool.accounts]
@@ -139,6 +253,18 @@ class Codex:
     async def close(self) -> None:
         await self._upstream.close()
         await self._api.close()
+
+
+def mode_for(model: str, mode: Mode, by_model: Mapping[str, Mode]) -> Mode:
+    """The mode of the longest start of a model's name, or the general one."""
+    starts = [start for start in by_model if model.startswith(start)]
+    return by_model[max(starts, key=len)] if starts else mode
+
+
+def is_codex(headers: Headers) -> bool:
+    """Whether a Codex asks: it brings its instructions itself."""
+    named = dict(headers)
+    return named.get("originator", "").startswith("codex") or named.get("user-agent", "").startswith("codex")
 
 
 def upstream_headers(call: Call, credential: Credential) -> Headers:

@@ -1,0 +1,110 @@
+"""Run a tool against a server of our own and keep what it sends. Nothing of it leaves the machine.
+
+The tool is told that our server is its API, and its proxy for everything else; that "everything else" gets a 403.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_HEAD_LIMIT = 256 * 1024
+_BODY_LIMIT = 16 * 1024 * 1024
+_OUTPUT_LIMIT = 16 * 1024 * 1024
+_REFUSAL = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class CaptureFailed(Exception):
+    """The message says why, for the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class CaptureServer:
+    """Answers each POST with `reply` (a body of events), and keeps it; refuses all else."""
+
+    def __init__(self, reply: bytes) -> None:
+        self._reply = (
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n" % len(reply)
+        ) + reply
+        self._server: asyncio.Server | None = None
+        self.requests: list[Request] = []
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_HEAD_LIMIT)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = await _read(reader)
+            writer.write(self._reply if request.method == "POST" else _REFUSAL)
+            await writer.drain()
+            if request.method == "POST":
+                self.requests.append(request)
+        except (OSError, ValueError, IndexError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # whatever that was, it is nothing to keep
+        finally:
+            writer.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.split("\r\n")
+    method, target = first.split(" ")[:2]
+    headers = [
+        (name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines) if name
+    ]
+    length = int(dict(headers).get("content-length", "0"))
+    if not 0 <= length <= _BODY_LIMIT:
+        raise ValueError("no length that a request has")
+    return Request(method, target, headers, await reader.readexactly(length))
+
+
+async def run_bounded(command: Sequence[str], environ: Mapping[str, str], folder: Path, seconds: float) -> bytes:
+    """What a program printed, up to a limit. It, and all that it started, is ended in time.
+
+    It prints into a file: a pipe would stay open for as long as anything that it has started. Raises CaptureFailed when
+    it can't be started or takes too long.
+    """
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env=dict(environ),
+                cwd=folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CaptureFailed(f"{command[0]} can't be started: {error.strerror}") from error
+        try:
+            async with asyncio.timeout(seconds):
+                await process.wait()
+        except TimeoutError:
+            raise CaptureFailed(f"{Path(command[0]).name} did not end within {seconds:.0f} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # it leads its own group: what it started is in there
+            await process.wait()
+        output.seek(0)
+        return output.read(_OUTPUT_LIMIT)
