@@ -11,10 +11,12 @@ from typing import Any
 
 import openai
 import pytest
+from websockets.asyncio.server import ServerConnection
 
-from tests.conftest import Proxy
+from tests.conftest import Proxy, StartProxy
 from tests.e2e.clients import find
 from tests.e2e.test_claude_code import claude
+from tests.fakes.sockets import SocketBackend, frames
 from tests.fakes.streams import called, chat_events, message_events, response_events, said, thought
 from tests.fakes.upstream import Reply, ScriptedUpstream, Seen, json_reply, sse_reply
 
@@ -82,8 +84,8 @@ async def test_claude_code_on_copilot_reads_a_file(proxy: Proxy, upstream: Scrip
     assert [seen.header("x-initiator") for seen in asked] == ["user", "agent"]
 
 
-async def codex(proxy: Proxy, prefix: str, prompt: str) -> list[dict[str, Any]]:
-    """One `codex exec` turn; its events."""
+async def codex(proxy: Proxy, prefix: str, prompt: str, *, sockets: bool = False) -> list[dict[str, Any]]:
+    """One `codex exec` turn; its events. `sockets` lets it open a WebSocket first, as it does at its own backend."""
     config = Path.home() / ".codex" / "config.toml"
     config.parent.mkdir(exist_ok=True)
     config.write_text(
@@ -93,7 +95,7 @@ async def codex(proxy: Proxy, prefix: str, prompt: str) -> list[dict[str, Any]]:
         f'base_url = "{proxy.url}/{prefix}"\n'
         'env_key = "PROXY_KEY"\n'
         'wire_api = "responses"\n'
-        "request_max_retries = 0\nstream_max_retries = 0\n"
+        "request_max_retries = 0\nstream_max_retries = 0\n" + ("supports_websockets = true\n" if sockets else "")
     )
     environ = {
         "HOME": str(Path.home()),
@@ -123,8 +125,12 @@ async def codex(proxy: Proxy, prefix: str, prompt: str) -> list[dict[str, Any]]:
 
 
 def shell_tool(seen: Seen) -> tuple[str, dict[str, Any]]:
+    return tool_of(seen.json)
+
+
+def tool_of(request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The tool that runs commands, under whatever name this Codex gives it, and arguments for it."""
-    tools = {tool.get("name"): tool for tool in seen.json["tools"]}
+    tools = {tool.get("name"): tool for tool in request["tools"]}
     for name in ("exec_command", "shell_command", "shell", "local_shell"):
         if name in tools:
             schema = tools[name].get("input_schema") or tools[name]["parameters"]
@@ -173,6 +179,64 @@ async def test_codex_on_its_own_backend(proxy: Proxy, upstream: ScriptedUpstream
     assert second["input"][: len(first["input"])] == first["input"]
     assert second["input"][-1]["type"] == "function_call_output"
     assert upstream.seen[0].header("chatgpt-account-id") == "acct-1"
+
+
+async def test_codex_over_sockets_all_the_way(start_proxy: StartProxy) -> None:
+    backend = SocketBackend()
+
+    async def script(connection: ServerConnection, request: dict[str, Any]) -> None:
+        if any(item["type"] == "function_call_output" for item in request["input"]):
+            events = response_events(said("It printed marmalade."), id="resp_2")
+        else:
+            name, arguments = tool_of(request)
+            events = response_events(called(name, arguments), id="resp_1")
+        for frame in frames(events):
+            await connection.send(json.dumps(frame))
+
+    backend.script = script
+    proxy = await start_proxy(PROVIDERS__CODEX__BASE_URL=await backend.start())
+    try:
+        events = await codex(proxy, "codex", "run the command", sockets=True)
+    finally:
+        await backend.stop()
+    assert last_message(events) == "It printed marmalade."
+    first, second = [request for _, request in backend.requests]
+    assert second["input"][: len(first["input"])] == first["input"]
+    assert "marmalade" in json.dumps(second["input"][-1])
+    assert [number for number, _ in backend.requests] == [1, 1]
+    methods = {(record.method, record.path) for record in proxy.hub.store}
+    assert ("POST", "/codex/responses") in methods
+
+
+async def test_codex_over_a_socket_where_the_backend_has_none(
+    start_proxy: StartProxy, upstream: ScriptedUpstream
+) -> None:
+    asked: list[Seen] = []
+
+    def answer(seen: Seen) -> Reply:
+        if seen.method == "GET":
+            return json_reply({}, 426)
+        asked.append(seen)
+        if len(asked) > 1:
+            return sse_reply(*response_events(said("It printed marmalade."), id="resp_2"))
+        return sse_reply(*response_events(called(*shell_tool(seen)), id="resp_1"))
+
+    upstream.default = answer
+    proxy = await start_proxy()
+    events = await codex(proxy, "codex", "run the command", sockets=True)
+    assert last_message(events) == "It printed marmalade."
+    first, second = [seen.json for seen in asked]
+    assert second["input"][: len(first["input"])] == first["input"]
+    assert second["input"][-1]["type"] == "function_call_output"
+
+
+async def test_codex_goes_on_over_http_when_sockets_are_off(
+    start_proxy: StartProxy, upstream: ScriptedUpstream
+) -> None:
+    upstream.default = lambda seen: sse_reply(*response_events(said("Over HTTP.")))
+    proxy = await start_proxy(CODEX__WEBSOCKET="false")
+    events = await codex(proxy, "codex", "say it", sockets=True)
+    assert last_message(events) == "Over HTTP."
 
 
 async def test_the_openai_sdk_on_claude_with_tools(proxy: Proxy, upstream: ScriptedUpstream) -> None:

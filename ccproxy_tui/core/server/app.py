@@ -22,6 +22,7 @@ from ccproxy_tui.core.server.exchange import Exchange
 from ccproxy_tui.core.server.gate import Gate
 from ccproxy_tui.core.server.health import health_routes
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.socket import ResponsesSocket, refuse_socket
 
 
 def create_app(hub: Hub) -> ASGIApp:
@@ -54,8 +55,10 @@ class Dispatch:
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        target = parse_path(scope["path"], self._hub.prefixes) if scope["type"] == "http" else None
-        if target is None:
+        target = parse_path(scope["path"], self._hub.prefixes) if scope["type"] in ("http", "websocket") else None
+        if scope["type"] == "websocket":
+            await self._open_socket(target, scope, receive, send)
+        elif target is None:
             await self._rest(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD") and (target.operation == "base" or target.rest == "api/hello"):
             await _hello(scope, receive, send)
@@ -63,6 +66,13 @@ class Dispatch:
             await self._tell_status(target, scope, receive, send)
         else:
             await Exchange(self._hub, target, dict(scope), receive, send).run()
+
+    async def _open_socket(self, target: Target | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Responses alone are spoken over sockets; for all else, clients go on over HTTP."""
+        if target is None or target.operation != "responses" or not self._hub.settings.codex.websocket:
+            await refuse_socket(scope, receive, send)
+            return
+        await ResponsesSocket(self._hub, target, scope, receive, send).run()
 
     async def _tell_status(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
         """`status` is what is known; `usage` asks the provider first."""

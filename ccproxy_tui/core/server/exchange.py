@@ -47,7 +47,7 @@ from ccproxy_tui.core.server.delivery import (
     Renamed,
     is_stream,
 )
-from ccproxy_tui.core.server.history import Listening
+from ccproxy_tui.core.server.history import ANNOUNCED, Listening
 from ccproxy_tui.core.server.hub import Hub, Interruption
 from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
@@ -263,7 +263,8 @@ class Exchange:
         if call.operation != "responses" or not self._hub.settings.codex.local_history:
             return call
         profile = provider.profile(model, "openai_responses")
-        if profile.format == "openai_responses" and not profile.stream_only:
+        keeps = profile.format == "openai_responses" and not profile.stream_only
+        if keeps and ANNOUNCED.encode() not in call.body:
             return call
         try:
             whole = self._hub.history.expand(call.body)

@@ -35,6 +35,15 @@ def protocol_with_limit(limit: int) -> type[HttpToolsProtocol]:
             self._in_head, self._head_bytes = False, 0
             super().on_headers_complete()
 
+        def _should_upgrade_to_ws(self) -> bool:
+            return True
+
+        def handle_websocket_upgrade(self) -> None:
+            from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+            self.ws_protocol_class = WebSocketsSansIOProtocol  # loaded for the first client that wants it
+            super().handle_websocket_upgrade()
+
         def _refuse_head(self) -> None:
             error = HeadersTooLarge(
                 f"The request head is larger than {limit // 1024} KB.",

@@ -150,7 +150,9 @@ class ProxyServer:
             uvicorn.Config(
                 app,
                 http=protocol_with_limit(self.hub.settings.server.max_header_kb * 1024),
-                ws="none",
+                ws="none",  # the protocol class sees to it
+                ws_max_size=self.hub.settings.server.max_body_mb * 1024 * 1024,
+                ws_per_message_deflate=False,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

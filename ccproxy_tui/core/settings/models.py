@@ -368,6 +368,11 @@ class Codex(Section):
     websocket: bool = Field(
         True, description="Take Responses over WebSocket; without, clients go on over HTTP.", json_schema_extra=LIVE
     )
+    upstream_websocket: Literal["auto", "off"] = Field(
+        "auto",
+        description="Ask the backend over its own WebSocket for clients that came by one; HTTP where it refuses.",
+        json_schema_extra=LIVE,
+    )
     verbose_logging: bool = Field(False, description="Log how each request is made.", json_schema_extra=LIVE)
     detection: bool = Field(True, description="Capture what the installed CLI sends (it asks a server of ours alone).")
     cli_path: Path | None = Field(None, description="The codex to use; default: from the PATH.")

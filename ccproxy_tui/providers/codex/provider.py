@@ -19,7 +19,7 @@ from ccproxy_tui.core.auth.renewal import CodexRenewal
 from ccproxy_tui.core.detection import CODEX, DetectionCache, Detector
 from ccproxy_tui.core.detection.catalog import read_catalog
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
-from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
+from ccproxy_tui.core.events import Converted, Marked, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.openai_responses.instructions import MODES, Injection, Mode
@@ -31,6 +31,7 @@ from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import Codex as CodexSettings
 from ccproxy_tui.core.settings.models import CodexProvider
 from ccproxy_tui.providers.codex.models import ModelList, built_in, of_tool, read_cache, with_defaults
+from ccproxy_tui.providers.codex.socket import Sockets, Unavailable
 from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 LOGIN_HINT = "Log in with `codex login` or `ccproxy-tui auth login codex`."
 INSTRUCTIONS_WISH = "codex-instructions"  # the header x-ccproxy-codex-instructions
+SOCKET_WISH = "socket"  # the header x-ccproxy-socket: the client came by a WebSocket
 _ASK_SECONDS = 2.0  # a client waits for it
 _MODELS_SECONDS = 3600.0  # for which a list of models is good
 ORIGINATOR = "ccproxy-tui"  # who asks, when the client is not a Codex that says so itself
@@ -63,6 +65,7 @@ class Codex:
         )
         self._list: ModelList | None = None
         self._listed = 0.0
+        self._sockets = Sockets(lambda: context.settings().http)
         self._upstream = Upstream("ChatGPT", self._settings.base_url, http)
         self._api = Upstream("OpenAI", self._settings.api_base_url, http)
 
@@ -127,7 +130,18 @@ class Codex:
             url = f"{url}?{call.query}"
         headers = upstream_headers(call, credential)
         report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), body))
+        if self._by_socket(call, credential):
+            key = (account.provider, call.session or call.exchange)
+            try:
+                return await self._sockets.ask(url, headers, body, key)
+            except Unavailable as reason:
+                report(Marked(call.exchange, "over HTTP", str(reason)))
         return await (self._api if with_key else self._upstream).send(call.method, url, headers, body)
+
+    def _by_socket(self, call: Call, credential: Credential) -> bool:
+        """Whether the backend's socket is tried: for a client that came by one, with a login."""
+        wanted = self._codex.upstream_websocket == "auto" and SOCKET_WISH in call.wishes
+        return wanted and call.operation == "responses" and credential.kind == "oauth"
 
     def _body(self, call: Call, report: Publish) -> bytes:
         if call.operation != "responses":
@@ -251,6 +265,7 @@ class Codex:
         return read_codex_usage(await ask_usage(self._upstream, url, headers))
 
     async def close(self) -> None:
+        await self._sockets.close()
         await self._upstream.close()
         await self._api.close()
 
