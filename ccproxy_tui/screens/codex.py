@@ -80,6 +80,7 @@ class CodexScreen(BaseScreen):
     def on_resize(self) -> None:
         super().on_resize()
         self.call_after_refresh(self._lay_out)
+        self.call_after_refresh(self._show)  # texts are wrapped at the width
 
     def _lay_out(self) -> None:
         tool = Column[DetectionView]("tool", "tool", 8, lambda one: one.tool)

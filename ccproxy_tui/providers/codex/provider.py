@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 LOGIN_HINT = "Log in with `codex login` or `ccproxy-tui auth login codex`."
 INSTRUCTIONS_WISH = "codex-instructions"  # the header x-ccproxy-codex-instructions
 SOCKET_WISH = "socket"  # the header x-ccproxy-socket: the client came by a WebSocket
+_LONGEST_SESSION = 200
 _ASK_SECONDS = 2.0  # a client waits for it
 _MODELS_SECONDS = 3600.0  # for which a list of models is good
 ORIGINATOR = "ccproxy-tui"  # who asks, when the client is not a Codex that says so itself
@@ -282,13 +283,23 @@ def is_codex(headers: Headers) -> bool:
     return named.get("originator", "").startswith("codex") or named.get("user-agent", "").startswith("codex")
 
 
+def _is_header_safe(text: str) -> bool:
+    return text.isascii() and text.isprintable() and len(text) <= _LONGEST_SESSION
+
+
 def upstream_headers(call: Call, credential: Credential) -> Headers:
     """The client's headers with our authentication; what a Codex client says of its session is kept."""
-    named = {name for name, _ in call.headers}
+    session = call.session if _is_header_safe(call.session) else ""
     headers = [(name, value) for name, value in call.headers if name != "accept"]
+    if session:  # the one in the path comes before the one in a header
+        headers = [(name, value) for name, value in headers if name != "session-id"]
+        headers.append(("session-id", session))
+    named = {name for name, _ in headers}
     headers += [("authorization", f"Bearer {credential.secret}"), ("accept", "text/event-stream")]
     if credential.account and "chatgpt-account-id" not in named:
         headers.append(("chatgpt-account-id", credential.account))
+    if session and "thread-id" not in named:
+        headers.append(("thread-id", session))
     if "originator" not in named:
         headers.append(("originator", ORIGINATOR))
     if "user-agent" not in named:

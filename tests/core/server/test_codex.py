@@ -213,3 +213,33 @@ async def test_detection_runs_in_the_background_when_the_proxy_starts(start_prox
     assert (await proxy.client.get("/health")).status_code == 200
     [detector] = [one for one in proxy.hub.detectors() if one.tool == "codex"]
     await until(lambda: detector.view().state == "detecting")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "metadata", "session"),
+    [
+        ("/codex/in-path/v1/responses", {"session-id": "in-header"}, {"session_id": "in-body"}, "in-path"),
+        ("/codex/v1/responses", {"session-id": "in-header"}, {"session_id": "in-body"}, "in-header"),
+        ("/codex/v1/responses", {}, {"session_id": "in-body"}, "in-body"),
+        ("/codex/v1/responses", {}, {"session_id": "not\nfor a header"}, ""),
+        ("/codex/v1/responses", {}, {}, ""),
+    ],
+)
+async def test_a_session_comes_from_the_path_the_header_or_the_body_in_this_order(
+    proxy: Proxy,
+    upstream: ScriptedUpstream,
+    path: str,
+    headers: dict[str, str],
+    metadata: dict[str, str],
+    session: str,
+) -> None:
+    upstream.default = lambda seen: sse_reply(*response_events(said("x")))
+    await proxy.client.post(path, json={**RESPONSES, "metadata": metadata}, headers=headers)
+    [seen] = upstream.seen
+    assert seen.header("thread-id") == session
+    assert seen.all("session-id") == ([session] if session else [])
+    key = seen.json["prompt_cache_key"]
+    assert key == (session or metadata.get("session_id") or key)
+    other = {**RESPONSES, "input": "another conversation"}
+    await proxy.client.post("/codex/v1/responses", json=other)
+    assert upstream.seen[1].json["prompt_cache_key"] != key, "never one for everybody"
