@@ -83,6 +83,16 @@ class Control(Protocol):
         """Take the login out of its file. Where that is."""
         ...
 
+    async def answer_permission(
+        self, ask: str, *, allowed: bool, message: str = "", interrupt: bool = False, edited: Any = None
+    ) -> None:
+        """Answer a permission request; only the first answer counts. `edited` replaces the tool's input."""
+        ...
+
+    async def extend_permission(self, ask: str, seconds: float) -> None:
+        """Give a permission request that much time from now on."""
+        ...
+
     async def detections(self) -> list[DetectionView]:
         """What the installed command-line tools were seen to send."""
         ...

@@ -112,6 +112,15 @@ class ControlClient:
         response = await self._post(f"/control/accounts/{provider}/logout", {})
         return str(msgspec.json.decode(response.content)["source"])
 
+    async def answer_permission(
+        self, ask: str, *, allowed: bool, message: str = "", interrupt: bool = False, edited: Any = None
+    ) -> None:
+        answer = {"allowed": allowed, "message": message, "interrupt": interrupt, "input": edited}
+        await self._post(f"/permissions/{ask}/respond", answer)
+
+    async def extend_permission(self, ask: str, seconds: float) -> None:
+        await self._post(f"/permissions/{ask}/extend", {"seconds": seconds})
+
     async def detections(self) -> list[DetectionView]:
         return await self._get("/control/detections", list[DetectionView])
 

@@ -255,6 +255,33 @@ class DetectionView(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str = ""
 
 
+class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A permission request. `input` is JSON text, cut when `size` (bytes) says more; `masked` when a secret was in it.
+
+    `high` asks for the key twice. Times are seconds since the epoch.
+    """
+
+    id: str
+    tool: str
+    status: Literal["pending", "allowed", "denied", "expired", "cancelled"]
+    source: str = ""
+    client: str = ""
+    session: str = ""
+    cwd: str = ""
+    model: str = ""
+    reason: str = ""
+    created: float = 0.0
+    expires: float = 0.0
+    ended: float | None = None
+    by: str = ""
+    message: str = ""
+    input: str = ""
+    size: int = 0
+    masked: bool = False
+    notes: list[str] = []
+    high: bool = False
+
+
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     """What changed since the viewer's last frame."""
 
@@ -266,6 +293,7 @@ class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     texts: list[TextFrame] = []
     detail: Detail | None = None
     logs: list[LogView] = []
+    asks: list[AskView] | None = None
 
 
 class Watch(msgspec.Struct, frozen=True, omit_defaults=True):

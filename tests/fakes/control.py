@@ -238,6 +238,16 @@ class FakeControl:
         self.calls.append(("log out", provider))
         return "~/.claude/.credentials.json"
 
+    async def answer_permission(
+        self, ask: str, *, allowed: bool, message: str = "", interrupt: bool = False, edited: Any = None
+    ) -> None:
+        self.calls.append(("answer ask", ask, allowed, message, interrupt, edited))
+        if self.refusal:
+            raise ControlError(self.refusal)
+
+    async def extend_permission(self, ask: str, seconds: float) -> None:
+        self.calls.append(("extend", ask, seconds))
+
     async def detections(self) -> list[DetectionView]:
         return [
             DetectionView(

@@ -17,6 +17,7 @@ from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.routing import Target, guess_dialect, parse_path
 from ccproxy_tui.core.server.account_routes import oauth_routes
+from ccproxy_tui.core.server.body import ClientGone
 from ccproxy_tui.core.server.control_routes import control_routes
 from ccproxy_tui.core.server.exchange import Exchange
 from ccproxy_tui.core.server.gate import Gate
@@ -29,7 +30,7 @@ def create_app(hub: Hub) -> ASGIApp:
     """The whole proxy as one ASGI application."""
     rest = Starlette(
         routes=[*health_routes(hub), *control_routes(hub), *oauth_routes(hub)],
-        exception_handlers={404: _not_found, 405: _wrong_method, ProxyError: _proxy_error},
+        exception_handlers={ClientGone: _nobody, 404: _not_found, 405: _wrong_method, ProxyError: _proxy_error},
     )
     app: ASGIApp = Gate(Dispatch(hub, rest), hub)
     cors = hub.settings.cors
@@ -125,6 +126,11 @@ async def _not_found(request: Request, _: Exception) -> Response:
 
 async def _wrong_method(request: Request, _: Exception) -> Response:
     return _error_response(request, MethodNotAllowed(f"{request.method} is not allowed on {request.url.path!r}."))
+
+
+async def _nobody(_: Request, __: Exception) -> Response:
+    """The client has hung up."""
+    return Response(status_code=499)
 
 
 async def _proxy_error(request: Request, error: Exception) -> Response:

@@ -20,7 +20,9 @@ from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.codex_routes import codex_routes
 from ccproxy_tui.core.server.gate import LOCAL
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.mcp import mcp_routes
 from ccproxy_tui.core.server.model_routes import routes_of
+from ccproxy_tui.core.server.permission_routes import PermissionApi, permission_routes
 from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
 
@@ -33,6 +35,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 def control_routes(hub: Hub) -> list[BaseRoute]:
     api = _ControlApi(hub)
     guard = api.guard
+    permissions = PermissionApi(hub)
     return [
         Route("/control/status", guard(api.status)),
         Route("/control/frames/{viewer}", guard(api.frames)),
@@ -44,6 +47,8 @@ def control_routes(hub: Hub) -> list[BaseRoute]:
         Route("/control/settings/{key}", guard(api.change_setting), methods=["POST"]),
         Route("/control/models", guard(api.models)),
         Route("/control/shutdown", guard(api.shutdown), methods=["POST"]),
+        *permission_routes(permissions, guard),
+        *mcp_routes(hub, permissions),
         *account_routes(hub, guard),
         *codex_routes(hub, guard),
     ]

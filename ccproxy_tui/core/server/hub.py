@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 from ccproxy_tui.core.auth.account import AnyAccount
@@ -13,6 +13,7 @@ from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.model_map import Candidate, find_candidates
+from ccproxy_tui.core.permissions import Broker
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
@@ -62,6 +63,8 @@ class Hub:
         self._routes: dict[tuple[str, str], list[Candidate]] = {}
         self.logins = Logins(self.tasks)
         self.history = ResponseHistory()
+        self.broker = Broker(clock, self._permission_changed)
+        self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
         self.prefixes: dict[str, str] = {}
         self.running: dict[str, Running] = {}
@@ -87,6 +90,12 @@ class Hub:
         bypass = self.settings.server.bypass_mode and "demo" in self.providers
         for provider in self.providers.values():
             self.prefixes.update(dict.fromkeys(provider.prefixes, "demo" if bypass else provider.name))
+
+    def _permission_changed(self) -> None:
+        """Permission requests do not wait for anybody's frame clock."""
+        self.store.notice()
+        for call in self.on_permission:
+            call()
 
     def accounts(self) -> list[AnyAccount]:
         return [account for provider in self.providers.values() for account in provider.accounts()]
@@ -162,6 +171,7 @@ class Hub:
     async def drain(self, seconds: float) -> int:
         """Refuse new exchanges and wait for the live ones; then end what is left. How many were cut short."""
         self.draining = True
+        self.broker.close()
         self.store.notice()
         deadline = self.clock.monotonic() + seconds
         while self.running and self.clock.monotonic() < deadline:  # noqa: ASYNC110 - the end of any of many, once

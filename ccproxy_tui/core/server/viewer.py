@@ -6,9 +6,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from ccproxy_tui import __version__
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import (
+    AskView,
     BodyInfo,
     Detail,
     Frame,
@@ -20,10 +23,15 @@ from ccproxy_tui.core.frames import (
     TextFrame,
     Watch,
 )
+from ccproxy_tui.core.permissions import Entry
+from ccproxy_tui.core.permissions.risk import level_of, risk_notes
+from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.text_reader import TextReader
 
 MAX_TEXTS = 12
+ENDED_ASKS = 20
+SHOWN_INPUT = 256 * 1024
 _ERROR_ENDS = frozenset({"failed", "cut", "stalled", "refused", "upstream_error"})
 
 
@@ -37,6 +45,8 @@ class Viewer:
         self._hurry = asyncio.Event()
         self._seen = -1
         self._log_seen = 0
+        self._asks_seen = -1
+        self._ask_views: dict[tuple[str, str, float], AskView] = {}
         self._status: Status | None = None
         self._detail: Detail | None = None
         self._readers: dict[str, TextReader] = {}
@@ -56,6 +66,7 @@ class Viewer:
     async def frames(self) -> AsyncIterator[Frame]:
         """Frames without end: the whole picture first, then what changed, never more than `hz` a second."""
         self._hub.store.listen(self._changed)
+        self._hub.on_permission.append(self._hurry.set)
         try:
             yield self._frame()
             while not self._hub.stopping.is_set():
@@ -69,6 +80,7 @@ class Viewer:
                 await asyncio.sleep(0)
         finally:
             self._hub.store.ignore(self._changed)
+            self._hub.on_permission.remove(self._hurry.set)
 
     async def _pause(self) -> None:
         """Keep the viewer's pace, unless it asked for something new meanwhile."""
@@ -98,7 +110,21 @@ class Viewer:
             texts=self._texts(),
             detail=self._new_detail(),
             logs=self._logs(),
+            asks=self._asks(),
         )
+
+    def _asks(self) -> list[AskView] | None:
+        """The queue and what lately became of it, whenever that has changed."""
+        broker = self._hub.broker
+        if broker.revision == self._asks_seen:
+            return None
+        self._asks_seen = broker.revision
+        shown = [*broker.pending, *broker.ended[:ENDED_ASKS]]
+        before, self._ask_views = self._ask_views, {}
+        for entry in shown:
+            key = (entry.id, entry.status, entry.expires)
+            self._ask_views[key] = before.get(key) or ask_view(entry)
+        return list(self._ask_views.values())
 
     @property
     def _stall(self) -> float:
@@ -149,7 +175,37 @@ class Viewer:
 
 
 def _is_empty(frame: Frame) -> bool:
-    return not (frame.rows or frame.gone or frame.texts or frame.logs or frame.status or frame.detail)
+    parts = (frame.rows, frame.gone, frame.texts, frame.logs, frame.status, frame.detail)
+    return not any(parts) and frame.asks is None
+
+
+def ask_view(entry: Entry) -> AskView:
+    """A permission request as people see it: its secrets masked, long input cut with its size told."""
+    request, decision = entry.request, entry.decision
+    notes = risk_notes(request.tool, request.input, request.cwd)
+    raw = msgspec.json.encode(request.input)
+    shown = redact_bytes(raw[:SHOWN_INPUT])
+    return AskView(
+        id=entry.id,
+        tool=redact_text(request.tool[:200]),
+        status=entry.status,
+        source=request.source,
+        client=request.client,
+        session=request.session,
+        cwd=request.cwd,
+        model=request.model,
+        reason=redact_text(request.reason),
+        created=entry.created,
+        expires=entry.expires,
+        ended=entry.ended,
+        by=decision.by if decision is not None else "",
+        message=redact_text(decision.message) if decision is not None else "",
+        input=shown.decode("utf-8", "replace"),
+        size=len(raw),
+        masked=shown != raw[:SHOWN_INPUT],
+        notes=notes,
+        high=level_of(notes) == "HIGH",
+    )
 
 
 def state_word(record: ExchangeRecord, now: float, stall: float) -> str:

@@ -383,6 +383,21 @@ class Claude(Section):
     cli_path: Path | None = Field(None, description="The claude to use; default: from the PATH.")
 
 
+class Permissions(Section):
+    timeout_seconds: float = Field(
+        60,
+        ge=1,
+        le=600,
+        description="How long a permission request waits for an answer; then the tool is told no (or asks by itself).",
+        json_schema_extra=LIVE,
+    )
+    without_front_end: Literal["deny", "wait"] = Field(
+        "deny",
+        description="What becomes of a permission request while no screen and no handler is connected.",
+        json_schema_extra=LIVE,
+    )
+
+
 class ModelRule(Section):
     """One line of the model table."""
 
@@ -469,6 +484,7 @@ class Settings(BaseSettings):
     providers: Providers = Providers()
     claude: Claude = Claude()
     codex: Codex = Codex()
+    permissions: Permissions = Permissions()
     models: Models = Models()
     ui: Ui = Ui()
 

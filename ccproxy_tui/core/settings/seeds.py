@@ -12,6 +12,10 @@ MOVED: dict[Path, Path] = {
     ("plugins", "claude_api"): ("providers", "claude_api"),
     ("plugins", "codex"): ("providers", "codex"),
     ("plugins", "copilot"): ("providers", "copilot"),
+    ("codex", "base_url"): ("providers", "codex", "base_url"),
+    ("codex", "enabled"): ("providers", "codex", "enabled"),
+    ("codex", "oauth"): ("providers", "codex", "oauth"),
+    ("security", "confirmation_timeout_seconds"): ("permissions", "timeout_seconds"),
     ("claude", "system_prompt_injection_mode"): ("providers", "claude_api", "system_prompt_injection_mode"),
 }
 

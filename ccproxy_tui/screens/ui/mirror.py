@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
-from ccproxy_tui.core.frames import Detail, Frame, LogView, Row, Segment, Status
+from ccproxy_tui.core.frames import AskView, Detail, Frame, LogView, Row, Segment, Status
 
 KEPT_LOGS = 2000
 KEPT_SEGMENTS = 4000
@@ -23,6 +23,7 @@ class Changes:
     status: bool = False
     detail: bool = False
     logs: int = 0
+    asks: bool = False
 
 
 class TextLog:
@@ -57,6 +58,7 @@ class Mirror:
         self.detail: Detail | None = None
         self.logs: deque[LogView] = deque(maxlen=KEPT_LOGS)
         self.status = Status()
+        self.asks: list[AskView] = []
         self.connected = False
 
     def apply(self, frame: Frame) -> Changes:
@@ -79,6 +81,9 @@ class Mirror:
         if frame.detail is not None:
             self.detail = frame.detail
             changes.detail = True
+        if frame.asks is not None:
+            self.asks = frame.asks
+            changes.asks = True
         self._take_texts(frame, changes)
         self.logs.extend(frame.logs)
         changes.logs = len(frame.logs)

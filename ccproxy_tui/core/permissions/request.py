@@ -1,0 +1,36 @@
+"""A question "may this tool run?", and the answer to it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Source = Literal["mcp", "rest", "script", "claude-code", "codex", "sdk"]
+Status = Literal["pending", "allowed", "denied", "expired", "cancelled"]
+
+
+class PermissionRequest(msgspec.Struct, frozen=True):
+    """`input` is any JSON that the tool takes. What a source does not tell is empty."""
+
+    tool: str
+    input: Any
+    source: Source
+    client: str = ""
+    session: str = ""
+    cwd: str = ""
+    model: str = ""
+    reason: str = ""
+    tool_use: str = ""
+    suggestions: list[Any] = []
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """`input` replaces the tool's own when it is set. `message` is for the model, on a denial."""
+
+    allowed: bool
+    by: str
+    input: Any = None
+    message: str = ""
+    interrupt: bool = False
+    updates: list[Any] = []

@@ -1,0 +1,155 @@
+"""What a person should look at before saying yes: words, never a verdict that something is safe.
+
+Commands are read by their words alone. What can't be read so is said, not guessed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import shlex
+import unicodedata
+from pathlib import PurePosixPath
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+Level = Literal["", "HIGH"]
+
+_COMMANDS = ("Bash", "shell", "exec_command", "local_shell", "shell_command", "bash")
+_FILES = ("Write", "Edit", "MultiEdit", "NotebookEdit", "Read")
+_DELETES = re.compile(
+    r"(?<![\w-])(rm|rmdir|unlink|shred|truncate|mkfs\S*|dd)(?![\w-])|git\s+(clean|reset\s+--hard)|--delete"
+)
+_NETWORK = re.compile(
+    r"(?<![\w-])(curl|wget|nc|ncat|ssh|scp|rsync|ftp|telnet|git\s+(push|clone|fetch|pull)|pip3?\s+install"
+    r"|npm\s+(install|i|publish)|npx|uvx?|docker\s+(pull|push))(?![\w-])"
+)
+_SUDO = re.compile(r"(?<![\w-])(sudo|doas|su|pkexec)(?![\w-])")
+_TO_SHELL = re.compile(r"\|\s*(sudo\s+)?(ba|z|da|k)?sh(?![\w-])|(?<![\w-])(ba|z|da)?sh\s+-c|(?<![\w-])eval(?![\w-])")
+_SECRETS = re.compile(
+    r"\.ssh(/|\b)|id_(rsa|ed25519|ecdsa)|\.aws/|\.gnupg|\.netrc|\.env\b|credentials\.json|auth\.json|\.npmrc|\.pypirc"
+    r"|/etc/(shadow|passwd|sudoers)|\.kube/config|\.docker/config|ccproxy/control"
+)
+_HIDDEN = {"Cf", "Cc", "Co", "Cn", "Cs"}
+_PLAIN = "\n\t"
+
+
+def risk_notes(tool: str, given: Any, cwd: str = "") -> list[str]:
+    """Short words, the gravest first."""
+    text = _whole(given)
+    notes: list[str] = []
+    command = command_of(tool, given)
+    if command is not None:
+        notes += _of_command(command)
+    path = path_of(given)
+    if path:
+        notes += _of_path(tool, path, cwd)
+    notes += [f"network: {host}" for host in hosts_of(given)]
+    if _SECRETS.search(text):
+        notes.append("touches a place where secrets lie")
+    if any(unicodedata.category(char) in _HIDDEN and char not in _PLAIN for char in text):
+        notes.append("holds hidden characters")
+    return list(dict.fromkeys(notes))
+
+
+def level_of(notes: list[str]) -> Level:
+    """HIGH asks for the key twice."""
+    return "HIGH" if any(note.startswith(_GRAVE) for note in notes) else ""
+
+
+_GRAVE = ("deletes", "sudo", "pipes into a shell", "touches a place", "holds hidden", "can't be read", "writes outside")
+
+
+def command_of(tool: str, given: Any) -> str | None:
+    """The command line that a tool would run, or None when it runs none."""
+    if not isinstance(given, dict):
+        return None
+    for name in ("command", "cmd", "script"):
+        value = given.get(name)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return shlex.join(value)
+    return "" if tool in _COMMANDS else None
+
+
+def path_of(given: Any) -> str:
+    """The file that a tool would read or write."""
+    if not isinstance(given, dict):
+        return ""
+    for name in ("file_path", "path", "notebook_path"):
+        if isinstance(given.get(name), str):
+            return str(given[name])
+    return ""
+
+
+def hosts_of(given: Any) -> list[str]:
+    """The hosts of addresses in a tool's input, look-alike names decoded beside."""
+    value = given.get("url") if isinstance(given, dict) else None
+    if not isinstance(value, str):
+        return []
+    try:
+        host = urlsplit(value).hostname or ""
+    except ValueError:
+        return ["an address that can't be read"]
+    return [_told(host)] if host else []
+
+
+def _told(host: str) -> str:
+    try:
+        if not ipaddress.ip_address(host).is_global:
+            return f"{host} (a private address)"
+    except ValueError:
+        pass
+    if host == "localhost" or host.endswith(".localhost"):
+        return f"{host} (this machine)"
+    if "xn--" not in host:
+        return host if host.isascii() else f"{host} (not plain letters)"
+    try:
+        return f"{host} ({host.encode('ascii').decode('idna')})"
+    except UnicodeError:
+        return f"{host} (a name that can't be decoded)"
+
+
+def _of_command(command: str) -> list[str]:
+    notes = []
+    if _DELETES.search(command):
+        notes.append("deletes")
+    if _SUDO.search(command):
+        notes.append("sudo")
+    if _TO_SHELL.search(command):
+        notes.append("pipes into a shell")
+    if _NETWORK.search(command):
+        notes.append("network")
+    if not _is_readable(command):
+        notes.append("can't be read as shell words")
+    if "\n" in command.strip():
+        notes.append(f"{command.strip().count(chr(10)) + 1} lines")
+    return notes
+
+
+def _is_readable(command: str) -> bool:
+    try:
+        shlex.split(command, posix=True)
+    except ValueError:
+        return False
+    return "$(" not in command and "`" not in command and "<(" not in command
+
+
+def _of_path(tool: str, path: str, cwd: str) -> list[str]:
+    if tool == "Read" or not cwd:
+        return []
+    inside = PurePosixPath(path).is_relative_to(cwd) and ".." not in PurePosixPath(path).parts
+    relative = not path.startswith(("/", "~")) and ".." not in PurePosixPath(path).parts
+    return [] if inside or relative or tool not in _FILES else ["writes outside the project"]
+
+
+def _whole(given: Any) -> str:
+    """Every text in the input, keys included."""
+    if isinstance(given, str):
+        return given
+    try:
+        return json.dumps(given, ensure_ascii=False).replace("\\n", "\n").replace("\\t", "\t")
+    except (TypeError, ValueError, RecursionError):
+        return ""

@@ -1,0 +1,121 @@
+"""What each source sends when a tool wants to run, and what it takes as an answer. Pure.
+
+Shapes: observed with Claude Code 2.1 and Codex 0.169 (hooks), and Claude Code's `--permission-prompt-tool` (check).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ccproxy_tui.core.formats.misfit import Misfit, Object
+from ccproxy_tui.core.permissions.broker import Entry
+from ccproxy_tui.core.permissions.request import PermissionRequest, Source
+
+HookSource = Literal["claude-code", "codex"]
+
+# Input is any JSON: tools take numbers, lists and objects, and a narrower schema would refuse them unseen.
+CHECK_TOOL: Object = {
+    "name": "check_permission",
+    "description": "Ask the person at the terminal whether a tool may run.",
+    "inputSchema": {
+        "type": "object",
+        "properties": {
+            "tool_name": {"type": "string", "description": "The tool that wants to run."},
+            "input": {"description": "What it would be run with: any JSON."},
+            "tool_use_id": {"type": ["string", "null"], "description": "The id of the call."},
+        },
+        "required": ["tool_name"],
+    },
+}
+
+
+def read_check(body: Object, source: Source, *, client: str = "") -> PermissionRequest:
+    """`{"tool_name", "input", "tool_use_id"}` of a permission prompt tool or of a script. Raises Misfit."""
+    tool = body.get("tool_name")
+    if not isinstance(tool, str) or not tool.strip():
+        raise Misfit("A permission request must name its tool.", "tool_name")
+    return PermissionRequest(
+        tool,
+        body.get("input"),
+        source,
+        client=client or _text(body, "client"),
+        session=_text(body, "session_id"),
+        cwd=_text(body, "cwd"),
+        model=_text(body, "model"),
+        reason=_text(body, "reason"),
+        tool_use=_text(body, "tool_use_id"),
+    )
+
+
+def check_answer(entry: Entry) -> Object:
+    """What a permission prompt tool answers. `updatedInput` is mandatory on a yes."""
+    decision = entry.decision
+    if decision is not None and decision.allowed:
+        given = decision.input if decision.input is not None else entry.request.input
+        answer: Object = {"behavior": "allow", "updatedInput": given if given is not None else {}}
+        return {**answer, "updatedPermissions": decision.updates} if decision.updates else answer
+    answer = {"behavior": "deny", "message": denial_of(entry)}
+    return {**answer, "interrupt": True} if decision is not None and decision.interrupt else answer
+
+
+def denial_of(entry: Entry) -> str:
+    """Why not, for the model to read."""
+    if entry.decision is not None and entry.decision.message:
+        return entry.decision.message
+    return f"User denied the operation (status: {entry.status})"
+
+
+def read_hook(body: Object, source: HookSource) -> PermissionRequest:
+    """A blocking hook of a tool that runs in another pane. Raises Misfit."""
+    tool = body.get("tool_name")
+    if not isinstance(tool, str) or not tool.strip():
+        raise Misfit("A hook must name its tool.", "tool_name")
+    suggestions = body.get("permission_suggestions")
+    return PermissionRequest(
+        tool,
+        body.get("tool_input"),
+        source,
+        client=source,
+        session=_text(body, "session_id"),
+        cwd=_text(body, "cwd"),
+        model=_text(body, "model"),
+        reason=_text(body, "permission_mode"),
+        tool_use=_text(body, "tool_use_id"),
+        suggestions=suggestions if isinstance(suggestions, list) else [],
+    )
+
+
+def hook_answer(entry: Entry, source: HookSource, event: str) -> Object:
+    """An answer to the hook; empty (no opinion) when nobody has decided: the tool then asks in its own terminal."""
+    decision = entry.decision
+    if decision is None or entry.status not in ("allowed", "denied"):
+        return {}
+    if event == "PreToolUse":
+        return {"hookSpecificOutput": _before_use(entry)}
+    told: Object = {"behavior": "allow" if decision.allowed else "deny"}
+    if not decision.allowed:
+        told["message"] = denial_of(entry)
+    if source == "claude-code":  # Codex refuses a decision with more in it
+        if decision.allowed and decision.input is not None:
+            told["updatedInput"] = decision.input
+        if decision.allowed and decision.updates:
+            told["updatedPermissions"] = decision.updates
+        if decision.interrupt:
+            told["interrupt"] = True
+    return {"hookSpecificOutput": {"hookEventName": "PermissionRequest", "decision": told}}
+
+
+def _before_use(entry: Entry) -> Object:
+    decision = entry.decision
+    assert decision is not None
+    answer: Object = {
+        "hookEventName": "PreToolUse",
+        "permissionDecision": "allow" if decision.allowed else "deny",
+        "permissionDecisionReason": "Allowed by the person at ccproxy-tui" if decision.allowed else denial_of(entry),
+    }
+    return {**answer, "updatedInput": decision.input} if decision.allowed and decision.input is not None else answer
+
+
+def _text(body: Object, name: str) -> str:
+    value: Any = body.get(name)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,179 @@
+"""An MCP server with one tool, `check_permission`, at `/mcp`: for `claude -p --permission-prompt-tool`.
+
+Both transports are spoken: streamable HTTP (POST, answered with JSON or with events), and the older one of events
+(GET gives an address to post to). Sources: modelcontextprotocol.io, revisions 2024-11-05 and 2025-06-18.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from ccproxy_tui import __version__
+from ccproxy_tui.core import sse
+from ccproxy_tui.core.clients import client_name
+from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
+from ccproxy_tui.core.formats.misfit import Misfit, Object
+from ccproxy_tui.core.permissions.sources import CHECK_TOOL, check_answer, read_check
+from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.permission_routes import PermissionApi
+
+_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+_PING = b": waiting for the person\n\n"
+_PING_SECONDS = 15.0
+_LARGEST = 16 * 1024 * 1024
+_NO_METHOD, _BAD_PARAMS = -32601, -32602
+
+
+def mcp_routes(hub: Hub, api: PermissionApi) -> list[BaseRoute]:
+    server = _McpServer(hub, api)
+    return [
+        Route("/mcp", server.post, methods=["POST"]),
+        Route("/mcp", server.open, methods=["GET"]),
+        Route("/mcp", server.forget, methods=["DELETE"]),
+        Route("/mcp/messages/", server.message, methods=["POST"]),
+    ]
+
+
+class _McpServer:
+    def __init__(self, hub: Hub, api: PermissionApi) -> None:
+        self._hub = hub
+        self._api = api
+        self._sessions: dict[str, asyncio.Queue[Object]] = {}
+
+    # --- streamable HTTP ---
+
+    async def post(self, request: Request) -> Response:
+        message = await _read(request)
+        if "id" not in message:
+            return Response(status_code=202)
+        client = client_name(dict(request.headers))
+        if message.get("method") != "tools/call":
+            return _json(await self._answer(message, client))
+        return StreamingResponse(self._events(message, client), media_type="text/event-stream")
+
+    async def _events(self, message: Object, client: str) -> AsyncIterator[bytes]:
+        """The answer when the person has given it. A client that leaves ends this, and takes its question back."""
+        answering = asyncio.ensure_future(self._answer(message, client))
+        try:
+            while True:
+                done, _ = await asyncio.wait({answering}, timeout=_PING_SECONDS)
+                if done:
+                    yield sse.encode(msgspec.json.encode(answering.result()), "message")
+                    return
+                yield _PING
+        finally:
+            answering.cancel()
+
+    async def forget(self, _: Request) -> Response:
+        """A client says goodbye. Nothing is kept of it."""
+        return Response(status_code=204)
+
+    # --- the older transport ---
+
+    async def open(self, request: Request) -> Response:
+        if "mcp-protocol-version" in request.headers or "mcp-session-id" in request.headers:
+            return Response(status_code=405, headers={"allow": "POST, DELETE"})  # this server starts no talk of its own
+        return StreamingResponse(self._session(), media_type="text/event-stream")
+
+    async def _session(self) -> AsyncIterator[bytes]:
+        name = secrets.token_urlsafe(16)
+        queue = self._sessions[name] = asyncio.Queue()
+        try:
+            yield sse.encode(f"/mcp/messages/?session_id={name}".encode(), "endpoint")
+            while not self._hub.stopping.is_set():
+                try:
+                    async with asyncio.timeout(_PING_SECONDS):
+                        answer = await queue.get()
+                except TimeoutError:
+                    yield _PING
+                    continue
+                yield sse.encode(msgspec.json.encode(answer), "message")
+        finally:
+            del self._sessions[name]
+
+    async def message(self, request: Request) -> Response:
+        queue = self._sessions.get(request.query_params.get("session_id", ""))
+        if queue is None:
+            raise RouteNotFound("There is no such MCP session.")
+        message = await _read(request)
+        if "id" in message:
+            client = client_name(dict(request.headers))
+            self._hub.tasks.start(self._deliver(message, client, queue), name="mcp")
+        return Response(status_code=202)
+
+    async def _deliver(self, message: Object, client: str, queue: asyncio.Queue[Object]) -> None:
+        await queue.put(await self._answer(message, client))
+
+    # --- JSON-RPC ---
+
+    async def _answer(self, message: Object, client: str) -> Object:
+        number = message.get("id")
+        given = message.get("params")
+        params: Object = given if isinstance(given, dict) else {}
+        match message.get("method"):
+            case "initialize":
+                return _result(number, _hello(params))
+            case "ping":
+                return _result(number, {})
+            case "tools/list":
+                return _result(number, {"tools": [CHECK_TOOL]})
+            case "tools/call" if params.get("name") == CHECK_TOOL["name"]:
+                return await self._call(number, params, client)
+            case "tools/call":
+                return _error(number, _BAD_PARAMS, f"There is no tool {str(params.get('name'))[:60]!r}.")
+            case method:
+                return _error(number, _NO_METHOD, f"There is no method {str(method)[:60]!r}.")
+
+    async def _call(self, number: Any, params: Object, client: str) -> Object:
+        arguments = params.get("arguments")
+        try:
+            asked = read_check(arguments if isinstance(arguments, dict) else {}, "mcp", client=client)
+            entry = await self._api.settle(asked)
+        except Misfit as misfit:
+            return _error(number, _BAD_PARAMS, misfit.message)
+        except ProxyError as problem:
+            return _error(number, _BAD_PARAMS, problem.text)
+        text = msgspec.json.encode(check_answer(entry)).decode()
+        return _result(number, {"content": [{"type": "text", "text": text}], "isError": False})
+
+
+def _hello(params: Object) -> Object:
+    wanted = params.get("protocolVersion")
+    return {
+        "protocolVersion": wanted if wanted in _VERSIONS else _VERSIONS[0],
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "ccproxy-tui", "version": __version__},
+    }
+
+
+async def _read(request: Request) -> Object:
+    raw = await request.body()
+    if len(raw) > _LARGEST:
+        raise InvalidRequest("The message is too large.")
+    try:
+        message = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise InvalidRequest("A JSON-RPC message is expected (one object).")
+    return message
+
+
+def _result(number: Any, result: Object) -> Object:
+    return {"jsonrpc": "2.0", "id": number, "result": result}
+
+
+def _error(number: Any, code: int, message: str) -> Object:
+    return {"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message}}
+
+
+def _json(value: Object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

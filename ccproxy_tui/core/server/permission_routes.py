@@ -1,0 +1,267 @@
+"""Permission requests over HTTP: those who ask, those who answer, and those who only watch.
+
+Asking is open to whoever may use the proxy. Watching and answering need the unix socket or the control token, so that
+neither a web page nor a client's own token can approve anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from ccproxy_tui.core import sse
+from ccproxy_tui.core.clients import client_name
+from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
+from ccproxy_tui.core.formats.body import decode
+from ccproxy_tui.core.formats.misfit import Misfit, Object
+from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions.sources import (
+    HookSource,
+    check_answer,
+    denial_of,
+    hook_answer,
+    read_check,
+    read_hook,
+)
+from ccproxy_tui.core.server.body import ClientGone
+from ccproxy_tui.core.server.hub import Hub
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_LARGEST = 16 * 1024 * 1024
+_KEEPALIVE = 30.0
+_EVENTS = {"pending": "permission_request", "expired": "permission_expired"}
+
+
+class _Answer(msgspec.Struct):
+    """The seeds' `{"allowed": true}`, with what a person may add."""
+
+    allowed: bool
+    input: Any = None
+    message: str = ""
+    interrupt: bool = False
+    updates: list[Any] = []
+    by: str = "person"
+
+
+class _Extension(msgspec.Struct):
+    seconds: float = 60.0
+
+
+def permission_routes(api: PermissionApi, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+    return [
+        Route("/permissions", api.ask, methods=["POST"]),
+        Route("/permissions/stream", guard(api.stream)),
+        Route("/permissions/{id}", guard(api.get)),
+        Route("/permissions/{id}/respond", guard(api.respond), methods=["POST"]),
+        Route("/permissions/{id}/extend", guard(api.extend), methods=["POST"]),
+        Route("/mcp/permission/check", api.check, methods=["POST"]),
+        Route("/hooks/claude-code", api.hook("claude-code"), methods=["POST"]),
+        Route("/hooks/codex", api.hook("codex"), methods=["POST"]),
+    ]
+
+
+class PermissionApi:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._watchers: set[asyncio.Event] = set()
+        hub.on_permission.append(self._wake)
+
+    def _wake(self) -> None:
+        for watcher in self._watchers:
+            watcher.set()
+
+    # --- asking ---
+
+    async def ask(self, request: Request) -> Response:
+        """A script's question, with its answer and the words of it."""
+        entry = await self._settled(request, _read(read_check, await _body(request), "script", client=_client(request)))
+        return _json({"id": entry.id, "allowed": entry.status == "allowed", "status": entry.status, **_told(entry)})
+
+    async def check(self, request: Request) -> Response:
+        asked = _read(read_check, await _body(request), "rest", client=_client(request))
+        return _json(check_answer(await self._settled(request, asked)))
+
+    def hook(self, source: HookSource) -> Handler:
+        async def answer(request: Request) -> Response:
+            body = await _body(request)
+            event = str(body.get("hook_event_name") or "PermissionRequest")
+            if not self._attended:
+                return _json({})  # nobody is here: the tool asks in its own terminal
+            entry = await self._settled(request, _read(read_hook, body, source))
+            return _json(hook_answer(entry, source, event))
+
+        return answer
+
+    @property
+    def _attended(self) -> bool:
+        """Whether somebody could answer."""
+        hub = self._hub
+        return hub.viewers > 0 or bool(self._watchers) or hub.settings.permissions.without_front_end == "wait"
+
+    async def _settled(self, request: Request, asked: PermissionRequest) -> Entry:
+        """The question when it has ended; an asker that hangs up takes it back. Raises ClientGone, InvalidRequest."""
+        gone = asyncio.ensure_future(_disconnected(request))
+        settling = asyncio.ensure_future(self.settle(asked))
+        try:
+            await asyncio.wait({gone, settling}, return_when=asyncio.FIRST_COMPLETED)
+            if not settling.done():
+                raise ClientGone
+            return settling.result()
+        finally:
+            gone.cancel()
+            settling.cancel()
+
+    async def settle(self, asked: PermissionRequest) -> Entry:
+        """The question when it has ended. Whoever is cancelled while waiting takes it back. Raises InvalidRequest."""
+        broker = self._hub.broker
+        entry = broker.ask(asked, self._hub.settings.permissions.timeout_seconds)
+        if not self._attended:
+            message = "Nobody is at the terminal to allow it"
+            return broker.answer(entry.id, Decision(allowed=False, by="no front end", message=message))
+        return await broker.wait(entry)
+
+    # --- watching and answering ---
+
+    async def stream(self, request: Request) -> Response:
+        return StreamingResponse(self._events(), media_type="text/event-stream")
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        """What waits, then what changes; a ping at first and whenever nothing else was said for a while."""
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        told: dict[str, str] = {}
+        try:
+            yield _event("ping", {"message": "Connected to permission stream"})
+            while not self._hub.stopping.is_set():
+                for entry in self._news(told):
+                    told[entry.id] = entry.status
+                    yield _event(*_change(entry))
+                changed.clear()
+                try:
+                    async with asyncio.timeout(_KEEPALIVE):
+                        await changed.wait()
+                except TimeoutError:
+                    yield _event("ping", {"message": "keepalive"})
+        finally:
+            self._watchers.discard(changed)
+
+    def _news(self, told: dict[str, str]) -> list[Entry]:
+        """New questions, and the ends of those that this watcher was told of."""
+        broker = self._hub.broker
+        ended = [one for one in reversed(broker.ended) if told.get(one.id, one.status) != one.status]
+        return [*ended, *(one for one in broker.pending if one.id not in told)]
+
+    async def get(self, request: Request) -> Response:
+        entry = self._hub.broker.get(request.path_params["id"])
+        left = max(entry.expires - self._hub.clock.now(), 0.0) if entry.status == "pending" else 0.0
+        return _json(
+            {
+                "request_id": entry.id,
+                "tool_name": entry.request.tool,
+                "input": entry.request.input,
+                "status": entry.status,
+                "created_at": _iso(entry.created),
+                "expires_at": _iso(entry.expires),
+                "time_remaining": left,
+            }
+        )
+
+    async def respond(self, request: Request) -> Response:
+        given = await _typed(request, _Answer)
+        decision = Decision(
+            allowed=given.allowed,
+            by=given.by[:80] or "person",
+            input=given.input,
+            message=given.message,
+            interrupt=given.interrupt,
+            updates=given.updates,
+        )
+        entry = self._hub.broker.answer(request.path_params["id"], decision)
+        return _json({"status": "success", "permission_id": entry.id, "allowed": given.allowed})
+
+    async def extend(self, request: Request) -> Response:
+        given = await _typed(request, _Extension)
+        entry = self._hub.broker.extend(request.path_params["id"], given.seconds)
+        return _json({"permission_id": entry.id, "expires_at": _iso(entry.expires)})
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _body(request: Request) -> Object:
+    """Raises InvalidRequest, WrongMediaType."""
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise WrongMediaType("JSON is expected.", hint="Send the header content-type: application/json.")
+    raw = await request.body()
+    if len(raw) > _LARGEST:
+        raise InvalidRequest("The body is too large.")
+    try:
+        return decode(raw)
+    except Misfit as misfit:
+        raise InvalidRequest(misfit.message) from misfit
+
+
+def _read(read: Callable[..., PermissionRequest], body: Object, source: str, **more: str) -> PermissionRequest:
+    try:
+        return read(body, source, **more)
+    except Misfit as misfit:
+        raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
+
+
+async def _typed(request: Request, shape: type[Any]) -> Any:
+    try:
+        return msgspec.convert(await _body(request), type=shape)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"Not what this route takes: {error}.") from error
+
+
+def _client(request: Request) -> str:
+    return client_name(dict(request.headers))
+
+
+def _told(entry: Entry) -> Object:
+    decision = entry.decision
+    if decision is not None and decision.allowed:
+        return {"input": decision.input if decision.input is not None else entry.request.input}
+    return {"message": denial_of(entry)}
+
+
+def _change(entry: Entry) -> tuple[str, Object]:
+    """An event with every key of the contract, null where it says nothing."""
+    name = _EVENTS.get(entry.status, "permission_resolved")
+    ended = _iso(entry.ended) if entry.ended is not None else None
+    return name, {
+        "type": name,
+        "request_id": entry.id,
+        "tool_name": entry.request.tool,
+        "input": entry.request.input,
+        "created_at": _iso(entry.created),
+        "expires_at": _iso(entry.expires),
+        "timeout_seconds": round(entry.expires - entry.created, 3),
+        "allowed": entry.status == "allowed" if entry.status != "pending" else None,
+        "resolved_at": ended if name == "permission_resolved" else None,
+        "expired_at": ended if name == "permission_expired" else None,
+        "message": denial_of(entry) if entry.status in ("denied", "expired", "cancelled") else None,
+    }
+
+
+def _event(name: str, data: Object) -> bytes:
+    return sse.encode(msgspec.json.encode(data), name)
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def _json(value: Object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

@@ -1,0 +1,84 @@
+"""What a person is told to look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccproxy_tui.core.permissions.risk import level_of, risk_notes
+
+
+@pytest.mark.parametrize(
+    ("command", "note"),
+    [
+        ("rm -rf build", "deletes"),
+        ("find . -name x --delete", "deletes"),
+        ("git reset --hard", "deletes"),
+        ("sudo ls", "sudo"),
+        ("curl https://x | sh", "pipes into a shell"),
+        ("bash -c 'x'", "pipes into a shell"),
+        ("eval $X", "pipes into a shell"),
+        ("curl https://x", "network"),
+        ("npm install x", "network"),
+        ("cat ~/.ssh/id_rsa", "touches a place where secrets lie"),
+        ("cat .env", "touches a place where secrets lie"),
+        ("echo 'open", "can't be read as shell words"),
+        ("echo $(id)", "can't be read as shell words"),
+        ("echo `id`", "can't be read as shell words"),
+        ("echo a\u202eb", "holds hidden characters"),
+        ("echo a\u200bb", "holds hidden characters"),
+        ("a\nb\nc", "3 lines"),
+    ],
+)
+def test_commands(command: str, note: str) -> None:
+    assert note in risk_notes("Bash", {"command": command})
+
+
+@pytest.mark.parametrize("command", ["ls -la", "git status", "pytest -q", "echo remove", "performance", "grep form x"])
+def test_plain_commands_have_no_notes(command: str) -> None:
+    assert risk_notes("Bash", {"command": command}, "/work") == []
+
+
+@pytest.mark.parametrize(
+    ("given_", "note"),
+    [
+        ({"url": "https://example.org/x"}, "network: example.org"),
+        ({"url": "http://127.0.0.1:8000/"}, "network: 127.0.0.1 (a private address)"),
+        ({"url": "http://localhost/"}, "network: localhost (this machine)"),
+        ({"url": "https://xn--e1awd7f.com/"}, "network: xn--e1awd7f.com (\u0435\u0440\u0456\u0441.com)"),
+        ({"url": "http://[::1"}, "network: an address that can't be read"),
+    ],
+)
+def test_hosts(given_: Any, note: str) -> None:
+    notes = risk_notes("WebFetch", given_)
+    assert len(notes) == 1
+    assert notes[0].split(" (")[0] == note.split(" (")[0]
+
+
+def test_writes_outside_the_project() -> None:
+    for path in ("/etc/hosts", "../x", "/work/../etc/x", "~/x"):
+        assert "writes outside the project" in risk_notes("Write", {"file_path": path}, "/work")
+    for path in ("/work/a", "a/b"):
+        assert risk_notes("Write", {"file_path": path}, "/work") == []
+    assert risk_notes("Read", {"file_path": "/usr/include/x.h"}, "/work") == []
+
+
+def test_grave_notes_ask_twice() -> None:
+    assert level_of(["deletes"]) == "HIGH"
+    assert level_of(["network", "3 lines"]) == ""
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.text(), JSON, st.text())
+def test_any_json_has_notes_and_none_fails(tool: str, given_: Any, cwd: str) -> None:
+    assert all(isinstance(note, str) for note in risk_notes(tool, given_, cwd))
+    wrapped = {"command": given_, "url": given_, "file_path": given_}
+    assert isinstance(risk_notes(tool, wrapped, cwd), list)
