@@ -28,6 +28,7 @@ from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.settings.models import Ui
 from ccproxy_tui.screens.accounts import AccountsScreen
+from ccproxy_tui.screens.approvals import ApprovalsScreen, ask_line
 from ccproxy_tui.screens.base import NARROW, BaseScreen
 from ccproxy_tui.screens.codex import CodexScreen
 from ccproxy_tui.screens.confirm import QuitDialog
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 # Tab -> (key, title, short title, screen).
 TABS: dict[str, tuple[str, str, str, type[BaseScreen]]] = {
     "streams": ("1", "Streams", "Str", StreamsScreen),
+    "approvals": ("2", "Approvals", "App", ApprovalsScreen),
     "accounts": ("3", "Accounts", "Acc", AccountsScreen),
     "codex": ("5", "Codex", "Cdx", CodexScreen),
     "logs": ("7", "Logs", "Log", LogsScreen),
@@ -77,6 +79,8 @@ class CCProxyApp(App[str]):
         Binding("w", "welcome", "connect a tool", id="app.welcome"),
         Binding("ctrl+l", "redraw", "redraw", id="app.redraw", show=False),
         Binding("ctrl+z", "suspend_process", "suspend", id="app.suspend", show=False),
+        Binding("ctrl+g", "answer", "answer", id="app.answer", show=False, priority=True),
+        Binding("exclamation_mark", "answer", show=False, id="app.answer_plain"),
         Binding("minus", "last_tab", "last screen", id="app.last_tab", show=False),
         *(
             Binding(key, f"open_tab('{name}')", title, id=f"app.{name}", show=False)
@@ -110,6 +114,7 @@ class CCProxyApp(App[str]):
         self._tab = "streams"
         self._previous_tab = "streams"
         self._alarms: dict[str, str] = {}
+        self._heard: set[str] = set()  # questions that wait, as far as the person was told
         self._title = ""
         self._focused = True
 
@@ -166,7 +171,9 @@ class CCProxyApp(App[str]):
             screen.take(changes)
             if changes.status or changes.reset:
                 screen.refresh_bars()
-        if changes.status or changes.reset:
+        if changes.asks:
+            self._hear_asks()
+        if changes.status or changes.asks or changes.reset:
             self._set_title()
             self._sound_alarms()
 
@@ -201,8 +208,30 @@ class CCProxyApp(App[str]):
 
     def _focus_changed(self, focused: bool) -> None:
         self._focused = focused
+        if focused:
+            for opened in self.screen_stack:
+                if isinstance(opened, ApprovalsScreen):
+                    opened.guard.note_focus(self.clock.monotonic())
         if (screen := self.base_screen) is not None:
             screen.watch_anew()
+
+    def _hear_asks(self) -> None:
+        """A question shows itself everywhere and takes the focus nowhere; only who is away is rung for."""
+        pending = {ask.id for ask in self.session.mirror.asks if ask.status == "pending"}
+        new, self._heard = pending - self._heard, pending
+        if (screen := self.base_screen) is not None and screen.is_mounted:
+            screen.refresh_bars()
+        if new and not self._focused:
+            if self.ui.bell:
+                self.bell()
+            terminal.notify(self._write, f"{len(pending)} waiting for an answer", self.environ)
+
+    def ask_words(self) -> str:
+        return ask_line(self.session.mirror.asks, self.clock.now())
+
+    def action_answer(self) -> None:
+        """To the card of the oldest question."""
+        self.open_tab("approvals")
 
     def _sound_alarms(self) -> None:
         """Say once what an account warns of."""
@@ -214,7 +243,8 @@ class CCProxyApp(App[str]):
 
     def _set_title(self) -> None:
         status = self.session.mirror.status
-        title = f"ccproxy :{status.port} - {status.live} live"
+        waiting = f" ! {len(self._heard)} waiting" if self._heard else ""
+        title = f"ccproxy :{status.port} - {status.live} live{waiting}"
         if title != self._title:
             self._title = title
             terminal.set_title(self._write, title)

@@ -258,7 +258,7 @@ class DetectionView(msgspec.Struct, frozen=True, omit_defaults=True):
 class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A permission request. `input` is JSON text, cut when `size` (bytes) says more; `masked` when a secret was in it.
 
-    `high` asks for the key twice. Times are seconds since the epoch.
+    `high` asks for the key twice; `preview` is what would become of a file. Times are seconds since the epoch.
     """
 
     id: str
@@ -280,6 +280,7 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     masked: bool = False
     notes: list[str] = []
     high: bool = False
+    preview: list[str] = []
 
 
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -16,7 +16,7 @@ from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 from ccproxy_tui.screens.ui.session import Session
 from ccproxy_tui.screens.ui.status_line import status_parts
-from ccproxy_tui.screens.widgets.bars import KeyLine, NoticeLine, StatusBar, TabLine
+from ccproxy_tui.screens.widgets.bars import AskLine, KeyLine, NoticeLine, StatusBar, TabLine
 
 if TYPE_CHECKING:
     from ccproxy_tui.app import CCProxyApp
@@ -57,6 +57,7 @@ class BaseScreen(Screen[None]):
         yield StatusBar(id="status-bar")
         yield TabLine(id="tab-line")
         yield from self.compose_body()
+        yield AskLine(id="ask-line")
         yield NoticeLine(id="notice-line")
         yield KeyLine(id="key-line")
 
@@ -78,6 +79,12 @@ class BaseScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.refresh_bars()
+        self.set_interval(1.0, self._count_down_asks)
+
+    def _count_down_asks(self) -> None:
+        """Nothing moves when nothing waits."""
+        if self.is_current and self.query_one(AskLine).display:
+            self.query_one(AskLine).ask(self.proxy_app.ask_words())
 
     def on_screen_resume(self) -> None:
         self.watch_anew()
@@ -109,6 +116,7 @@ class BaseScreen(Screen[None]):
         self.query_one(StatusBar).say(left, right)
         tabs = self.query_one(TabLine)
         tabs.show(self.proxy_app.tabs(self.size.width), self.TAB, "^p commands")
+        self.query_one(AskLine).ask("" if self.TAB == "approvals" else self.proxy_app.ask_words())
         self.query_one(NoticeLine).notice(*self.proxy_app.last_notice)
         self.refresh_keys()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ccproxy_tui.core.clock import Clock
@@ -37,6 +37,7 @@ class Entry:
     request: PermissionRequest
     created: float
     expires: float
+    preview: list[str] = field(default_factory=list)
     status: Status = "pending"
     ended: float | None = None
     decision: Decision | None = None
@@ -71,7 +72,7 @@ class Broker:
             raise RouteNotFound("Permission request not found")
         return entry
 
-    def ask(self, request: PermissionRequest, seconds: float) -> Entry:
+    def ask(self, request: PermissionRequest, seconds: float, preview: Sequence[str] = ()) -> Entry:
         """Put a question into the queue. Raises InvalidRequest when it names no tool, or too many wait."""
         if not request.tool.strip():
             raise InvalidRequest("A permission request must name its tool.", field="tool_name")
@@ -79,7 +80,7 @@ class Broker:
             raise InvalidRequest("Too many permission requests wait for an answer.")
         now = self._clock.now()
         seconds = min(max(seconds, 0.0), LONGEST)
-        entry = Entry(new_id(self._clock), request, now, now + seconds)
+        entry = Entry(new_id(self._clock), request, now, now + seconds, list(preview))
         self._pending[entry.id] = entry
         self._set_timer(entry, seconds)
         log.info("asked: %s for %s (%s)", request.tool[:80], request.client or request.source, entry.id)

@@ -22,6 +22,7 @@ from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
 from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions.preview import preview_of
 from ccproxy_tui.core.permissions.sources import (
     HookSource,
     check_answer,
@@ -122,7 +123,8 @@ class PermissionApi:
     async def settle(self, asked: PermissionRequest) -> Entry:
         """The question when it has ended. Whoever is cancelled while waiting takes it back. Raises InvalidRequest."""
         broker = self._hub.broker
-        entry = broker.ask(asked, self._hub.settings.permissions.timeout_seconds)
+        preview = await asyncio.to_thread(preview_of, asked.tool, asked.input, asked.cwd)
+        entry = broker.ask(asked, self._hub.settings.permissions.timeout_seconds, preview)
         if not self._attended:
             message = "Nobody is at the terminal to allow it"
             return broker.answer(entry.id, Decision(allowed=False, by="no front end", message=message))

@@ -205,6 +205,7 @@ def ask_view(entry: Entry) -> AskView:
         masked=shown != raw[:SHOWN_INPUT],
         notes=notes,
         high=level_of(notes) == "HIGH",
+        preview=[redact_text(line) for line in entry.preview],
     )
 
 

@@ -47,6 +47,14 @@ def set_title(write: Callable[[str], None], text: str) -> None:
     write(f"\x1b]2;{escape_line(text)}\x07")
 
 
+def notify(write: Callable[[str], None], text: str, environ: Mapping[str, str]) -> None:
+    """OSC 9: the terminal shows a notification, if it can. Inside tmux it is passed through."""
+    sequence = f"\x1b]9;{escape_line(text)}\x07"
+    if environ.get("TMUX"):
+        sequence = "\x1bPtmux;" + sequence.replace("\x1b", "\x1b\x1b") + "\x1b\\"
+    write(sequence)
+
+
 def copy(text: str, osc52: Callable[[str], None], folder: Path, environ: Mapping[str, str]) -> str:
     """Hand `text` to the clipboard: OSC 52, and tmux's buffer when inside tmux. Says where it went.
 

@@ -127,6 +127,16 @@ class KeyLine(Bar):
         self.say(parts)
 
 
+class AskLine(Bar):
+    """The oldest question that waits, on every screen but its own. Not there when nothing waits."""
+
+    DEFAULT_CSS = "AskLine { display: none; background: $warning; color: $background; text-style: bold; }"
+
+    def ask(self, text: str) -> None:
+        self.display = bool(text)
+        self.say([(f" {text}", "")] if text else [], [("ctrl+g answers ", "")] if text else [])
+
+
 class NoticeLine(Bar):
     """The line above the keys: the last thing that happened."""
 

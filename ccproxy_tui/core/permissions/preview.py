@@ -1,0 +1,73 @@
+"""What a tool would do to a file, against the file as it lies on disk. Nothing else of permissions reads files."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+_LARGEST = 1024 * 1024
+_CONTEXT = 3
+_LONGEST = 4000  # lines of a difference
+
+
+def preview_of(tool: str, given: Any, cwd: str) -> list[str]:
+    """Lines for the card: a heading, then a unified difference. Empty for tools that change no file that is named."""
+    if not isinstance(given, dict):
+        return []
+    named = given.get("file_path") or given.get("notebook_path")
+    if not isinstance(named, str) or not named:
+        return []
+    path = Path(named) if named.startswith("/") or not cwd else Path(cwd) / named
+    match tool:
+        case "Write" if isinstance(given.get("content"), str):
+            return _write(path, given["content"])
+        case "Edit" | "MultiEdit":
+            edits = given.get("edits") if tool == "MultiEdit" else [given]
+            return _edit(path, edits if isinstance(edits, list) else [])
+        case _:
+            return []
+
+
+def _write(path: Path, content: str) -> list[str]:
+    old = _read(path)
+    if old is None:
+        return [f"new file, {len(content):,} characters", *(f"+{line}" for line in content.splitlines()[:_LONGEST])]
+    if isinstance(old, OSError):
+        return [f"the file can't be read: {old.strerror}", *(f"+{line}" for line in content.splitlines()[:_LONGEST])]
+    if old == content:
+        return ["overwrites the file with what it holds already"]
+    return ["overwrites the file", *_difference(old, content)]
+
+
+def _edit(path: Path, edits: list[Any]) -> list[str]:
+    old = _read(path)
+    if old is None or isinstance(old, OSError):
+        return ["the file is not there" if old is None else f"the file can't be read: {old.strerror}"]
+    new, missing = old, 0
+    for edit in edits:
+        before = edit.get("old_string") if isinstance(edit, dict) else None
+        after = edit.get("new_string") if isinstance(edit, dict) else None
+        if not isinstance(before, str) or not isinstance(after, str) or not before or before not in new:
+            missing += 1
+            continue
+        new = new.replace(before, after) if edit.get("replace_all") is True else new.replace(before, after, 1)
+    notes = [f"the old text of {missing} edit{'s' * (missing != 1)} is not in the file"] if missing else []
+    return [*notes, *_difference(old, new)]
+
+
+def _difference(old: str, new: str) -> list[str]:
+    found = difflib.unified_diff(old.splitlines(), new.splitlines(), "", "", lineterm="", n=_CONTEXT)
+    return [line for line in found if not line.startswith(("---", "+++"))][:_LONGEST]
+
+
+def _read(path: Path) -> str | OSError | None:
+    """The text; None where there is no file; the error where it is there and can't be read."""
+    try:
+        if path.stat().st_size > _LARGEST:
+            return OSError(0, "it is larger than a megabyte")
+        return path.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error

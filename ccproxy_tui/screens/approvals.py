@@ -1,0 +1,378 @@
+"""Approvals: the questions of every agent, oldest first, and the card that answers one.
+
+Keys answer only while the card has the focus, a moment after it was painted, and never by Enter, space, y or a digit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Input, Static, TextArea
+
+from ccproxy_tui.core.control import ControlError
+from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.frames import AskView, Watch
+from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
+from ccproxy_tui.screens.ui import words
+from ccproxy_tui.screens.ui.card_guard import CardGuard
+from ccproxy_tui.screens.ui.card_view import card_lines, headline
+from ccproxy_tui.screens.ui.mirror import Changes
+from ccproxy_tui.screens.widgets.bars import KeyLine
+from ccproxy_tui.screens.widgets.detail_view import DetailView
+from ccproxy_tui.screens.widgets.live_list import Column, LiveList
+
+MORE_SECONDS = 120.0
+TOLD_SECONDS = 2.0
+Verb = Literal["allow", "deny", "message", "interrupt", "edit", "extend"]
+
+
+class PermissionCard(DetailView):
+    """One question, whole. It says which keys were pressed; what they mean is the screen's to decide."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "answer('allow')", "allow", id="approvals.allow", show=False),
+        Binding("d", "answer('deny')", "deny", id="approvals.deny", show=False),
+        Binding("D", "answer('message')", "deny with a message", id="approvals.message", show=False),
+        Binding("i", "answer('interrupt')", "deny and interrupt", id="approvals.interrupt", show=False),
+        Binding("e", "answer('edit')", "edit", id="approvals.edit", show=False),
+        Binding("x", "answer('extend')", "more time", id="approvals.extend", show=False),
+    ]
+
+    def __init__(self, screen: ApprovalsScreen, guard: CardGuard) -> None:
+        super().__init__(id="card", empty="Nothing waits for an answer.")
+        self._answers = screen
+        self._guard = guard
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key not in ("a", "d", "D", "i", "e", "x"):
+            self._guard.note_key(self._answers.now())
+
+    def on_paste(self, event: events.Paste) -> None:
+        """A paste is no answer, whatever is in it."""
+        self._guard.note_key(self._answers.now())
+        event.stop()
+
+    def on_click(self, event: events.Click) -> None:
+        if not self._guard.takes_click(self._answers.now()):
+            event.stop()
+
+    def action_answer(self, verb: Verb) -> None:
+        self._answers.answer(verb)
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether its end has been on screen."""
+        return self.top >= self.last_top
+
+
+class ApprovalsScreen(BaseScreen):
+    TAB = "approvals"
+    HELP = (
+        "Tools of your agents that wait for a yes or a no. The card shows all that would be run or written; look at "
+        "the notes. With the card focused (ctrl+g or !): a allows, d denies, D denies with a message for the model, i "
+        "denies and stops its turn, e edits the input first, x gives it more time. A card takes no key in its first "
+        "moment, and none while keys are held; a grave one wants a twice; one that does not fit must be scrolled to "
+        "its end first."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "step(1)", "next", id="approvals.next"),
+        Binding("p", "step(-1)", "previous", id="approvals.previous"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asks: dict[str, AskView] = {}
+        self._chosen = ""
+        self.guard = CardGuard()
+
+    def compose_body(self) -> Iterable[Widget]:
+        with Vertical(id="asks-box", classes="box"):
+            yield LiveList[AskView]([], id="asks-list", empty=("", "no tool has asked yet"))
+        with Vertical(id="card-box", classes="box"):
+            yield PermissionCard(self, self.guard)
+
+    @property
+    def list(self) -> LiveList[AskView]:
+        return self.query_one("#asks-list", LiveList)
+
+    @property
+    def card(self) -> PermissionCard:
+        return self.query_one(PermissionCard)
+
+    def now(self) -> float:
+        return self.proxy_app.clock.monotonic()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#asks-box").border_title = "approvals"
+        self._lay_out()
+        self.list.set_items(self._asks)
+        self.list.set_order(lambda ask: (ask.status == "pending", -ask.created), reverse=True, keep=lambda _: True)
+        self.set_interval(1.0, self._count_down)
+        self.card.focus()
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        chosen = self._asks.get(self._chosen)
+        if chosen is None or chosen.status != "pending":
+            self._chosen = ""  # whoever comes here wants what waits
+        self._reload()
+        self.card.focus()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self.call_after_refresh(self._lay_out)
+        self.call_after_refresh(self._show)
+
+    def _lay_out(self) -> None:
+        state = Column[AskView](
+            "state", "state", 10, lambda ask: ask.status, style=lambda ask: "error" if ask.status == "pending" else ""
+        )
+        tool = Column[AskView]("tool", "tool", 14, lambda ask: escape_line(ask.tool))
+        what = Column[AskView]("what", "what", 0, headline)
+        client = Column[AskView]("client", "client", 14, lambda ask: escape_line(ask.client or ask.source))
+        by = Column[AskView]("by", "by", 10, lambda ask: escape_line(ask.by))
+        width = self.size.width
+        columns = [state, tool, client, what, by] if width >= WIDE else [state, tool, what]
+        self.list.set_columns(columns if width >= NARROW else [state, what])
+
+    def watching(self) -> Watch:
+        return Watch(rows=False)
+
+    def take(self, changes: Changes) -> None:
+        if changes.asks or changes.reset:
+            self._reload()
+
+    def _reload(self) -> None:
+        self._asks.clear()
+        self._asks.update({ask.id: ask for ask in self.mirror.asks})
+        self.list.rebuild()
+        if self._chosen not in self._asks:
+            self._chosen = next((ask.id for ask in self._pending), self._chosen)
+        self._show()
+
+    @property
+    def _pending(self) -> Sequence[AskView]:
+        return sorted((ask for ask in self._asks.values() if ask.status == "pending"), key=lambda ask: ask.created)
+
+    def _count_down(self) -> None:
+        ask = self._asks.get(self._chosen)
+        if self.is_current and ask is not None and ask.status == "pending":
+            self._show()
+
+    def _show(self) -> None:
+        ask = self._asks.get(self._chosen)
+        card = self.card
+        if ask is None:
+            card.show_lines([])
+            return
+        pending = self._pending
+        place = pending.index(ask) + 1 if ask in pending else 0
+        if self.guard.shows != ask.id:
+            card.top = 0
+        if self.focused is not self.list:
+            self.list.select(ask.id)
+        self.guard.show(ask.id, self.now())
+        card.show_lines(card_lines(ask, card.size.width, self.proxy_app.clock.now(), place, len(pending)))
+        unseen = card.last_top - card.top
+        title = "answer" if ask.status == "pending" else "over"
+        self.query_one("#card-box").border_title = f"{title}, {unseen} more lines" if unseen > 0 else title
+
+    def on_live_list_moved(self, event: LiveList.Moved) -> None:
+        if self.focused is self.list:  # else the list moved by itself, and the card stays
+            self._choose(self.list.selected)
+
+    def on_live_list_opened(self, event: LiveList.Opened) -> None:
+        self.card.focus()
+
+    def action_step(self, steps: int) -> None:
+        """The next question that waits, or the one before."""
+        self.guard.note_key(self.now())
+        pending = [ask.id for ask in self._pending]
+        if not pending:
+            return
+        place = pending.index(self._chosen) + steps if self._chosen in pending else 0
+        self._choose(self._asks[pending[place % len(pending)]])
+
+    def _choose(self, ask: AskView | None) -> None:
+        if ask is not None:
+            self._chosen = ask.id
+            self._show()
+
+    # --- answering ---
+
+    def answer(self, verb: Verb) -> None:
+        """What a key on the card means now."""
+        ask = self._asks.get(self._chosen)
+        if ask is None:
+            return
+        if ask.status != "pending":
+            self._tell("this one is over; n goes to the next")
+            return
+        allows = verb in ("allow", "edit")
+        verdict = self.guard.press(self.now(), grave=verb == "allow" and ask.high)
+        if verdict == "early":
+            self.app.bell()
+            self._tell("too early: nothing was answered")
+            return
+        if allows and not self.card.is_seen:
+            self.card.action_page(1)
+            self._show()
+            self._tell("read it to its end first")
+            return
+        if verdict == "again":
+            self._tell(f"grave ({', '.join(ask.notes)}): press a again to allow it")
+            return
+        self.background(partial(self._run, self._verbs()[verb], ask))
+
+    def _tell(self, text: str) -> None:
+        """Why a key did nothing, in the place of the keys: there is one at every size."""
+        self.proxy_app.say(text, "warning")
+        self.query_one(KeyLine).say([(f" {escape_line(text)}", "warning")])
+        self.set_timer(TOLD_SECONDS, self.refresh_keys)
+
+    def _verbs(self) -> dict[Verb, Callable[[AskView], Awaitable[str]]]:
+        return {
+            "allow": self._allow,
+            "deny": self._deny,
+            "message": self._deny_with_message,
+            "interrupt": self._interrupt,
+            "edit": self._edit,
+            "extend": self._extend,
+        }
+
+    async def _run(self, verb: Callable[[AskView], Awaitable[str]], ask: AskView) -> None:
+        try:
+            said = await verb(ask)
+        except ControlError as error:
+            self.proxy_app.say(str(error), "error")
+            return
+        if said:
+            self.proxy_app.say(f"{ask.tool}: {said}")
+
+    async def _allow(self, ask: AskView) -> str:
+        await self.control.answer_permission(ask.id, allowed=True)
+        self._leave(ask)
+        return "allowed"
+
+    async def _deny(self, ask: AskView) -> str:
+        await self.control.answer_permission(ask.id, allowed=False)
+        self._leave(ask)
+        return "denied"
+
+    async def _deny_with_message(self, ask: AskView) -> str:
+        message = await self.app.push_screen_wait(MessageDialog())
+        if not message:
+            return ""
+        await self.control.answer_permission(ask.id, allowed=False, message=message)
+        self._leave(ask)
+        return "denied, with your words"
+
+    async def _interrupt(self, ask: AskView) -> str:
+        await self.control.answer_permission(ask.id, allowed=False, interrupt=True)
+        self._leave(ask)
+        return "denied, and its turn ends"
+
+    async def _extend(self, ask: AskView) -> str:
+        await self.control.extend_permission(ask.id, MORE_SECONDS)
+        return f"{MORE_SECONDS:.0f} s more"
+
+    async def _edit(self, ask: AskView) -> str:
+        if ask.masked or ask.size > len(ask.input.encode()):
+            return "it can't be edited here: a secret in it is masked, or it is too long"
+        edited = await self.app.push_screen_wait(EditDialog(ask.input))
+        if edited is None:
+            return ""
+        await self.control.answer_permission(ask.id, allowed=True, edited=edited)
+        self._leave(ask)
+        return "allowed as edited"
+
+    def _leave(self, ask: AskView) -> None:
+        """On to the next one, which must arm anew."""
+        if self._chosen == ask.id:
+            after = [one.id for one in self._pending if one.created > ask.created and one.id != ask.id]
+            before = [one.id for one in self._pending if one.created <= ask.created and one.id != ask.id]
+            self._chosen = next(iter([*after, *before]), self._chosen)
+            self._show()
+
+    def keys(self) -> Sequence[tuple[str, str]]:
+        if self.focused is not self.card:
+            return (("ctrl+g", "answer"), ("?", "help"), ("q", "quit"))
+        return (
+            ("a", "allow"),
+            ("d", "deny"),
+            ("D", "with words"),
+            ("i", "interrupt"),
+            ("e", "edit"),
+            ("x", "more time"),
+            ("n", "next"),
+        )
+
+
+class MessageDialog(ModalScreen[str]):
+    """A few words for the model, on a denial."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('')", show=False, id="message.cancel")]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("Deny, and say to the model:", markup=False, classes="dialog-text")
+            yield Input(id="denial", placeholder="use git mv instead")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip())
+
+
+class EditDialog(ModalScreen[Any]):
+    """The input as JSON, to be allowed as it is then. Ends with None when the person leaves."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", show=False, id="edit.cancel"),
+        Binding("ctrl+s", "send", "allow it so", show=False, id="edit.send", priority=True),
+    ]
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide-dialog"):
+            yield Static("Edit the input: ctrl+s allows it so, esc leaves", markup=False, classes="dialog-text")
+            yield TextArea(self._text, id="edited")
+            yield Static("", markup=False, classes="dialog-hint", id="edit-problem")
+
+    def on_mount(self) -> None:
+        self.query_one(TextArea).focus()
+
+    def action_send(self) -> None:
+        try:
+            edited = json.loads(self.query_one(TextArea).text)
+        except ValueError as error:
+            self.query_one("#edit-problem", Static).update(escape_line(f"not valid JSON: {error}"))
+            return
+        self.dismiss(edited)
+
+
+def ask_line(asks: Sequence[AskView], now: float) -> str:
+    """The oldest question in one line, for the foot of every other screen; nothing when none waits."""
+    pending = sorted((ask for ask in asks if ask.status == "pending"), key=lambda ask: ask.created)
+    if not pending:
+        return ""
+    first = pending[0]
+    count = f"{len(pending)} wait" if len(pending) > 1 else "1 waits"
+    grave = " HIGH" if first.high else ""
+    left = words.duration(max(first.expires - now, 0))
+    who = first.client or first.source
+    return escape_line(f"! {count}{grave} {left}  {who}: {first.tool} {headline(first)}")

@@ -1,0 +1,191 @@
+"""Approvals through their real keys, on a fake proxy and a clock that the tests move."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import TextArea
+
+from ccproxy_tui.app import CCProxyApp
+from ccproxy_tui.core.frames import AskView, Frame
+from ccproxy_tui.screens.approvals import ApprovalsScreen, EditDialog, MessageDialog
+from ccproxy_tui.screens.streams import StreamsScreen
+from tests.conftest import until
+from tests.fakes.clock import FakeClock
+from tests.fakes.control import STARTED, FakeControl
+from tests.screens.conftest import SIZES, Compare, screen_text
+from tests.screens.test_screens import settle
+
+Wait = Pilot[str]
+
+
+@pytest.fixture
+def clock(app: CCProxyApp) -> FakeClock:
+    return cast("FakeClock", app.clock)
+
+
+def asking(name: str, tool: str = "Bash", input_: str = '{"command": "git status"}', **more: Any) -> AskView:
+    fields: dict[str, Any] = {
+        "client": "claude-code",
+        "session": "s1",
+        "cwd": "/work",
+        "created": STARTED + int(name),
+        "expires": STARTED + 52.5,
+        "input": input_,
+        "size": len(input_.encode()),
+        **more,
+    }
+    status = fields.pop("status", "pending")
+    return AskView(name, tool, status, **fields)
+
+
+ASKS = [
+    asking("1", input_='{"command": "rm -rf build && make", "timeout": 5000}', notes=["deletes"], high=True),
+    asking(
+        "2",
+        "Edit",
+        '{"file_path": "/work/a.py", "old_string": "x", "new_string": "y"}',
+        preview=["@@ -1,2 +1,2 @@", " import os", "-x", "+y"],
+        reason="default",
+    ),
+    asking(
+        "3", "WebFetch", '{"url": "https://example.org/"}', status="denied", by="person", notes=["network: example.org"]
+    ),
+]
+
+
+async def open_card(app: CCProxyApp, pilot: Wait, control: FakeControl, clock: FakeClock, *asks: AskView) -> None:
+    await until(lambda: len(app.session.mirror.rows) == 12)
+    control.push(Frame(200, asks=list(asks)))
+    await until(lambda: len(app.session.mirror.asks) == len(asks))
+    await pilot.press("ctrl+g")
+    await until(lambda: isinstance(app.screen, ApprovalsScreen))
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_approvals_look_the_same(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, size: str, same_as: Compare
+) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        control.push(Frame(200, asks=ASKS))
+        await until(lambda: "2 wait HIGH 52s" in screen_text(app))
+        await settle(pilot)
+        same_as(app, f"streams-{size}-ask-waiting")
+        await pilot.press("2")
+        await until(lambda: "Bash wants to run a command" in screen_text(app))
+        await settle(pilot)
+        same_as(app, f"approvals-{size}")
+        await pilot.press("n")
+        await until(lambda: "Edit wants to edit a file" in screen_text(app))
+        same_as(app, f"approvals-{size}-edit")
+
+
+async def test_early_keys_and_wrong_keys_answer_nothing(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock
+) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"), asking("2"))
+        await pilot.press("a")
+        clock.advance(5)
+        await pilot.press("enter", "space", "y", "1", "2", "Y", "tab", "shift+tab")
+        await pilot.press("ctrl+g")
+        app.post_message(events.Paste("a"))
+        await settle(pilot)
+        assert not any(call[0] == "answer ask" for call in control.calls)
+        clock.advance(5)
+        await pilot.press("a")
+        await until(lambda: ("answer ask", "1", True, "", False, None) in control.calls)
+        await pilot.press(*"aaaa")  # held down: the next card has to arm anew
+        await settle(pilot)
+        assert [call[1] for call in control.calls if call[0] == "answer ask"] == ["1"]
+
+
+async def test_keys_answer_only_where_the_card_has_the_focus(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock
+) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        control.push(Frame(200, asks=[asking("1")]))
+        await until(lambda: "1 waits" in screen_text(app))
+        clock.advance(5)
+        await pilot.press("a", "d", "e")
+        await settle(pilot)
+        assert not any(call[0] == "answer ask" for call in control.calls)
+        assert isinstance(app.screen, StreamsScreen), "a question takes the focus nowhere"
+
+
+async def test_every_answer(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_card(app, pilot, control, clock, *(asking(str(number)) for number in range(1, 7)))
+        clock.advance(1)
+        await pilot.press("d")
+        await until(lambda: ("answer ask", "1", False, "", False, None) in control.calls)
+        clock.advance(1)
+        await pilot.press("i")
+        await until(lambda: ("answer ask", "2", False, "", True, None) in control.calls)
+        clock.advance(1)
+        await pilot.press("D")
+        await until(lambda: isinstance(app.screen, MessageDialog))
+        await pilot.press(*"use", "space", *"mv", "enter")
+        await until(lambda: ("answer ask", "3", False, "use mv", False, None) in control.calls)
+        clock.advance(1)
+        await pilot.press("x")
+        await until(lambda: ("extend", "4", 120.0) in control.calls)
+        clock.advance(1)
+        await pilot.press("e")
+        await until(lambda: isinstance(app.screen, EditDialog))
+        area = app.screen.query_one(TextArea)
+        area.text = "{nonsense"
+        await pilot.press("ctrl+s")
+        await until(lambda: "not valid JSON" in screen_text(app))
+        area.text = '{"command": "git diff"}'
+        await pilot.press("ctrl+s")
+        await until(lambda: ("answer ask", "4", True, "", False, {"command": "git diff"}) in control.calls)
+
+
+async def test_a_grave_one_wants_the_key_twice(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_card(app, pilot, control, clock, ASKS[0])
+        clock.advance(1)
+        await pilot.press("a")
+        await until(lambda: "press a again" in screen_text(app))
+        assert not any(call[0] == "answer ask" for call in control.calls)
+        clock.advance(1)
+        await pilot.press("a")
+        await until(lambda: ("answer ask", "1", True, "", False, None) in control.calls)
+
+
+async def test_what_does_not_fit_must_be_read_first(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
+    long = json.dumps({"command": "\n".join(f"echo {number}" for number in range(60)) + "\nrm -rf /"})
+    async with app.run_test(size=(60, 15)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1", input_=long))
+        for _ in range(12):
+            clock.advance(1)
+            await pilot.press("a")
+            await settle(pilot)
+            if any(call[0] == "answer ask" for call in control.calls):
+                break
+            assert "read it to its end first" in screen_text(app)
+        assert "rm -rf /" in screen_text(app)
+        assert ("answer ask", "1", True, "", False, None) in control.calls
+
+
+async def test_a_card_that_is_over_stays_and_takes_no_answer(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock
+) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        control.push(Frame(201, asks=[asking("2"), asking("1", status="cancelled")]))
+        await until(lambda: "OVER: its asker has left" in screen_text(app))
+        clock.advance(2)
+        await pilot.press("a")
+        await until(lambda: "this one is over" in screen_text(app))
+        assert not any(call[0] == "answer ask" for call in control.calls)
+        await pilot.press("n")
+        await until(lambda: "1 of 1" in screen_text(app))

@@ -1,0 +1,138 @@
+"""The guard of a permission card, on a clock of its own; and what a card says."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.screens.ui.card_guard import CardGuard
+from ccproxy_tui.screens.ui.card_view import card_lines, headline
+
+
+def shown(at: float = 100.0) -> CardGuard:
+    guard = CardGuard()
+    guard.show("a", at)
+    return guard
+
+
+def test_a_card_is_armed_a_while_after_it_was_painted() -> None:
+    assert shown().press(100.5) == "early"
+    assert shown().press(100.61) == "go"
+
+
+def test_typing_ahead_answers_nothing() -> None:
+    guard = shown()
+    for moment in (100.1, 100.3, 100.5, 100.7):
+        guard.note_key(moment)
+    assert guard.press(100.8) == "early", "keys have not been quiet"
+    assert guard.press(100.9) == "early"
+    assert guard.press(101.2) == "go"
+
+
+def test_a_held_key_answers_one_card_at_most() -> None:
+    guard = shown()
+    assert guard.press(101.0) == "go"
+    guard.show("b", 101.01)
+    for repeat in range(1, 100):
+        assert guard.press(101.0 + repeat * 0.03) == "early"
+    assert guard.press(101.0 + 99 * 0.03 + 0.3) == "go"
+
+
+def test_a_grave_yes_needs_the_key_twice_in_time() -> None:
+    guard = shown()
+    assert guard.press(101.0, grave=True) == "again"
+    assert guard.press(101.1, grave=True) == "early", "a bounce is no second press"
+    assert guard.press(101.6, grave=True) == "go"
+    guard = shown()
+    assert guard.press(101.0, grave=True) == "again"
+    assert guard.press(105.0, grave=True) == "again"
+    guard.show("b", 106.0)
+    assert guard.press(107.0, grave=True) == "again", "another card starts anew"
+
+
+def test_the_click_that_brings_the_focus_back_is_no_answer() -> None:
+    guard = shown()
+    guard.note_focus(200.0)
+    assert not guard.takes_click(200.2)
+    assert guard.takes_click(200.4)
+
+
+def ask(tool: str, input_: Any, **more: Any) -> AskView:
+    text = json.dumps(input_, ensure_ascii=False)
+    return AskView("1", tool, "pending", expires=160.0, input=text, size=len(text.encode()), **more)
+
+
+def words_of(view: AskView, width: int = 60) -> str:
+    return "\n".join(text for text, _ in card_lines(view, width, 100.0, 1, 1))
+
+
+def test_a_command_is_shown_to_its_end() -> None:
+    command = "echo " + "x" * 500 + " END"
+    text = words_of(ask("Bash", {"command": command, "timeout": 5000, "description": "Say it"}))
+    assert text.replace("\n", "").count("x") >= 500
+    assert "END" in text
+    assert "timeout: 5000" in text
+    assert "description: Say it" in text
+    assert "Bash wants to run a command  1 of 1  1m left" in text
+
+
+@pytest.mark.parametrize(
+    ("written", "shown_"),
+    [
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("[/bold] [link=x]y[/link]", "[/bold] [link=x]y[/link]"),
+        ("a\u202eb", "a\\u202eb"),
+        ("tab\there  ", "tab→   here··"),
+        ("zero\u200bwidth", "zero\\u200bwidth"),
+        ("rm\xa0-rf", "rm\\u00a0-rf"),
+    ],
+)
+def test_what_hides_is_spelled_out(written: str, shown_: str) -> None:
+    assert shown_ in words_of(ask("Bash", {"command": written}))
+    assert "\x1b" not in headline(ask("Bash", {"command": written}))
+
+
+def test_a_difference_takes_the_place_of_the_texts() -> None:
+    view = ask(
+        "Edit",
+        {"file_path": "a.py", "old_string": "OLD", "new_string": "NEW"},
+        preview=["@@ -1 +1 @@", "-OLD line", "+NEW line"],
+    )
+    lines = card_lines(view, 60, 100.0, 1, 1)
+    assert ("-OLD line", "removed") in lines
+    assert ("+NEW line", "added") in lines
+    assert not any("old_string" in text for text, _ in lines)
+    bare = words_of(ask("Edit", {"file_path": "a.py", "old_string": "OLD", "new_string": "NEW"}))
+    assert "old_string: OLD" in bare
+
+
+def test_one_that_is_over_says_so() -> None:
+    view = AskView("1", "Bash", "expired", by="time-out", input="{}")
+    assert "OVER: its time ran out by time-out" in words_of(view, 120)
+    cut = AskView("1", "x", "pending", input='{"a": "' + "b" * 50, size=9_000_000)
+    assert "b" * 50 in words_of(cut).replace("\n", "")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.text(min_size=1), JSON, st.sampled_from([40, 60, 120]), st.text(), st.lists(st.text(), max_size=3))
+def test_any_input_fits_and_hides_nothing(tool: str, input_: Any, width: int, cwd: str, preview: list[str]) -> None:
+    view = ask(tool, input_, cwd=cwd, client=tool, session=cwd, reason=cwd, preview=preview, notes=[cwd])
+    for text, _ in card_lines(view, width, 100.0, 1, 1):
+        assert cell_len(text) <= max(width, 2)
+        assert not any(
+            unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text if char != "\u0600"
+        )
+    assert "\n" not in headline(view)
