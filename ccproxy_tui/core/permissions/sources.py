@@ -13,6 +13,8 @@ from ccproxy_tui.core.permissions.request import PermissionRequest, Source
 
 HookSource = Literal["claude-code", "codex"]
 
+BLOCKING = frozenset({"PermissionRequest", "PreToolUse"})  # the hooks that wait for an answer
+
 # Input is any JSON: tools take numbers, lists and objects, and a narrower schema would refuse them unseen.
 CHECK_TOOL: Object = {
     "name": "check_permission",

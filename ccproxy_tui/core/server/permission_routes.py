@@ -24,6 +24,7 @@ from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.preview import preview_of
 from ccproxy_tui.core.permissions.sources import (
+    BLOCKING,
     HookSource,
     check_answer,
     denial_of,
@@ -94,12 +95,27 @@ class PermissionApi:
         async def answer(request: Request) -> Response:
             body = await _body(request)
             event = str(body.get("hook_event_name") or "PermissionRequest")
+            if event not in BLOCKING:
+                self._answered_there(body, event)
+                return _json({})
             if not self._attended:
                 return _json({})  # nobody is here: the tool asks in its own terminal
             entry = await self._settled(request, _read(read_hook, body, source))
             return _json(hook_answer(entry, source, event))
 
         return answer
+
+    def _answered_there(self, body: Object, event: str) -> None:
+        """The tool has gone on: what it asked has been answered in its own terminal."""
+        session = body.get("session_id")
+        for entry in self._hub.broker.pending:
+            asked = entry.request
+            same = event != "PostToolUse" or (asked.tool, asked.input) == (
+                body.get("tool_name"),
+                body.get("tool_input"),
+            )
+            if asked.source == "claude-code" and asked.session == session and same:
+                self._hub.broker.cancel(entry.id)
 
     @property
     def _attended(self) -> bool:

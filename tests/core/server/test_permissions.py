@@ -275,6 +275,26 @@ async def test_a_hook_whose_time_is_over_has_no_opinion(start_proxy: StartProxy)
     assert (await proxy.client.post("/hooks/claude-code", json=HOOK)).json() == {}
 
 
+@pytest.mark.parametrize(
+    ("after", "cancelled"),
+    [
+        ({"hook_event_name": "PostToolUse", "tool_name": "Bash", "tool_input": {"command": "ls"}}, True),
+        ({"hook_event_name": "PostToolUse", "tool_name": "Bash", "tool_input": {"command": "other"}}, False),
+        ({"hook_event_name": "Stop"}, True),
+        ({"hook_event_name": "Stop", "session_id": "another"}, False),
+    ],
+)
+async def test_a_tool_that_has_gone_on_takes_its_question_back(
+    proxy: Proxy, after: dict[str, Any], cancelled: bool
+) -> None:
+    asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=HOOK))
+    name = await asked(proxy)
+    told = await proxy.client.post("/hooks/claude-code", json={"session_id": "s1", **after})
+    assert told.json() == {}
+    assert (proxy.hub.broker.get(name).status == "cancelled") == cancelled
+    asking.cancel()
+
+
 # --- MCP ---
 
 

@@ -1,0 +1,232 @@
+"""`connect`, `ask`, `hook` and `permission-handler`: how agents and scripts reach the queue of permission requests."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
+from ccproxy_tui.core.escape import escape_block, escape_line
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ccproxy_tui.core.connect import Target
+    from ccproxy_tui.core.instances import Instance
+
+_NOTHING_RUNS = 4
+_WAIT = 3700.0  # seconds; the proxy itself ends a question long before
+_AIDER = "export ANTHROPIC_API_BASE={url}/api\nexport OPENAI_API_BASE={url}/codex/v1\nexport OPENAI_API_KEY=any-word"
+
+
+@click.command()
+@click.argument("tool", type=click.Choice(["claude-code", "codex", "opencode", "aider"]))
+@click.option("--undo", is_flag=True, help="Take it out again.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
+@click.pass_context
+@explain
+def connect(ctx: click.Context, /, tool: str, undo: bool, dry_run: bool) -> None:
+    """Point a tool at this proxy: its base URL, and its permission questions. What is in its files stays."""
+    from ccproxy_tui.core.connect import TARGETS
+
+    settings = _settings(ctx)
+    url = f"http://127.0.0.1:{settings.server.port}"
+    if tool == "aider":
+        click.echo(f"aider has no file for this. In its shell:\n{_AIDER.format(url=url)}")
+        return
+    token = settings.security.auth_token is not None
+    changed = [_change(tool, target, url, token=token, undo=undo, dry_run=dry_run) for target in TARGETS[tool]]
+    if not any(changed):
+        click.echo("Nothing to change.")
+    elif token and not undo and not dry_run:
+        click.echo("The proxy asks for a token: give it to the tool as the variable CCPROXY_TOKEN.")
+
+
+def _change(tool: str, target: Target, url: str, *, token: bool, undo: bool, dry_run: bool) -> bool:
+    """One file. Whether it is another one now (or would be)."""
+    from ccproxy_tui.core.connect import CantConnect
+
+    path = _place(target.path)
+    before = path.read_text("utf-8") if path.exists() else ""
+    try:
+        after = _undone(tool, target, path, before, url) if undo else target.add(before, url, token)
+    except CantConnect as problem:
+        raise Failure(f"{path} is left as it is: {problem}.") from problem
+    if after == before or (after is None and not path.exists()):
+        return False
+    for line in difflib.unified_diff(
+        before.splitlines(), (after or "").splitlines(), str(path), str(path), lineterm="", n=2
+    ):
+        click.echo(escape_block(line))
+    if not dry_run:
+        _write(tool, target, path, before, after, undo=undo)
+    return True
+
+
+def _place(name: str) -> Path:
+    from ccproxy_tui.core.connect import FOLDERS
+
+    folder, _, rest = name.partition("/")
+    moved = os.environ.get(FOLDERS.get(folder, ""), "")
+    return Path(moved) / rest if moved else Path.home() / name
+
+
+def _memory(tool: str, target: Target) -> Path:
+    """Where the file's earlier bytes are kept, for undoing."""
+    from ccproxy_tui.core.paths import Paths
+
+    return Paths.of_user().state / "connect" / f"{tool}-{Path(target.path).name}.json"
+
+
+def _undone(tool: str, target: Target, path: Path, before: str, url: str) -> str | None:
+    """The text without us; None when there was no file before."""
+    try:
+        kept = json.loads(_memory(tool, target).read_text("utf-8"))
+    except (OSError, ValueError):
+        kept = None
+    if isinstance(kept, dict) and kept.get("after") == _digest(before):
+        return None if kept.get("before") is None else str(kept["before"])
+    return target.remove(before, url) if before else before
+
+
+def _write(tool: str, target: Target, path: Path, before: str, after: str | None, *, undo: bool) -> None:
+    from ccproxy_tui.core.files import replace_file
+
+    memory = _memory(tool, target)
+    try:
+        if undo:
+            memory.unlink(missing_ok=True)
+        elif not memory.exists():
+            kept = {"before": before if path.exists() else None, "after": _digest(after or "")}
+            replace_file(memory, json.dumps(kept).encode(), mode=0o600)
+        if after is None:
+            path.unlink()
+        else:
+            replace_file(path, after.encode())
+    except OSError as error:
+        raise Failure(f"{path} can't be written: {error.strerror}.") from error
+    click.echo(f"{'restored' if undo else 'wrote'} {path}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- asking ---
+
+
+@click.command()
+@click.argument("question")
+@click.option("--input", "given", metavar="JSON", help="What would be run, as JSON; shown on the card.")
+@click.pass_context
+@explain
+def ask(ctx: click.Context, /, question: str, given: str | None) -> None:
+    """Ask the person at the terminal. Exits 0 for a yes, 1 for a no, 4 when no proxy runs."""
+    try:
+        shown = json.loads(given) if given else {}
+    except ValueError as error:
+        raise Failure(f"--input is not valid JSON: {error}", USAGE) from error
+    body = {"tool_name": question, "input": shown, "client": "ask", "cwd": str(Path.cwd())}
+    answer = asyncio.run(_post("/permissions", body))
+    if not answer.get("allowed"):
+        click.echo(escape_line(str(answer.get("message") or "no")), err=True)
+        raise click.exceptions.Exit(FAILURE)
+
+
+@click.command(hidden=True)
+@click.argument("source", type=click.Choice(["codex", "claude-code"]))
+def hook(source: str) -> None:
+    """A blocking hook: the question on standard input, the answer on standard output. No proxy: no opinion."""
+    try:
+        answer = asyncio.run(_post(f"/hooks/{source}", json.load(sys.stdin)))
+    except (Failure, ValueError):
+        return
+    if answer:
+        click.echo(json.dumps(answer))
+
+
+async def _post(path: str, body: Any) -> dict[str, Any]:
+    """Over the socket of the running proxy. Raises Failure."""
+    import httpx
+
+    async with _client(_running()) as client:
+        try:
+            answer = await client.post(path, json=body, timeout=_WAIT)
+        except httpx.TransportError as error:
+            raise Failure(f"The proxy has gone: {error}.") from error
+    if answer.is_error:
+        raise Failure(answer.json().get("error", {}).get("message", f"the proxy answered {answer.status_code}"))
+    return dict(answer.json())
+
+
+def _running() -> Instance:
+    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.paths import Paths
+
+    found = instances.running(Paths.of_user())
+    if not found:
+        raise Failure("No proxy runs. Start one with `ccproxy-tui` or `ccproxy-tui serve`.", _NOTHING_RUNS)
+    return found[0]
+
+
+def _client(instance: Instance) -> httpx.AsyncClient:
+    import httpx
+
+    transport = httpx.AsyncHTTPTransport(uds=instance.socket)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost", trust_env=False)
+
+
+def _settings(ctx: click.Context) -> Any:
+    from ccproxy_tui.core.settings import load
+
+    return load(flags=ctx.obj["flags"], config=ctx.obj["config"]).settings
+
+
+# --- a handler without screens ---
+
+
+@click.command("permission-handler")
+@explain
+def permission_handler() -> None:
+    """Answer permission requests line by line, in a terminal of its own. `ccproxy-tui` does more."""
+    if not sys.stdin.isatty():
+        raise Failure("A person must answer: this needs a terminal.", USAGE)
+    try:
+        asyncio.run(_handle(_running()))
+    except KeyboardInterrupt:
+        click.echo("")
+
+
+async def _handle(instance: Instance) -> None:
+    import httpx
+
+    from ccproxy_tui.core import sse
+
+    decoder = sse.Decoder()
+    async with _client(instance) as client, client.stream("GET", "/permissions/stream", timeout=None) as stream:
+        click.echo("waiting for permission requests; ctrl+c leaves")
+        try:
+            async for chunk in stream.aiter_bytes():
+                for event in decoder.feed(chunk):
+                    await _take(client, event.name, json.loads(event.data))
+        except httpx.TransportError:
+            raise Failure("The proxy has gone.") from None
+
+
+async def _take(client: httpx.AsyncClient, name: str, event: dict[str, Any]) -> None:
+    if name != "permission_request":
+        return
+    click.echo(f"\n{escape_line(event['tool_name'])}  {event['timeout_seconds']:.0f} s")
+    click.echo(escape_block(json.dumps(event["input"], indent=2, ensure_ascii=False)))
+    typed = await asyncio.to_thread(input, "type yes to allow, anything else denies: ")
+    answer = {"allowed": typed.strip() == "yes", "by": "permission-handler"}
+    done = await client.post(f"/permissions/{event['request_id']}/respond", json=answer)
+    click.echo("allowed" if answer["allowed"] and done.is_success else "denied" if done.is_success else done.text)
