@@ -14,6 +14,7 @@ from ccproxy_tui.core.frames import (
     Frame,
     LoginView,
     ModelRoute,
+    RuleProposal,
     Status,
     TestResult,
     Watch,
@@ -87,6 +88,14 @@ class Control(Protocol):
         self, ask: str, *, allowed: bool, message: str = "", interrupt: bool = False, edited: Any = None
     ) -> None:
         """Answer a permission request; only the first answer counts. `edited` replaces the tool's input."""
+        ...
+
+    async def propose_rules(self, ask: str) -> RuleProposal:
+        """Rules that would allow a permission request, and how many of the last ones they fit."""
+        ...
+
+    async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
+        """Rules for the request's session, its project, or the user; they settle the request, too."""
         ...
 
     async def extend_permission(self, ask: str, seconds: float) -> None:

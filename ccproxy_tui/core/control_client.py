@@ -20,6 +20,7 @@ from ccproxy_tui.core.frames import (
     Frame,
     LoginView,
     ModelRoute,
+    RuleProposal,
     Status,
     TestResult,
     Watch,
@@ -117,6 +118,13 @@ class ControlClient:
     ) -> None:
         answer = {"allowed": allowed, "message": message, "interrupt": interrupt, "input": edited}
         await self._post(f"/permissions/{ask}/respond", answer)
+
+    async def propose_rules(self, ask: str) -> RuleProposal:
+        return await self._get(f"/permissions/{ask}/rules", RuleProposal)
+
+    async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
+        new = {"rules": rules, "action": action, "scope": scope, "hours": hours}
+        await self._post(f"/permissions/{ask}/rules", new)
 
     async def extend_permission(self, ask: str, seconds: float) -> None:
         await self._post(f"/permissions/{ask}/extend", {"seconds": seconds})

@@ -283,6 +283,14 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     preview: list[str] = []
 
 
+class RuleProposal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Rules that would have allowed `fits` of the last `of` permission requests."""
+
+    rules: list[str] = []
+    fits: int = 0
+    of: int = 0
+
+
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     """What changed since the viewer's last frame."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +21,8 @@ from textual.widgets import Input, Static, TextArea
 
 from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AskView, Watch
+from ccproxy_tui.core.frames import AskView, RuleProposal, Watch
+from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.card_guard import CardGuard
@@ -32,7 +34,7 @@ from ccproxy_tui.screens.widgets.live_list import Column, LiveList
 
 MORE_SECONDS = 120.0
 TOLD_SECONDS = 2.0
-Verb = Literal["allow", "deny", "message", "interrupt", "edit", "extend"]
+Verb = Literal["allow", "deny", "message", "interrupt", "edit", "extend", "rule"]
 
 
 class PermissionCard(DetailView):
@@ -44,6 +46,7 @@ class PermissionCard(DetailView):
         Binding("D", "answer('message')", "deny with a message", id="approvals.message", show=False),
         Binding("i", "answer('interrupt')", "deny and interrupt", id="approvals.interrupt", show=False),
         Binding("e", "answer('edit')", "edit", id="approvals.edit", show=False),
+        Binding("A", "answer('rule')", "always", id="approvals.rule", show=False),
         Binding("x", "answer('extend')", "more time", id="approvals.extend", show=False),
     ]
 
@@ -53,7 +56,7 @@ class PermissionCard(DetailView):
         self._guard = guard
 
     def on_key(self, event: events.Key) -> None:
-        if event.key not in ("a", "d", "D", "i", "e", "x"):
+        if event.key not in ("a", "A", "d", "D", "i", "e", "x"):
             self._guard.note_key(self._answers.now())
 
     def on_paste(self, event: events.Paste) -> None:
@@ -79,9 +82,9 @@ class ApprovalsScreen(BaseScreen):
     HELP = (
         "Tools of your agents that wait for a yes or a no. The card shows all that would be run or written; look at "
         "the notes. With the card focused (ctrl+g or !): a allows, d denies, D denies with a message for the model, i "
-        "denies and stops its turn, e edits the input first, x gives it more time. A card takes no key in its first "
-        "moment, and none while keys are held; a grave one wants a twice; one that does not fit must be scrolled to "
-        "its end first."
+        "denies and stops its turn, e edits the input first, A makes a rule of it, x gives it more time. A card takes "
+        "no key in its first moment, and none while keys are held; a grave one wants a twice; one that does not fit "
+        "must be scrolled to its end first."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "step(1)", "next", id="approvals.next"),
@@ -218,7 +221,7 @@ class ApprovalsScreen(BaseScreen):
         if ask.status != "pending":
             self._tell("this one is over; n goes to the next")
             return
-        allows = verb in ("allow", "edit")
+        allows = verb in ("allow", "edit", "rule")
         verdict = self.guard.press(self.now(), grave=verb == "allow" and ask.high)
         if verdict == "early":
             self.app.bell()
@@ -248,6 +251,7 @@ class ApprovalsScreen(BaseScreen):
             "interrupt": self._interrupt,
             "edit": self._edit,
             "extend": self._extend,
+            "rule": self._add_rules,
         }
 
     async def _run(self, verb: Callable[[AskView], Awaitable[str]], ask: AskView) -> None:
@@ -296,6 +300,15 @@ class ApprovalsScreen(BaseScreen):
         self._leave(ask)
         return "allowed as edited"
 
+    async def _add_rules(self, ask: AskView) -> str:
+        proposal = await self.control.propose_rules(ask.id)
+        made = await self.app.push_screen_wait(RuleDialog(proposal))
+        if made is None:
+            return ""
+        await self.control.add_rules(ask.id, made.rules, action=made.action, scope=made.scope, hours=made.hours)
+        self._leave(ask)
+        return f"{made.action} from now on: {', '.join(made.rules)}"
+
     def _leave(self, ask: AskView) -> None:
         """On to the next one, which must arm anew."""
         if self._chosen == ask.id:
@@ -312,6 +325,7 @@ class ApprovalsScreen(BaseScreen):
             ("d", "deny"),
             ("D", "with words"),
             ("i", "interrupt"),
+            ("A", "always"),
             ("e", "edit"),
             ("x", "more time"),
             ("n", "next"),
@@ -333,6 +347,69 @@ class MessageDialog(ModalScreen[str]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class NewRules:
+    rules: list[str]
+    action: str
+    scope: str
+    hours: float | None
+
+
+# Key -> action, scope, hours, words.
+_CHOICES: dict[str, tuple[str, str, float | None, str]] = {
+    "f2": ("allow", "session", None, "allow in this session"),
+    "f3": ("allow", "project", 8.0, "allow in this project for 8 hours"),
+    "f4": ("allow", "project", None, "allow in this project, always"),
+    "f5": ("allow", "user", None, "allow everywhere, always"),
+    "f6": ("deny", "user", None, "deny everywhere, always"),
+}
+
+
+class RuleDialog(ModalScreen["NewRules | None"]):
+    """Rules out of a question, to be changed at will; a function key says for how much they hold."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", show=False, id="rule.cancel"),
+        *(
+            Binding(key, f"choose('{key}')", words_, show=False, id=f"rule.{key}", priority=True)
+            for key, (_, _, _, words_) in _CHOICES.items()
+        ),
+    ]
+
+    def __init__(self, proposal: RuleProposal) -> None:
+        super().__init__()
+        self._proposal = proposal
+
+    def compose(self) -> ComposeResult:
+        proposal = self._proposal
+        told = (
+            f"would have allowed {proposal.fits} of your last {proposal.of} questions"
+            if proposal.rules
+            else ("no rule is proposed: it deletes, runs other text, or can't be read for certain")
+        )
+        with Vertical(classes="dialog wide-dialog"):
+            yield Static("Rules, one on a line, as Claude Code writes them:", markup=False)
+            yield TextArea("\n".join(proposal.rules), id="rules")
+            yield Static(told, markup=False, classes="dialog-hint", id="rule-told")
+            for key, (_, _, _, words_) in _CHOICES.items():
+                yield Static(f"{key}  {words_}", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(TextArea).focus()
+
+    def action_choose(self, key: str) -> None:
+        rules = [line.strip() for line in self.query_one(TextArea).text.splitlines() if line.strip()]
+        action, scope, hours, _ = _CHOICES[key]
+        try:
+            for rule in rules:
+                parse_rule(rule, "deny" if action == "deny" else "allow")
+        except BadRule as problem:
+            self.query_one("#rule-told", Static).update(escape_line(str(problem)))
+            return
+        if rules:
+            self.dismiss(NewRules(rules, action, scope, hours))
 
 
 class EditDialog(ModalScreen[Any]):

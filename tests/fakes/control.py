@@ -22,6 +22,7 @@ from ccproxy_tui.core.frames import (
     ModelRoute,
     NoteView,
     Row,
+    RuleProposal,
     Status,
     TestResult,
     Watch,
@@ -242,6 +243,14 @@ class FakeControl:
         self, ask: str, *, allowed: bool, message: str = "", interrupt: bool = False, edited: Any = None
     ) -> None:
         self.calls.append(("answer ask", ask, allowed, message, interrupt, edited))
+        if self.refusal:
+            raise ControlError(self.refusal)
+
+    async def propose_rules(self, ask: str) -> RuleProposal:
+        return RuleProposal(["Bash(git status:*)"], 14, 200)
+
+    async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
+        self.calls.append(("rules", ask, rules, action, scope, hours))
         if self.refusal:
             raise ControlError(self.refusal)
 

@@ -189,3 +189,18 @@ async def test_a_card_that_is_over_stays_and_takes_no_answer(
         assert not any(call[0] == "answer ask" for call in control.calls)
         await pilot.press("n")
         await until(lambda: "1 of 1" in screen_text(app))
+
+
+async def test_a_rule_is_made_from_the_card(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        clock.advance(1)
+        await pilot.press("A")
+        await until(lambda: "would have allowed 14 of your last 200 questions" in screen_text(app))
+        area = app.screen.query_one(TextArea)
+        area.text = "Bash(rm:*)"
+        await pilot.press("f4")
+        await until(lambda: "never allowed by a rule" in screen_text(app))
+        area.text = "Bash(git status:*)"
+        await pilot.press("f4")
+        await until(lambda: ("rules", "1", ["Bash(git status:*)"], "allow", "project", None) in control.calls)

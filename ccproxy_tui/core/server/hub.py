@@ -14,6 +14,8 @@ from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.permissions import Broker
+from ccproxy_tui.core.permissions.rule_book import RuleBook
+from ccproxy_tui.core.permissions.rules import Rule, parse_rule
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
@@ -64,6 +66,7 @@ class Hub:
         self.logins = Logins(self.tasks)
         self.history = ResponseHistory()
         self.broker = Broker(clock, self._permission_changed)
+        self.rules = RuleBook(clock, self._kept_rules)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
         self.prefixes: dict[str, str] = {}
@@ -90,6 +93,9 @@ class Hub:
         bypass = self.settings.server.bypass_mode and "demo" in self.providers
         for provider in self.providers.values():
             self.prefixes.update(dict.fromkeys(provider.prefixes, "demo" if bypass else provider.name))
+
+    def _kept_rules(self) -> list[Rule]:
+        return [parse_rule(one.rule, one.action, project=one.project) for one in self.settings.permissions.rules]
 
     def _permission_changed(self) -> None:
         """Permission requests do not wait for anybody's frame clock."""

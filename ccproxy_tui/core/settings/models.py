@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ccproxy_tui.core.model_map import DEFAULT_RULES, DefaultRule
+from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 
 LIVE: dict[str, Any] = {"live": True}  # marks a field whose change needs no restart
 
@@ -383,7 +384,30 @@ class Claude(Section):
     cli_path: Path | None = Field(None, description="The claude to use; default: from the PATH.")
 
 
+class PermissionRule(Section):
+    """One line of `permissions.rules`."""
+
+    rule: str = Field(
+        min_length=1, description="As Claude Code writes it: Bash(git diff:*), Edit(src/**), mcp__server."
+    )
+    action: Literal["allow", "ask", "deny"] = "allow"
+    project: str = Field("", description="Only below this folder.")
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> PermissionRule:
+        try:
+            parse_rule(self.rule, self.action)
+        except BadRule as problem:
+            raise ValueError(str(problem)) from None
+        return self
+
+
 class Permissions(Section):
+    rules: list[PermissionRule] = Field(
+        default_factory=list,
+        description="Rules that answer permission requests: rule, action (allow, ask, deny), project (see the README).",
+        json_schema_extra=LIVE,
+    )
     timeout_seconds: float = Field(
         60,
         ge=1,

@@ -379,3 +379,64 @@ async def test_a_front_end_hears_at_once(start_proxy: StartProxy) -> None:
     assert asking is not None
     await asking
     await control.close()
+
+
+# --- rules ---
+
+
+def bash(command: str, **more: Any) -> dict[str, Any]:
+    return {"tool_name": "Bash", "input": {"command": command}, "session_id": "s1", "cwd": "/work", **more}
+
+
+async def test_rules_of_the_settings_answer_before_anybody_is_asked(start_proxy: StartProxy) -> None:
+    rules = [
+        {"rule": "Bash(ls:*)"},
+        {"rule": "Bash(git push:*)", "action": "deny"},
+        {"rule": "Bash(make:*)", "project": "/work"},
+    ]
+    proxy = await start_proxy(PERMISSIONS__RULES=json.dumps(rules))
+    answers = {
+        command: (await proxy.client.post("/mcp/permission/check", json=bash(command))).json()
+        for command in ("ls -la", "git push", "make test", "ls; rm x", "ls $(id)")
+    }
+    assert [answer["behavior"] for answer in answers.values()] == ["allow", "deny", "allow", "deny", "deny"]
+    assert answers["git push"]["message"] == "Denied by the rule Bash(git push:*)"
+    assert answers["ls; rm x"]["message"] == "Nobody is at the terminal to allow it"
+    assert [entry.decision.by for entry in proxy.hub.broker.ended[-1:] if entry.decision] == ["rule Bash(ls:*)"]
+    assert proxy.hub.rules.hits["Bash(ls:*)"] == 1
+    elsewhere = await proxy.client.post("/mcp/permission/check", json=bash("make test", cwd="/other"))
+    assert elsewhere.json()["behavior"] == "deny"
+    hook = {**HOOK, "tool_input": {"command": "ls"}}
+    answer = (await proxy.client.post("/hooks/claude-code", json=hook)).json()
+    assert answer["hookSpecificOutput"]["decision"] == {"behavior": "allow"}
+
+
+async def test_a_rule_is_made_of_a_question(proxy: Proxy, control: ControlClient) -> None:
+    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git diff --stat")))
+    name = await asked(proxy)
+    proposal = await control.propose_rules(name)
+    assert proposal.rules == ["Bash(git diff:*)"]
+    with pytest.raises(ControlError, match="never allowed"):
+        await control.add_rules(name, ["Bash(rm:*)"], action="allow", scope="user", hours=None)
+    await control.add_rules(name, proposal.rules, action="allow", scope="session", hours=None)
+    assert (await asking).json()["behavior"] == "allow"
+    again = await proxy.client.post("/mcp/permission/check", json=bash("git diff README.md"))
+    assert again.json()["behavior"] == "allow"
+    other = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s2")))
+    name = await asked(proxy)
+    assert (await control.propose_rules(name)).fits == 2
+    await control.add_rules(name, ["Bash(git diff:*)"], action="allow", scope="project", hours=None)
+    assert (await other).json()["behavior"] == "allow"
+    saved = proxy.hub.loaded.write_to.read_text()
+    assert ("Bash(git diff:*)" in saved, "/work" in saved) == (True, True)
+    third = await proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s3"))
+    assert third.json()["behavior"] == "allow"
+
+
+async def test_a_rule_lent_for_a_while_ends(proxy: Proxy, control: ControlClient) -> None:
+    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("ls")))
+    name = await asked(proxy)
+    await control.add_rules(name, ["Bash(ls:*)"], action="allow", scope="user", hours=1e-6)
+    assert (await asking).json()["behavior"] == "allow"
+    await asyncio.sleep(0.01)
+    assert proxy.hub.rules.rules() == []

@@ -1,0 +1,52 @@
+"""The rules that are in force: those of the settings, and those that a person gave for a while; with their hits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.permissions.request import PermissionRequest
+from ccproxy_tui.core.permissions.rules import Rule, decide
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """A rule for a while: until then, in seconds since the epoch; None for as long as the proxy runs."""
+
+    rule: Rule
+    until: float | None
+
+
+class RuleBook:
+    """`kept` gives the rules of the settings, as they are now."""
+
+    def __init__(self, clock: Clock, kept: Callable[[], Iterable[Rule]]) -> None:
+        self._clock = clock
+        self._kept = kept
+        self._loans: list[Loan] = []
+        self.hits: Counter[str] = Counter()
+
+    def rules(self) -> list[Rule]:
+        now = self._clock.now()
+        self._loans = [loan for loan in self._loans if loan.until is None or loan.until > now]
+        return [*(loan.rule for loan in self._loans), *self._kept()]
+
+    def lend(self, rules: Iterable[Rule], hours: float | None) -> None:
+        until = None if hours is None else self._clock.now() + hours * 3600
+        self._loans += [Loan(rule, until) for rule in rules]
+
+    def settle(self, request: PermissionRequest) -> Rule | None:
+        """The rule that allows or denies it; None when a person must."""
+        rule = decide(self.rules(), request)
+        if rule is not None:
+            self.hits[rule.text] += 1
+        return rule
+
+
+def count_allowed(rules: Sequence[Rule], asked: Iterable[PermissionRequest]) -> tuple[int, int]:
+    """How many of these requests the rules would have allowed, of how many."""
+    requests = list(asked)
+    found = [decide(rules, request) for request in requests]
+    return sum(rule is not None and rule.action == "allow" for rule in found), len(requests)

@@ -1,0 +1,183 @@
+"""Rules allow what they say, and nothing that can't be read for certain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccproxy_tui.core.permissions import PermissionRequest
+from ccproxy_tui.core.permissions.rules import NEVER, BadRule, decide, parse_rule, propose
+from ccproxy_tui.core.permissions.shell import split_command
+
+
+def asks(tool: str, cwd: str = "/work", session: str = "s", **given_: Any) -> PermissionRequest:
+    return PermissionRequest(tool, given_, "claude-code", cwd=cwd, session=session)
+
+
+def allowed(command: str, *rules: str) -> bool:
+    found = decide([parse_rule(rule, "allow") for rule in rules], asks("Bash", command=command))
+    return found is not None and found.action == "allow"
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("git diff --stat", [["git", "diff", "--stat"]]),
+        ("a && b || c; d | e", [["a"], ["b"], ["c"], ["d"], ["e"]]),
+        ("ls 2>&1", [["ls"]]),
+        ("ls > /dev/null", [["ls"]]),
+        ("echo 'a; b' \"c && d\"", [["echo", "a; b", "c && d"]]),
+        ("ls;", [["ls"]]),
+    ],
+)
+def test_plain_lines_have_parts(line: str, parts: list[list[str]]) -> None:
+    assert split_command(line) == parts
+
+
+UNREADABLE = r"""
+echo $(id)
+echo `id`
+echo $HOME
+echo "$(id)"
+ls > file
+ls >> file
+cat < file
+(ls)
+{ ls; }
+ls & rm x
+A=1 ls
+ls *
+echo 'open
+ls # x
+ls &&
+&& ls
+a ;; b
+echo ';' b
+echo \\; rm
+ls ~
+echo {a,b}
+! ls
+echo "a`b`"
+ls 2> err
+ls |& cat
+<(ls)
+"""
+
+
+@pytest.mark.parametrize("line", ["", "cat <<EOF\nx\nEOF", "a\nb", "echo a\\\nb", *UNREADABLE.strip().split("\n")])
+def test_everything_else_has_none(line: str) -> None:
+    assert split_command(line) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "rules", "yes"),
+    [
+        ("git diff", ("Bash(git diff:*)",), True),
+        ("git diff --stat a", ("Bash(git diff:*)",), True),
+        ("git difftool", ("Bash(git diff:*)",), False),
+        ("git push", ("Bash(git diff:*)",), False),
+        ("git diff && git push", ("Bash(git diff:*)",), False),
+        ("git diff && ls -la", ("Bash(git diff:*)", "Bash(ls:*)"), True),
+        ("git diff | sh", ("Bash(git diff:*)", "Bash"), False),
+        ("git diff; rm -rf x", ("Bash",), False),
+        ("git diff $(rm x)", ("Bash(git diff:*)",), False),
+        ("git diff > x", ("Bash(git diff:*)",), False),
+        ("make test", ("Bash(make test)",), True),
+        ("make test all", ("Bash(make test)",), False),
+        ("./ls", ("Bash(ls:*)", "Bash"), False),
+        ("ls", ("Read", "mcp__x"), False),
+    ],
+)
+def test_commands(command: str, rules: tuple[str, ...], yes: bool) -> None:
+    assert allowed(command, *rules) is yes
+
+
+@pytest.mark.parametrize("program", sorted(NEVER))
+def test_some_programs_are_never_allowed(program: str) -> None:
+    assert not allowed(f"{program} x", "Bash")
+    with pytest.raises(BadRule):
+        parse_rule(f"Bash({program}:*)", "allow")
+    assert propose(asks("Bash", command=f"{program} x")) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "request_", "yes"),
+    [
+        ("Edit(src/**)", asks("Edit", file_path="/work/src/a/b.py"), True),
+        ("Edit(src/**)", asks("Write", file_path="src/b.py"), True),
+        ("Edit(src/*)", asks("Edit", file_path="/work/src/a/b.py"), False),
+        ("Edit(src/**)", asks("Edit", file_path="/work/src/../secret"), False),
+        ("Edit(src/**)", asks("Edit", file_path="/etc/src/x"), False),
+        ("Edit(**/*.py)", asks("Edit", file_path="/work/a.py"), True),
+        ("Read(//etc/**)", asks("Read", file_path="/etc/hosts"), True),
+        ("Edit(~/**)", asks("Edit", file_path="~/x"), False),
+        ("WebFetch(domain:example.org)", asks("WebFetch", url="https://docs.example.org/x"), True),
+        ("WebFetch(domain:example.org)", asks("WebFetch", url="https://example.org.evil.com/"), False),
+        ("WebFetch(domain:example.org)", asks("WebFetch", url="https://evilexample.org/"), False),
+        ("mcp__git", asks("mcp__git__log"), True),
+        ("mcp__git__log", asks("mcp__git__push"), False),
+        ("mcp__git", asks("mcp__github__x"), False),
+    ],
+)
+def test_other_tools(rule: str, request_: PermissionRequest, yes: bool) -> None:
+    assert (decide([parse_rule(rule, "allow")], request_) is not None) is yes
+
+
+def test_deny_comes_before_ask_and_ask_before_allow() -> None:
+    allow, ask, deny = (
+        parse_rule(*one) for one in (("Bash", "allow"), ("Bash(git:*)", "ask"), ("Bash(git push:*)", "deny"))
+    )
+    rules = [allow, ask, deny]
+    assert decide(rules, asks("Bash", command="ls")) == allow
+    assert decide(rules, asks("Bash", command="git log")) is None
+    assert decide(rules, asks("Bash", command="ls && git push")) == deny
+    assert decide(rules, asks("Bash", command="echo $(git push)")) == deny, "in doubt, no"
+
+
+def test_scopes_narrow() -> None:
+    rule = parse_rule("Bash(ls:*)", "allow", project="/work", session="s")
+    assert decide([rule], asks("Bash", command="ls")) == rule
+    assert decide([rule], asks("Bash", command="ls", cwd="/work/sub")) == rule
+    assert decide([rule], asks("Bash", command="ls", cwd="/workshop")) is None
+    assert decide([rule], asks("Bash", command="ls", session="t")) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "rules"),
+    [
+        (asks("Bash", command="git diff --stat | head -5"), ["Bash(git diff:*)", "Bash(head:*)"]),
+        (asks("Bash", command="npm run build --x"), ["Bash(npm run build:*)"]),
+        (asks("Bash", command="echo $(x)"), []),
+        (asks("Edit", file_path="/work/src/a.py"), ["Edit(src/**)"]),
+        (asks("Edit", file_path="/work/a.py"), []),
+        (asks("WebFetch", url="https://a.org/x"), ["WebFetch(domain:a.org)"]),
+        (asks("mcp__git__log"), ["mcp__git__log"]),
+        (asks("Task", prompt="x"), []),
+    ],
+)
+def test_proposals_allow_what_they_were_made_from(request_: PermissionRequest, rules: list[str]) -> None:
+    assert propose(request_) == rules
+    if rules:
+        assert decide([parse_rule(rule, "allow") for rule in rules], request_) is not None
+
+
+@pytest.mark.parametrize("text", ["", "Bash(", "Bash()", "(x)", "5", "Bash(ls) x", "Ba sh"])
+def test_what_is_no_rule(text: str) -> None:
+    with pytest.raises(BadRule):
+        parse_rule(text, "allow")
+
+
+@given(st.text())
+def test_any_line_is_split_or_refused(line: str) -> None:
+    parts = split_command(line)
+    assert parts is None or all(parts)
+
+
+@given(st.text(alphabet="ab$`(){}<>&|;\\\"' \n*", max_size=30))
+def test_a_dangerous_line_is_never_allowed_by_a_narrow_rule(tail: str) -> None:
+    line = f"git diff {tail}; rm x"
+    assert not allowed(line, "Bash(git diff:*)")
+    assert not allowed(f"git diff $(rm x) {tail}", "Bash(git diff:*)") or "'" in tail
