@@ -95,6 +95,8 @@ class ApprovalsScreen(BaseScreen):
         super().__init__()
         self._asks: dict[str, AskView] = {}
         self._chosen = ""
+        self._told = float("-inf")  # when a key was last explained
+        self._answered: set[str] = set()  # from here
         self.guard = CardGuard()
 
     def compose_body(self) -> Iterable[Widget]:
@@ -159,9 +161,15 @@ class ApprovalsScreen(BaseScreen):
         self._asks.clear()
         self._asks.update({ask.id: ask for ask in self.mirror.asks})
         self.list.rebuild()
-        if self._chosen not in self._asks:
+        if self._is_free:
             self._chosen = next((ask.id for ask in self._pending), self._chosen)
         self._show()
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether the card may show another question: not one that has just ended under the person's finger."""
+        chosen = self._asks.get(self._chosen)
+        return chosen is None or (chosen.status != "pending" and chosen.id in self._answered)
 
     @property
     def _pending(self) -> Sequence[AskView]:
@@ -189,6 +197,8 @@ class ApprovalsScreen(BaseScreen):
         unseen = card.last_top - card.top
         title = "answer" if ask.status == "pending" else "over"
         self.query_one("#card-box").border_title = f"{title}, {unseen} more lines" if unseen > 0 else title
+        if ask.status != "pending" or self._told < self.now() - TOLD_SECONDS:
+            self.refresh_keys()
 
     def on_live_list_moved(self, event: LiveList.Moved) -> None:
         if self.focused is self.list:  # else the list moved by itself, and the card stays
@@ -239,6 +249,7 @@ class ApprovalsScreen(BaseScreen):
 
     def _tell(self, text: str) -> None:
         """Why a key did nothing, in the place of the keys: there is one at every size."""
+        self._told = self.now()
         self.proxy_app.say(text, "warning")
         self.query_one(KeyLine).say([(f" {escape_line(text)}", "warning")])
         self.set_timer(TOLD_SECONDS, self.refresh_keys)
@@ -311,6 +322,7 @@ class ApprovalsScreen(BaseScreen):
 
     def _leave(self, ask: AskView) -> None:
         """On to the next one, which must arm anew."""
+        self._answered.add(ask.id)
         if self._chosen == ask.id:
             after = [one.id for one in self._pending if one.created > ask.created and one.id != ask.id]
             before = [one.id for one in self._pending if one.created <= ask.created and one.id != ask.id]
@@ -318,6 +330,9 @@ class ApprovalsScreen(BaseScreen):
             self._show()
 
     def keys(self) -> Sequence[tuple[str, str]]:
+        chosen = self._asks.get(self._chosen)
+        if chosen is not None and chosen.status != "pending":
+            return (("n", "next"), ("?", "help"), ("q", "quit"))
         if self.focused is not self.card:
             return (("ctrl+g", "answer"), ("?", "help"), ("q", "quit"))
         return (

@@ -204,3 +204,22 @@ async def test_a_rule_is_made_from_the_card(app: CCProxyApp, control: FakeContro
         area.text = "Bash(git status:*)"
         await pilot.press("f4")
         await until(lambda: ("rules", "1", ["Bash(git status:*)"], "allow", "project", None) in control.calls)
+
+
+async def test_after_an_answer_the_card_goes_on_by_itself(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        clock.advance(1)
+        await pilot.press("a")
+        await until(lambda: ("answer ask", "1", True, "", False, None) in control.calls)
+        control.push(Frame(201, asks=[asking("1", status="allowed", by="person")]))
+        await until(lambda: "OVER: allowed by person" in screen_text(app))
+        assert "n next" in screen_text(app)
+        assert "│>allowed    Bash" in screen_text(app), "the list says the same as the card"
+        control.push(Frame(202, asks=[asking("2"), asking("1", status="allowed", by="person")]))
+        await until(lambda: "1 of 1" in screen_text(app))
+        await pilot.press("a")
+        await settle(pilot)
+        assert [call[1] for call in control.calls if call[0] == "answer ask"] == ["1"], "the new one arms anew"

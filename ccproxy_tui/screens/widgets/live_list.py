@@ -123,7 +123,7 @@ class LiveList(LineView, Generic[T]):
         offset = self.model.cursor - self.top
         keys = [key for key, item in self.items.items() if self._keep(item)]
         self.model.set_keys(keys, lambda key: self._sort_key(self.items[key]), reverse=self.reverse)
-        self._cells = {key: cells for key, cells in self._cells.items() if key in self.items}
+        self._cells.clear()  # items may say something else now; only those on screen are put into words again
         # A row that is looked at keeps its place on the screen while others come above it.
         self.top = 0 if self.model.cursor == 0 else max(0, min(self.model.cursor - offset, self.last_top))
         self.show_line(self.model.cursor)
