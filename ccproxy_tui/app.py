@@ -341,7 +341,8 @@ class CCProxyApp(App[str]):
             answer = "stop" if owned else "leave"
         if answer is None:
             live = self.session.mirror.status.live
-            answer = await self.push_screen_wait(QuitDialog(live, owned=owned))
+            waiting = self.session.mirror.status.waiting
+            answer = await self.push_screen_wait(QuitDialog(live, owned=owned, waiting=waiting))
         if answer:
             self.exit(answer, return_code=0)
 

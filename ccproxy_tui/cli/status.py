@@ -56,13 +56,15 @@ def _ask(socket: str, verb: Callable[[Control], Awaitable[Any]]) -> Any:
 
 
 def _short(one: Status) -> str:
-    return f":{one.port} {one.live} live"
+    return f":{one.port} {one.live} live{f' !{one.waiting}' if one.waiting else ''}"
 
 
 def _print(one: Status) -> None:
     from ccproxy_tui.core.escape import escape_line
 
     click.echo(f"{one.host}:{one.port}  pid {one.pid}  v{one.version}  {one.live} live, {one.total} in all")
+    if one.waiting:
+        click.echo(f"  {one.waiting} permission request{'s' * (one.waiting != 1)} waiting")
     for account in one.accounts:
         hint = f"  ({account.hint})" if account.hint else ""
         click.echo(escape_line(f"  {account.provider}  {account.label}  {account.state}{hint}"))

@@ -150,6 +150,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     draining: bool = False
     auth_required: bool = False
     accounts: list[AccountView] = []
+    waiting: int = 0  # permission requests
     cost: float | None = None
     notices: list[str] = []
 

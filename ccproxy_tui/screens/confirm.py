@@ -48,14 +48,17 @@ class QuitDialog(ModalScreen[str]):
         Binding("right,down,l,j", "app.focus_next", show=False, id="quit.right"),
     ]
 
-    def __init__(self, live: int, *, owned: bool) -> None:
+    def __init__(self, live: int, *, owned: bool, waiting: int = 0) -> None:
         super().__init__()
         self._live = live
+        self._waiting = waiting
         self._owned = owned
 
     def compose(self) -> ComposeResult:
         streams = f"{self._live} live stream{'s' * (self._live != 1)}" if self._live else "no live stream"
         text = f"Quit? There {'are' if self._live > 1 else 'is'} {streams}."
+        if self._waiting:
+            text += f" {self._waiting} permission request{'s' * (self._waiting != 1)} will be denied if it stops."
         if self._owned:
             text += " The proxy can stop, or go on without screens (`ccproxy-tui attach` opens them again)."
         with Vertical(classes="dialog"):

@@ -301,5 +301,6 @@ def status_of(hub: Hub) -> Status:
         draining=hub.draining,
         auth_required=hub.settings.security.auth_token is not None,
         accounts=[] if hub.demo else [account.view() for account in hub.accounts()],
+        waiting=len(hub.broker.pending),
         notices=list(hub.notices),
     )
