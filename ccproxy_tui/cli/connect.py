@@ -88,13 +88,18 @@ def _memory(tool: str, target: Target) -> Path:
 
 def _undone(tool: str, target: Target, path: Path, before: str, url: str) -> str | None:
     """The text without us; None when there was no file before."""
+    kept = _remembered(tool, target)
+    if kept is not None and kept.get("after") == _digest(before):
+        return None if kept.get("before") is None else str(kept["before"])
+    return target.remove(before, url) if before else before
+
+
+def _remembered(tool: str, target: Target) -> dict[str, Any] | None:
     try:
         kept = json.loads(_memory(tool, target).read_text("utf-8"))
     except (OSError, ValueError):
-        kept = None
-    if isinstance(kept, dict) and kept.get("after") == _digest(before):
-        return None if kept.get("before") is None else str(kept["before"])
-    return target.remove(before, url) if before else before
+        return None
+    return kept if isinstance(kept, dict) else None
 
 
 def _write(tool: str, target: Target, path: Path, before: str, after: str | None, *, undo: bool) -> None:
@@ -104,9 +109,8 @@ def _write(tool: str, target: Target, path: Path, before: str, after: str | None
     try:
         if undo:
             memory.unlink(missing_ok=True)
-        elif not memory.exists():
-            kept = {"before": before if path.exists() else None, "after": _digest(after or "")}
-            replace_file(memory, json.dumps(kept).encode(), mode=0o600)
+        else:
+            _remember(memory, _remembered(tool, target), path, before, after or "")
         if after is None:
             path.unlink()
         else:
@@ -114,6 +118,17 @@ def _write(tool: str, target: Target, path: Path, before: str, after: str | None
     except OSError as error:
         raise Failure(f"{path} can't be written: {error.strerror}.") from error
     click.echo(f"{'restored' if undo else 'wrote'} {path}")
+
+
+def _remember(memory: Path, kept: dict[str, Any] | None, path: Path, before: str, after: str) -> None:
+    """The bytes from before the first change of ours; nothing when somebody else has changed the file since."""
+    from ccproxy_tui.core.files import replace_file
+
+    if kept is not None and kept.get("after") != _digest(before):
+        memory.unlink(missing_ok=True)
+        return
+    first = kept.get("before") if kept is not None else (before if path.exists() else None)
+    replace_file(memory, json.dumps({"before": first, "after": _digest(after)}).encode(), mode=0o600)
 
 
 def _digest(text: str) -> str:

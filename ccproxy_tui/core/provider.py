@@ -71,11 +71,14 @@ async def keep_answer(answer: Answer, limit: int = 1024 * 1024) -> tuple[Answer,
         with contextlib.suppress(ProxyError):  # a body that breaks off leaves the status and what has come
             async for chunk in answer.body:
                 body += chunk
-                if len(body) >= limit:
+                if len(body) > limit:
                     break
     finally:
         await close_answer(answer)
-    return held_answer(answer, bytes(body[:limit])), bytes(body[:limit])
+    if len(body) > limit:
+        del body[limit:]
+        answer.headers = [(name, value) for name, value in answer.headers if name != "content-length"]
+    return held_answer(answer, bytes(body)), bytes(body)
 
 
 def held_answer(answer: Answer, body: bytes) -> Answer:

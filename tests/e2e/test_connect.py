@@ -61,8 +61,9 @@ async def test_undoing_gives_back_the_very_bytes(tool: str, name: str, own: str)
     status, out = await run("connect", tool, "--dry-run")
     assert (status, "+" in out, path.read_text()) == (0, True, own)
     assert (await run("connect", tool))[0] == 0
-    assert "http://127.0.0.1:8000" in path.read_text()
+    assert "http://127.0.0.1:8000/" in path.read_text()
     assert (await run("connect", tool))[1] == "Nothing to change.\n"
+    assert (await run("connect", tool, SERVER__PORT="8001"))[0] == 0
     assert (await run("connect", tool, "--undo"))[0] == 0
     assert path.read_text() == own
     path.unlink()

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
 from ccproxy_tui.core.ids import new_id
-from ccproxy_tui.core.permissions.request import Decision, PermissionRequest, Status
+from ccproxy_tui.core.permissions.request import Decision, Look, PermissionRequest, Status
 
 log = logging.getLogger("ccproxy_tui.permissions")
 
@@ -37,7 +37,7 @@ class Entry:
     request: PermissionRequest
     created: float
     expires: float
-    preview: list[str] = field(default_factory=list)
+    look: Look = field(default_factory=Look)
     status: Status = "pending"
     ended: float | None = None
     decision: Decision | None = None
@@ -72,7 +72,7 @@ class Broker:
             raise RouteNotFound("Permission request not found")
         return entry
 
-    def ask(self, request: PermissionRequest, seconds: float, preview: Sequence[str] = ()) -> Entry:
+    def ask(self, request: PermissionRequest, seconds: float, look: Look | None = None) -> Entry:
         """Put a question into the queue. Raises InvalidRequest when it names no tool, or too many wait."""
         if not request.tool.strip():
             raise InvalidRequest("A permission request must name its tool.", field="tool_name")
@@ -80,7 +80,7 @@ class Broker:
             raise InvalidRequest("Too many permission requests wait for an answer.")
         now = self._clock.now()
         seconds = min(max(seconds, 0.0), LONGEST)
-        entry = Entry(new_id(self._clock), request, now, now + seconds, list(preview))
+        entry = Entry(new_id(self._clock), request, now, now + seconds, look or Look())
         self._pending[entry.id] = entry
         self._set_timer(entry, seconds)
         log.info("asked: %s for %s (%s)", request.tool[:80], request.client or request.source, entry.id)

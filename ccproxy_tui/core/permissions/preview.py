@@ -1,4 +1,7 @@
-"""What a tool would do to a file, against the file as it lies on disk. Nothing else of permissions reads files."""
+"""What there is to see of a question: its notes, and what would become of a file as it lies on disk.
+
+Nothing else of permissions reads files. Input may be megabytes, so this is for a thread.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,25 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from ccproxy_tui.core.permissions.request import Look, PermissionRequest
+from ccproxy_tui.core.permissions.risk import risk_notes
+
+SHOWN_INPUT = 256 * 1024  # bytes of an input that front ends get
 _LARGEST = 1024 * 1024
 _CONTEXT = 3
 _LONGEST = 4000  # lines of a difference
+
+
+def look_at(request: PermissionRequest) -> Look:
+    raw = msgspec.json.encode(request.input)
+    return Look(
+        preview=preview_of(request.tool, request.input, request.cwd),
+        notes=risk_notes(request.tool, request.input, request.cwd),
+        shown=raw[:SHOWN_INPUT],
+        size=len(raw),
+    )
 
 
 def preview_of(tool: str, given: Any, cwd: str) -> list[str]:

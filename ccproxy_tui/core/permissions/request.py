@@ -25,6 +25,15 @@ class PermissionRequest(msgspec.Struct, frozen=True):
     suggestions: list[Any] = []
 
 
+class Look(msgspec.Struct, frozen=True):
+    """What there is to see of a question: notes, a difference, and the start of its input as JSON with its size."""
+
+    preview: list[str] = []
+    notes: list[str] = []
+    shown: bytes = b"{}"
+    size: int = 2
+
+
 class Decision(msgspec.Struct, frozen=True):
     """`input` replaces the tool's own when it is set. `message` is for the model, on a denial."""
 

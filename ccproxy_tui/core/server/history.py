@@ -12,7 +12,7 @@ from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.formats.openai_responses.native import Collector
 
 ANNOUNCED = "resp_ccproxy_"  # the start of the ids of what was only announced: nobody else knows of those
-_LIMIT = 32 * 1024 * 1024
+_LIMIT = 12 * 1024 * 1024
 _LONGEST_CHAIN = 2000
 
 

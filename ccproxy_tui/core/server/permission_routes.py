@@ -22,7 +22,7 @@ from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
 from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
-from ccproxy_tui.core.permissions.preview import preview_of
+from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.permissions.rule_book import count_allowed
 from ccproxy_tui.core.permissions.rules import Action, BadRule, Rule, decide, parse_rule, propose
 from ccproxy_tui.core.permissions.sources import (
@@ -114,7 +114,7 @@ class PermissionApi:
                 self._answered_there(body, event)
                 return _json({})
             asked = _read(read_hook, body, source)
-            if not self._attended and self._hub.rules.settle(asked) is None:
+            if not self._attended and decide(self._hub.rules.rules(), asked) is None:
                 return _json({})  # nobody is here: the tool asks in its own terminal
             entry = await self._settled(request, asked)
             return _json(hook_answer(entry, source, event))
@@ -155,9 +155,9 @@ class PermissionApi:
     async def settle(self, asked: PermissionRequest) -> Entry:
         """The question when it has ended. Whoever is cancelled while waiting takes it back. Raises InvalidRequest."""
         broker = self._hub.broker
-        preview = await asyncio.to_thread(preview_of, asked.tool, asked.input, asked.cwd)
+        looked = await asyncio.to_thread(look_at, asked)
         rule = self._hub.rules.settle(asked)
-        entry = broker.ask(asked, self._hub.settings.permissions.timeout_seconds, preview)
+        entry = broker.ask(asked, self._hub.settings.permissions.timeout_seconds, looked)
         if rule is not None:
             allowed = rule.action == "allow"
             message = "" if allowed else f"Denied by the rule {rule.text}"

@@ -140,6 +140,8 @@ class ProxyServer:
         finally:
             hub.stopping.set()
             hub.store.notice()
+            for wake in hub.on_permission:
+                wake()
             instances.unregister(self._paths, instance)
             await asyncio.gather(public.close(self._tcp), local.close(unix))
             await hub.close()

@@ -6,8 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
-import msgspec
-
 from ccproxy_tui import __version__
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import (
@@ -24,14 +22,13 @@ from ccproxy_tui.core.frames import (
     Watch,
 )
 from ccproxy_tui.core.permissions import Entry
-from ccproxy_tui.core.permissions.risk import level_of, risk_notes
+from ccproxy_tui.core.permissions.risk import level_of
 from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.text_reader import TextReader
 
 MAX_TEXTS = 12
 ENDED_ASKS = 20
-SHOWN_INPUT = 256 * 1024
 _ERROR_ENDS = frozenset({"failed", "cut", "stalled", "refused", "upstream_error"})
 
 
@@ -182,9 +179,7 @@ def _is_empty(frame: Frame) -> bool:
 def ask_view(entry: Entry) -> AskView:
     """A permission request as people see it: its secrets masked, long input cut with its size told."""
     request, decision = entry.request, entry.decision
-    notes = risk_notes(request.tool, request.input, request.cwd)
-    raw = msgspec.json.encode(request.input)
-    shown = redact_bytes(raw[:SHOWN_INPUT])
+    shown = redact_bytes(entry.look.shown)
     return AskView(
         id=entry.id,
         tool=redact_text(request.tool[:200]),
@@ -201,11 +196,11 @@ def ask_view(entry: Entry) -> AskView:
         by=decision.by if decision is not None else "",
         message=redact_text(decision.message) if decision is not None else "",
         input=shown.decode("utf-8", "replace"),
-        size=len(raw),
-        masked=shown != raw[:SHOWN_INPUT],
-        notes=notes,
-        high=level_of(notes) == "HIGH",
-        preview=[redact_text(line) for line in entry.preview],
+        size=entry.look.size,
+        masked=shown != entry.look.shown,
+        notes=entry.look.notes,
+        high=level_of(entry.look.notes) == "HIGH",
+        preview=[redact_text(line) for line in entry.look.preview],
     )
 
 
