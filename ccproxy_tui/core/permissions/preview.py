@@ -22,9 +22,12 @@ _LONGEST = 4000  # lines of a difference
 
 def look_at(request: PermissionRequest) -> Look:
     raw = msgspec.json.encode(request.input)
+    notes = risk_notes(request.tool, request.input, request.cwd)
+    if len(raw) > SHOWN_INPUT:
+        notes.append("longer than is shown")
     return Look(
         preview=preview_of(request.tool, request.input, request.cwd),
-        notes=risk_notes(request.tool, request.input, request.cwd),
+        notes=notes,
         shown=raw[:SHOWN_INPUT],
         size=len(raw),
     )

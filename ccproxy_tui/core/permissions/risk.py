@@ -58,7 +58,16 @@ def level_of(notes: list[str]) -> Level:
     return "HIGH" if any(note.startswith(_GRAVE) for note in notes) else ""
 
 
-_GRAVE = ("deletes", "sudo", "pipes into a shell", "touches a place", "holds hidden", "can't be read", "writes outside")
+_GRAVE = (
+    "deletes",
+    "sudo",
+    "pipes into a shell",
+    "touches a place",
+    "holds hidden",
+    "can't be read",
+    "writes outside",
+    "longer",
+)
 
 
 def command_of(tool: str, given: Any) -> str | None:

@@ -77,7 +77,7 @@ def headline(ask: AskView) -> str:
 def _body(ask: AskView) -> list[Line]:
     given = _parsed(ask)
     if not isinstance(given, dict):
-        return _block(ask.input if given is None else json.dumps(given, indent=2, ensure_ascii=False))
+        return _block(ask.input if given is None else json.dumps(given, indent=2, ensure_ascii=False)) + _rest_of(ask)
     lines: list[Line] = []
     for name in _SHOWN_FIRST:
         if isinstance(given.get(name), str):
@@ -93,9 +93,14 @@ def _body(ask: AskView) -> list[Line]:
     if ask.preview:
         lines.append(("", ""))
         lines += [(_visible(line), _DIFFERENCE.get(line[:1], "dim")) for line in ask.preview]
-    if ask.size > len(ask.input.encode("utf-8", "replace")) and not ask.masked:
-        lines.append((f"this is the start: the whole input has {ask.size:,} bytes", "error"))
-    return lines
+    return lines + _rest_of(ask)
+
+
+def _rest_of(ask: AskView) -> list[Line]:
+    """Nothing is cut without saying so. (A masked secret changes the length; then the notes say it.)"""
+    if ask.size <= len(ask.input.encode("utf-8", "replace")) or (ask.masked and _parsed(ask) is not None):
+        return []
+    return [("", ""), (f"this is the start: the whole input has {ask.size:,} bytes", "error")]
 
 
 def _field(name: str, value: Any) -> list[Line]:

@@ -161,7 +161,10 @@ async def test_what_is_no_question_is_refused(proxy: Proxy, path: str, body: byt
 async def test_any_json_can_be_asked_about(proxy: Proxy, control: ControlClient, given: Any) -> None:
     body = {"tool_name": "mcp__x__y", "input": given}
     asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=body))
-    await control.answer_permission(await asked(proxy), allowed=True)
+    name = await asked(proxy)
+    long = len(json.dumps(given)) > 1_000_000
+    assert ("longer than is shown" in proxy.hub.broker.get(name).look.notes) == long
+    await control.answer_permission(name, allowed=True)
     assert (await asking).json()["updatedInput"] == (given if given is not None else {})
 
 

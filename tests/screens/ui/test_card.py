@@ -118,6 +118,9 @@ def test_one_that_is_over_says_so() -> None:
     assert "OVER: its time ran out by time-out" in words_of(view, 120)
     cut = AskView("1", "x", "pending", input='{"a": "' + "b" * 50, size=9_000_000)
     assert "b" * 50 in words_of(cut).replace("\n", "")
+    assert "this is the start: the whole input has 9,000,000 bytes" in words_of(cut)
+    masked = AskView("1", "x", "pending", input='{"a": "[redacted]"}', size=500, masked=True)
+    assert "this is the start" not in words_of(masked)
 
 
 JSON = st.recursive(
