@@ -265,6 +265,22 @@ async def test_a_request_is_held_until_an_account_is_back(
     assert served_by(upstream)[-1] == "work"
 
 
+async def test_a_held_stream_is_kept_alive_by_pings(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, accounts: dict[str, str]
+) -> None:
+    proxy = await start_proxy(**accounts, ACCOUNTS__HOLD_SECONDS="30", SERVER__KEEPALIVE_SECONDS="1")
+    upstream.default = refusing(dict.fromkeys(("first", "work", "spare"), (429, [("retry-after", "20")])))
+    waiting = asyncio.create_task(proxy.client.post(PATH, json={**request(), "stream": True}))
+    await until(lambda: is_holding(proxy) and proxy.last.pings > 0, seconds=15)
+    upstream.default = streaming({})
+    control = proxy.control()
+    await control.set_account_aside("claude:work", aside=False)
+    await control.close()
+    answer = await waiting
+    assert answer.text.startswith("event: ping")
+    assert answer.content.endswith(b"".join(anthropic_stream("from work")))
+
+
 async def test_a_held_request_can_be_stopped(
     start_proxy: StartProxy, upstream: ScriptedUpstream, accounts: dict[str, str]
 ) -> None:
