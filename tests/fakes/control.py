@@ -210,13 +210,13 @@ class FakeControl:
             ),
             AccountDetail(
                 AccountView("claude:work", "pro", "cooling 12m (too fast: claude-opus-4-6)"),
-                source="~/work.json",
+                source="~/repo.json",
                 expires=STARTED + 11_000,
                 renews=True,
                 served=3,
                 plan_only=True,
                 extra="possible",
-                warning="~/work.json can be read by other users: chmod 600 ~/work.json",
+                warning="~/repo.json can be read by other users: chmod 600 ~/repo.json",
             ),
             AccountDetail(AccountView("codex", "", "missing", hint="log in"), renews=True, login=login),
         ]

@@ -32,7 +32,7 @@ def asking(name: str, tool: str = "Bash", input_: str = '{"command": "git status
     fields: dict[str, Any] = {
         "client": "claude-code",
         "session": "s1",
-        "cwd": "/work",
+        "cwd": "/repo",
         "created": STARTED + int(name),
         "expires": STARTED + 52.5,
         "input": input_,
@@ -48,7 +48,7 @@ ASKS = [
     asking(
         "2",
         "Edit",
-        '{"file_path": "/work/a.py", "old_string": "x", "new_string": "y"}',
+        '{"file_path": "/repo/a.py", "old_string": "x", "new_string": "y"}',
         preview=["@@ -1,2 +1,2 @@", " import os", "-x", "+y"],
         reason="default",
     ),

@@ -39,7 +39,7 @@ def test_commands(command: str, note: str) -> None:
 
 @pytest.mark.parametrize("command", ["ls -la", "git status", "pytest -q", "echo remove", "performance", "grep form x"])
 def test_plain_commands_have_no_notes(command: str) -> None:
-    assert risk_notes("Bash", {"command": command}, "/work") == []
+    assert risk_notes("Bash", {"command": command}, "/repo") == []
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_hosts(given_: Any, note: str) -> None:
 
 
 def test_writes_outside_the_project() -> None:
-    for path in ("/etc/hosts", "../x", "/work/../etc/x", "~/x"):
-        assert "writes outside the project" in risk_notes("Write", {"file_path": path}, "/work")
-    for path in ("/work/a", "a/b"):
-        assert risk_notes("Write", {"file_path": path}, "/work") == []
-    assert risk_notes("Read", {"file_path": "/usr/include/x.h"}, "/work") == []
+    for path in ("/etc/hosts", "../x", "/repo/../etc/x", "~/x"):
+        assert "writes outside the project" in risk_notes("Write", {"file_path": path}, "/repo")
+    for path in ("/repo/a", "a/b"):
+        assert risk_notes("Write", {"file_path": path}, "/repo") == []
+    assert risk_notes("Read", {"file_path": "/usr/include/x.h"}, "/repo") == []
 
 
 def test_grave_notes_ask_twice() -> None:

@@ -13,7 +13,7 @@ from ccproxy_tui.core.permissions.rules import NEVER, BadRule, decide, parse_rul
 from ccproxy_tui.core.permissions.shell import split_command
 
 
-def asks(tool: str, cwd: str = "/work", session: str = "s", **given_: Any) -> PermissionRequest:
+def asks(tool: str, cwd: str = "/repo", session: str = "s", **given_: Any) -> PermissionRequest:
     return PermissionRequest(tool, given_, "claude-code", cwd=cwd, session=session)
 
 
@@ -106,12 +106,12 @@ def test_some_programs_are_never_allowed(program: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "request_", "yes"),
     [
-        ("Edit(src/**)", asks("Edit", file_path="/work/src/a/b.py"), True),
+        ("Edit(src/**)", asks("Edit", file_path="/repo/src/a/b.py"), True),
         ("Edit(src/**)", asks("Write", file_path="src/b.py"), True),
-        ("Edit(src/*)", asks("Edit", file_path="/work/src/a/b.py"), False),
-        ("Edit(src/**)", asks("Edit", file_path="/work/src/../secret"), False),
+        ("Edit(src/*)", asks("Edit", file_path="/repo/src/a/b.py"), False),
+        ("Edit(src/**)", asks("Edit", file_path="/repo/src/../secret"), False),
         ("Edit(src/**)", asks("Edit", file_path="/etc/src/x"), False),
-        ("Edit(**/*.py)", asks("Edit", file_path="/work/a.py"), True),
+        ("Edit(**/*.py)", asks("Edit", file_path="/repo/a.py"), True),
         ("Read(//etc/**)", asks("Read", file_path="/etc/hosts"), True),
         ("Edit(~/**)", asks("Edit", file_path="~/x"), False),
         ("WebFetch(domain:example.org)", asks("WebFetch", url="https://docs.example.org/x"), True),
@@ -138,9 +138,9 @@ def test_deny_comes_before_ask_and_ask_before_allow() -> None:
 
 
 def test_scopes_narrow() -> None:
-    rule = parse_rule("Bash(ls:*)", "allow", project="/work", session="s")
+    rule = parse_rule("Bash(ls:*)", "allow", project="/repo", session="s")
     assert decide([rule], asks("Bash", command="ls")) == rule
-    assert decide([rule], asks("Bash", command="ls", cwd="/work/sub")) == rule
+    assert decide([rule], asks("Bash", command="ls", cwd="/repo/sub")) == rule
     assert decide([rule], asks("Bash", command="ls", cwd="/workshop")) is None
     assert decide([rule], asks("Bash", command="ls", session="t")) is None
 
@@ -151,8 +151,8 @@ def test_scopes_narrow() -> None:
         (asks("Bash", command="git diff --stat | head -5"), ["Bash(git diff:*)", "Bash(head:*)"]),
         (asks("Bash", command="npm run build --x"), ["Bash(npm run build:*)"]),
         (asks("Bash", command="echo $(x)"), []),
-        (asks("Edit", file_path="/work/src/a.py"), ["Edit(src/**)"]),
-        (asks("Edit", file_path="/work/a.py"), []),
+        (asks("Edit", file_path="/repo/src/a.py"), ["Edit(src/**)"]),
+        (asks("Edit", file_path="/repo/a.py"), []),
         (asks("WebFetch", url="https://a.org/x"), ["WebFetch(domain:a.org)"]),
         (asks("mcp__git__log"), ["mcp__git__log"]),
         (asks("Task", prompt="x"), []),

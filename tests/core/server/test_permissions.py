@@ -227,7 +227,7 @@ async def test_an_expiry_is_an_event_too(start_proxy: StartProxy) -> None:
 
 HOOK = {
     "session_id": "s1",
-    "cwd": "/work",
+    "cwd": "/repo",
     "hook_event_name": "PermissionRequest",
     "tool_name": "Bash",
     "tool_input": {"command": "ls"},
@@ -256,7 +256,7 @@ async def test_hooks_get_the_decision_in_their_own_shape(
     asking = asyncio.create_task(proxy.client.post(f"/hooks/{source}", json=HOOK))
     name = await asked(proxy)
     request = proxy.hub.broker.get(name).request
-    assert (request.client, request.session, request.cwd) == (source, "s1", "/work")
+    assert (request.client, request.session, request.cwd) == (source, "s1", "/repo")
     await control.answer_permission(name, **answer)
     expected = {"hookEventName": "PermissionRequest", "decision": decision}
     assert (await asking).json() == {"hookSpecificOutput": expected}
@@ -388,14 +388,14 @@ async def test_a_front_end_hears_at_once(start_proxy: StartProxy) -> None:
 
 
 def bash(command: str, **more: Any) -> dict[str, Any]:
-    return {"tool_name": "Bash", "input": {"command": command}, "session_id": "s1", "cwd": "/work", **more}
+    return {"tool_name": "Bash", "input": {"command": command}, "session_id": "s1", "cwd": "/repo", **more}
 
 
 async def test_rules_of_the_settings_answer_before_anybody_is_asked(start_proxy: StartProxy) -> None:
     rules = [
         {"rule": "Bash(ls:*)"},
         {"rule": "Bash(git push:*)", "action": "deny"},
-        {"rule": "Bash(make:*)", "project": "/work"},
+        {"rule": "Bash(make:*)", "project": "/repo"},
     ]
     proxy = await start_proxy(PERMISSIONS__RULES=json.dumps(rules))
     answers = {
@@ -431,7 +431,7 @@ async def test_a_rule_is_made_of_a_question(proxy: Proxy, control: ControlClient
     await control.add_rules(name, ["Bash(git diff:*)"], action="allow", scope="project", hours=None)
     assert (await other).json()["behavior"] == "allow"
     saved = proxy.hub.loaded.write_to.read_text()
-    assert ("Bash(git diff:*)" in saved, "/work" in saved) == (True, True)
+    assert ("Bash(git diff:*)" in saved, "/repo" in saved) == (True, True)
     third = await proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s3"))
     assert third.json()["behavior"] == "allow"
 
