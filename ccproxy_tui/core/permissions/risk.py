@@ -6,17 +6,18 @@ Commands are read by their words alone. What can't be read so is said, not guess
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 import shlex
-import unicodedata
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from ccproxy_tui.core.escape import has_hidden
+
 Level = Literal["", "HIGH"]
 
-_COMMANDS = ("Bash", "shell", "exec_command", "local_shell", "shell_command", "bash")
+SHELLS = frozenset({"Bash", "bash", "shell", "local_shell", "shell_command", "exec_command"})  # tools that run a line
 _FILES = ("Write", "Edit", "MultiEdit", "NotebookEdit", "Read")
 _DELETES = re.compile(
     r"(?<![\w-])(rm|rmdir|unlink|shred|truncate|mkfs\S*|dd)(?![\w-])|git\s+(clean|reset\s+--hard)|--delete"
@@ -31,13 +32,11 @@ _SECRETS = re.compile(
     r"\.ssh(/|\b)|id_(rsa|ed25519|ecdsa)|\.aws/|\.gnupg|\.netrc|\.env\b|credentials\.json|auth\.json|\.npmrc|\.pypirc"
     r"|/etc/(shadow|passwd|sudoers)|\.kube/config|\.docker/config|ccproxy/control"
 )
-_HIDDEN = {"Cf", "Cc", "Co", "Cn", "Cs"}
-_PLAIN = "\n\t"
 
 
 def risk_notes(tool: str, given: Any, cwd: str = "") -> list[str]:
     """Short words, the gravest first."""
-    text = _whole(given)
+    texts = list(_texts(given))
     notes: list[str] = []
     command = command_of(tool, given)
     if command is not None:
@@ -46,9 +45,9 @@ def risk_notes(tool: str, given: Any, cwd: str = "") -> list[str]:
     if path:
         notes += _of_path(tool, path, cwd)
     notes += [f"network: {host}" for host in hosts_of(given)]
-    if _SECRETS.search(text):
+    if any(map(_SECRETS.search, texts)):
         notes.append("touches a place where secrets lie")
-    if any(unicodedata.category(char) in _HIDDEN and char not in _PLAIN for char in text):
+    if any(map(has_hidden, texts)):
         notes.append("holds hidden characters")
     return list(dict.fromkeys(notes))
 
@@ -71,16 +70,17 @@ _GRAVE = (
 
 
 def command_of(tool: str, given: Any) -> str | None:
-    """The command line that a tool would run, or None when it runs none."""
+    """The command line that a tool would run, or None when it runs none; all that it is given of them."""
     if not isinstance(given, dict):
         return None
+    lines = []
     for name in ("command", "cmd", "script"):
         value = given.get(name)
         if isinstance(value, str):
-            return value
-        if isinstance(value, list) and all(isinstance(part, str) for part in value):
-            return shlex.join(value)
-    return "" if tool in _COMMANDS else None
+            lines.append(value)
+        elif isinstance(value, list) and all(isinstance(part, str) for part in value):
+            lines.append(shlex.join(value))
+    return "\n".join(lines) if lines or tool in SHELLS else None
 
 
 def path_of(given: Any) -> str:
@@ -154,11 +154,14 @@ def _of_path(tool: str, path: str, cwd: str) -> list[str]:
     return [] if inside or relative or tool not in _FILES else ["writes outside the project"]
 
 
-def _whole(given: Any) -> str:
-    """Every text in the input, keys included."""
-    if isinstance(given, str):
-        return given
-    try:
-        return json.dumps(given, ensure_ascii=False).replace("\\n", "\n").replace("\\t", "\t")
-    except (TypeError, ValueError, RecursionError):
-        return ""
+def _texts(given: Any) -> Iterator[str]:
+    """Every text in the input, keys included, however deep."""
+    todo = [given]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            todo += [*one.keys(), *one.values()]
+        elif isinstance(one, list):
+            todo += one

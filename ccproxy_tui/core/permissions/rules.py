@@ -14,22 +14,29 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ccproxy_tui.core.permissions.request import PermissionRequest
-from ccproxy_tui.core.permissions.risk import command_of, path_of
+from ccproxy_tui.core.permissions.risk import SHELLS, command_of, path_of
 from ccproxy_tui.core.permissions.shell import split_command
 
 Action = Literal["allow", "ask", "deny"]
 
 _RULE = re.compile(r"([A-Za-z_][\w.-]*)(?:\((.+)\))?", re.DOTALL)
-# Programs that delete, gain rights, or run text or programs that the rule has not seen.
+# Programs that delete, gain rights, run text or programs that the rule has not seen, or change what names stand for.
 NEVER = frozenset(
     (
         *("rm", "rmdir", "unlink", "shred", "dd", "mkfs", "truncate", "tee", "find"),
-        *("sudo", "doas", "su", "ssh", "env", "xargs", "nohup", "time", "nice", "parallel", "watch", "script"),
-        *("sh", "bash", "zsh", "dash", "ksh", "fish", "eval", "exec", "source", "."),
-        *("python", "python3", "node", "ruby", "perl", "php", "osascript"),
-        *("curl", "wget", "nc"),
+        *("sudo", "doas", "su", "pkexec", "ssh", "chroot", "unshare", "nsenter"),
+        *("env", "xargs", "nohup", "time", "nice", "ionice", "parallel", "watch", "script", "setsid", "stdbuf"),
+        *("timeout", "flock", "strace", "ltrace", "gdb", "lldb", "expect", "busybox", "toybox"),
+        *("at", "batch", "crontab"),
+        *("sh", "bash", "zsh", "dash", "ash", "ksh", "csh", "tcsh", "fish", "pwsh", "eval", "exec", "source", "."),
+        *("command", "builtin", "trap", "alias", "hash", "enable", "bind", "mapfile", "readarray", "fc"),
+        *("export", "declare", "typeset", "local", "readonly", "set", "shopt", "setopt"),
+        *("python", "pypy", "ipython", "node", "deno", "bun", "ruby", "irb", "perl", "php", "lua", "luajit", "tclsh"),
+        *("awk", "gawk", "mawk", "nawk", "osascript", "npx", "bunx", "pnpx", "uvx", "pipx"),
+        *("curl", "wget", "nc", "ncat", "netcat", "socat", "telnet"),
     )
 )
+_NAME = re.compile(r"[\w.+-]+")
 _FILE_TOOLS = frozenset({"Edit", "Write", "MultiEdit", "NotebookEdit", "Read"})
 _EDITS = frozenset({"Edit", "Write", "MultiEdit", "NotebookEdit"})
 
@@ -59,8 +66,8 @@ def parse_rule(text: str, action: Action, *, project: str = "", session: str = "
     if match is None:
         raise BadRule(f"{text[:80]!r} is no rule: Tool or Tool(what), such as Bash(git diff:*)")
     rule = Rule(match[1], match[2] or "", action, project, session)
-    program = rule.spec.removesuffix(":*").split(" ")[0]
-    if action == "allow" and rule.tool == "Bash" and program in NEVER:
+    program = _words(rule.spec.removesuffix(":*"))[0]
+    if action == "allow" and rule.tool == "Bash" and _is_never_allowed(program):
         raise BadRule(f"{program} is never allowed by a rule")
     return rule
 
@@ -80,7 +87,7 @@ def propose(request: PermissionRequest) -> list[str]:
     command = command_of(request.tool, request.input)
     if command is not None:
         parts = split_command(command)
-        if parts is None or any(part[0] in NEVER or "/" in part[0] for part in parts):
+        if parts is None or any(_is_never_allowed(part[0]) or not _NAME.fullmatch(part[0]) for part in parts):
             return []
         return list(dict.fromkeys(f"Bash({' '.join(part[: _width(part)])}:*)" for part in parts))
     if request.tool == "WebFetch":
@@ -111,7 +118,7 @@ def _applies(rule: Rule, request: PermissionRequest) -> bool:
     if rule.tool == request.tool or (rule.tool == "Edit" and request.tool in _EDITS):
         return True
     if rule.tool == "Bash":
-        return command_of(request.tool, request.input) is not None
+        return request.tool in SHELLS
     return rule.tool.startswith("mcp__") and request.tool.startswith(f"{rule.tool}__")
 
 
@@ -135,7 +142,7 @@ def _allowing(rules: list[Rule], request: PermissionRequest) -> Rule | None:
         return None
     found: Rule | None = None
     for part in parts:
-        if part[0] in NEVER or "/" in part[0]:
+        if _is_never_allowed(part[0]):
             return None
         found = next((rule for rule in rules if not rule.spec or _fits_words(rule.spec, part)), None)
         if found is None:
@@ -155,10 +162,19 @@ def _fits(rule: Rule, request: PermissionRequest) -> bool:
 
 
 def _fits_words(spec: str, words: list[str]) -> bool:
-    if not spec.endswith(":*"):
-        return " ".join(words) == spec
-    start = spec.removesuffix(":*").split(" ")
-    return words[: len(start)] == start
+    start = _words(spec.removesuffix(":*"))
+    return words[: len(start)] == start if spec.endswith(":*") else words == start
+
+
+def _words(spec: str) -> list[str]:
+    parts = split_command(spec)
+    return parts[0] if parts is not None and len(parts) == 1 else spec.split(" ")
+
+
+def _is_never_allowed(program: str) -> bool:
+    """By its name in lower case and without a version: some file systems know no case, and python3.13 is python."""
+    name = program.lower()
+    return "/" in name or name in NEVER or name.rstrip("0123456789.-") in NEVER
 
 
 def _fits_path(spec: str, path: str, cwd: str) -> bool:

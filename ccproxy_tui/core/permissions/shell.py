@@ -1,59 +1,61 @@
 """A command line as its parts: the simple commands that `;`, `&&`, `||` and `|` join. Pure, and careful.
 
-What is not plain words (substitutions, variables, redirections to files, groups, here-documents, comments) is not
-guessed at: such a line has no parts, and no rule allows it.
+The line is read from left to right, one token after the other, as a POSIX shell does. What is not plain words
+(substitutions, variables, patterns, redirections to files, groups, loops, here-documents, comments) is not guessed at:
+such a line has no parts, and no rule allows it.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 
-_JOINS = frozenset({";", "&&", "||", "|"})
-_JOIN = re.compile(r"&&|\|\||[;|]")
-_OPERATORS = ";&|<>()"
-_HARMLESS = re.compile(r"\s*(2>&1|[12]?>\s*/dev/null)(?=\s|$)")
-_EXPANDS = re.compile(r"[$`\\*?\[\]{}~!#\n\r<>()&]")
-_ASSIGNS = re.compile(r"[A-Za-z_]\w*=")
+from ccproxy_tui.core.escape import has_hidden
+
+# A word is bare characters that nothing expands, '…', and "…" without anything that expands in it. A redirection
+# counts only where a word could begin: `foo2>/dev/null` runs foo2. zsh expands a word that begins with `=`.
+_PIECE = r"""[^\s'"$`\\*?\[\]{}~!#<>()&;|]+|'[^']*'|"[^"$`\\!]*\""""
+_TOKEN = re.compile(
+    r"(?P<space>[ \t]+)"
+    r"|(?P<join>&&|\|\||;|\|)"
+    r"|(?P<quiet>(?<![^ \t;|&])(?:2>&1|[12]?>[ \t]*/dev/null)(?=[ \t;|]|&&|$))"
+    rf"|(?P<word>(?!=)(?:{_PIECE})+)"
+)
+_ASSIGNS = re.compile(r"\w+\+?=")
+# Words that make more than a simple command of what follows, in bash, zsh or fish.
+_RESERVED = frozenset(
+    (
+        *("if", "then", "elif", "else", "fi", "for", "while", "until", "do", "done", "case", "esac", "select", "in"),
+        *("function", "coproc", "time", "repeat", "foreach", "end", "nocorrect", "noglob", "-"),
+        *("begin", "and", "or", "not", "switch"),
+    )
+)
 
 
 def split_command(line: str) -> list[list[str]] | None:
     """The words of each part; None when the line can't be read for certain."""
-    bare = _HARMLESS.sub(" ", line.strip())
-    lexer = shlex.shlex(bare, posix=True, punctuation_chars=_OPERATORS)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    try:
-        tokens = list(lexer)
-    except ValueError:
-        return None
-    if not tokens or not _is_plain(bare) or not _joins_are_real(tokens, bare):
+    line = line.strip(" \t")
+    if has_hidden(line):
         return None
     parts: list[list[str]] = [[]]
-    for token in tokens:
-        if token in _JOINS:
+    position = 0
+    while position < len(line):
+        token = _TOKEN.match(line, position)
+        if token is None:
+            return None
+        position = token.end()
+        if token.lastgroup == "join":
             parts.append([])
-        else:
-            parts[-1].append(token)
-    if parts[-1] == [] and tokens[-1] == ";":
+        elif token.lastgroup == "word":
+            parts[-1].append(_unquote(token.group()))
+    if len(parts) > 1 and not parts[-1] and line.endswith(";"):
         parts.pop()
-    if any(not part or _ASSIGNS.match(part[0]) for part in parts):
-        return None
-    return parts
+    return parts if all(map(_is_simple, parts)) else None
 
 
-def _joins_are_real(tokens: list[str], line: str) -> bool:
-    """Whether every token of operators is one that joins, and none of them stood in quotes."""
-    operators = [token for token in tokens if token and not token.strip(_OPERATORS)]
-    outside = re.sub(r"'[^']*'|\"[^\"]*\"", "", line)
-    return all(token in _JOINS for token in operators) and len(operators) == len(_JOIN.findall(outside))
+def _unquote(word: str) -> str:
+    pieces = re.findall(_PIECE, word)
+    return "".join(piece[1:-1] if piece[0] in "'\"" else piece for piece in pieces)
 
 
-def _is_plain(line: str) -> bool:
-    """Whether nothing outside of single quotes could expand, and operators are only those that join."""
-    outside = re.sub(r"'[^']*'", "", line)
-    inside = "".join(re.findall(r'"([^"]*)"', outside))
-    if re.search(r"[$`\\!]", inside):
-        return False
-    bare = re.sub(r'"[^"]*"', "", outside)
-    return _EXPANDS.search(re.sub(r"&&|\|\||[;|]", " ", bare)) is None
+def _is_simple(part: list[str]) -> bool:
+    return bool(part) and part[0] not in _RESERVED and not _ASSIGNS.match(part[0])

@@ -30,6 +30,8 @@ from ccproxy_tui.core.permissions.risk import level_of, risk_notes
         ("echo `id`", "can't be read as shell words"),
         ("echo a\u202eb", "holds hidden characters"),
         ("echo a\u200bb", "holds hidden characters"),
+        ("echo \x1b[2J", "holds hidden characters"),
+        ("echo a\rb", "holds hidden characters"),
         ("a\nb\nc", "3 lines"),
     ],
 )
@@ -64,6 +66,14 @@ def test_writes_outside_the_project() -> None:
     for path in ("/repo/a", "a/b"):
         assert risk_notes("Write", {"file_path": path}, "/repo") == []
     assert risk_notes("Read", {"file_path": "/usr/include/x.h"}, "/repo") == []
+
+
+def test_hidden_characters_are_found_however_deep() -> None:
+    deep: Any = {"\x1b": 1}
+    for _ in range(5000):
+        deep = [deep]
+    assert "holds hidden characters" in risk_notes("mcp__x", {"a": deep})
+    assert risk_notes("mcp__x", {"a": ["two\nlines\tand\r\na tab"]}) == []
 
 
 def test_grave_notes_ask_twice() -> None:

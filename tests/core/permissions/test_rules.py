@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ccproxy_tui.core.permissions import PermissionRequest
@@ -31,6 +34,9 @@ def allowed(command: str, *rules: str) -> bool:
         ("ls > /dev/null", [["ls"]]),
         ("echo 'a; b' \"c && d\"", [["echo", "a; b", "c && d"]]),
         ("ls;", [["ls"]]),
+        ("ls 2>/dev/null|cat", [["ls"], ["cat"]]),
+        ("echo ';' b '$x' \"it's\"", [["echo", ";", "b", "$x", "it's"]]),
+        ("git commit -m 'two\nlines' --author=a\"b c\"d", [["git", "commit", "-m", "two\nlines", "--author=ab cd"]]),
     ],
 )
 def test_plain_lines_have_parts(line: str, parts: list[list[str]]) -> None:
@@ -55,7 +61,6 @@ ls # x
 ls &&
 && ls
 a ;; b
-echo ';' b
 echo \\; rm
 ls ~
 echo {a,b}
@@ -64,10 +69,33 @@ echo "a`b`"
 ls 2> err
 ls |& cat
 <(ls)
+echo "it's" `id` "that's"
+echo "a'b" $HOME "c'd"
+echo "x'" * "'"
+ls >/dev/nullx
+ls 12>/dev/null
+ls 2>&1x
+foo2>/dev/null
+while ls; do rm x; done
+if ls; then rm x; fi
+PATH+=x ls
+=ls
 """
 
 
-@pytest.mark.parametrize("line", ["", "cat <<EOF\nx\nEOF", "a\nb", "echo a\\\nb", *UNREADABLE.strip().split("\n")])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "cat <<EOF\nx\nEOF",
+        "a\nb",
+        "echo a\\\nb",
+        "ls \x1b",
+        "ls \u202e",
+        "ls\xa0x",
+        *UNREADABLE.strip().split("\n"),
+    ],
+)
 def test_everything_else_has_none(line: str) -> None:
     assert split_command(line) is None
 
@@ -89,6 +117,11 @@ def test_everything_else_has_none(line: str) -> None:
         ("make test all", ("Bash(make test)",), False),
         ("./ls", ("Bash(ls:*)", "Bash"), False),
         ("ls", ("Read", "mcp__x"), False),
+        ("make 'test all'", ("Bash(make test all)",), False),
+        ("git commit -m 'a b'", ("Bash(git commit -m 'a b')",), True),
+        ("RM x", ("Bash",), False),
+        ("python3.13 x", ("Bash",), False),
+        ("command rm x", ("Bash",), False),
     ],
 )
 def test_commands(command: str, rules: tuple[str, ...], yes: bool) -> None:
@@ -101,6 +134,13 @@ def test_some_programs_are_never_allowed(program: str) -> None:
     with pytest.raises(BadRule):
         parse_rule(f"Bash({program}:*)", "allow")
     assert propose(asks("Bash", command=f"{program} x")) == []
+
+
+def test_a_line_that_another_tool_takes_is_not_a_shell_s() -> None:
+    rules = [parse_rule("Bash(ls:*)", "allow")]
+    assert decide(rules, asks("exec_command", cmd="ls")) is not None
+    assert decide(rules, asks("mcp__remote__run", command="ls")) is None
+    assert decide(rules, asks("exec_command", cmd="ls", command="rm x")) is None, "which of the two would run?"
 
 
 @pytest.mark.parametrize(
@@ -151,6 +191,7 @@ def test_scopes_narrow() -> None:
         (asks("Bash", command="git diff --stat | head -5"), ["Bash(git diff:*)", "Bash(head:*)"]),
         (asks("Bash", command="npm run build --x"), ["Bash(npm run build:*)"]),
         (asks("Bash", command="echo $(x)"), []),
+        (asks("Bash", command="'my prog' x"), []),
         (asks("Edit", file_path="/repo/src/a.py"), ["Edit(src/**)"]),
         (asks("Edit", file_path="/repo/a.py"), []),
         (asks("WebFetch", url="https://a.org/x"), ["WebFetch(domain:a.org)"]),
@@ -174,6 +215,35 @@ def test_what_is_no_rule(text: str) -> None:
 def test_any_line_is_split_or_refused(line: str) -> None:
     parts = split_command(line)
     assert parts is None or all(parts)
+
+
+_FRAGMENTS = (
+    *("a", "b", "c1", "2", "it's", "-x", " ", "  ", "\t", "\n", "'", '"', "\\", "=", "#", "~", "!", "*", "{a,b}"),
+    *(";", "&&", "||", "|", "&", ">", "<", "2>&1", ">/dev/null", "2> /dev/null", "`a`", "$(a)", "$X", "(", ")"),
+)
+_BARE = st.sampled_from(_FRAGMENTS)
+_INSIDE = st.lists(_BARE, max_size=3).map("".join)
+_QUOTED = _INSIDE.map(lambda text: "'" + text.replace("'", "") + "'") | _INSIDE.map(
+    lambda text: '"' + text.replace('"', "") + '"'
+)
+_BASH = shutil.which("bash") or "/bin/bash"
+_TELL = '''command_not_found_handle() { printf '%s\\0' "$@" $'\\1' >&3; }; exec 3>"$2"; eval -- "$1"'''
+
+
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_BARE | _QUOTED, max_size=8).map("".join))
+def test_bash_runs_nothing_but_the_parts(tmp_path: Path, line: str) -> None:
+    """The oracle: a bash that finds no program, and tells what it would have run."""
+    parts = split_command(line)
+    if parts is None:
+        return
+    (tmp_path / "a file").touch()
+    told = tmp_path / "told"
+    command = [_BASH, "-c", _TELL, "bash", line, str(told)]
+    subprocess.run(command, cwd=tmp_path, env={"PATH": "/nowhere"}, check=False, timeout=20)
+    ran = [words.split("\0")[:-1] for words in told.read_text("utf-8").split("\1\0")[:-1]]
+    assert ran or "/" in parts[0][0], "bash looks for no program with a slash in its name"
+    assert all(words in parts for words in ran), (line, ran, parts)
 
 
 @given(st.text(alphabet="ab$`(){}<>&|;\\\"' \n*", max_size=30))
