@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 
 from ccproxy_tui.core.auth.account import Account, AnyAccount, KeyAccount
@@ -23,6 +24,7 @@ from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.provider import Answer, Call, Headers, Report
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import ClaudeApiProvider
+from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
@@ -93,11 +95,15 @@ class ClaudeApi:
         key = self._key
         if key is not None:
             return await self._send(call, key, "API key", report)
+        named = await self._with_identity(call, report)
         turns = turns_of(self._context, self._settings.strategy)
-        return await send_by(self._pool, turns, call, report, partial(self._send_as, call, report))
+        return await send_by(self._pool, turns, call, report, partial(self._send_as, call, named, report))
 
-    async def _send_as(self, call: Call, report: Report, account: Account, credential: Credential) -> Answer:
-        return await self._send(call, credential, account_word(account, credential, "login"), report)
+    async def _send_as(
+        self, call: Call, named: Call, report: Report, account: Account, credential: Credential
+    ) -> Answer:
+        sent = named if credential.kind == "oauth" else call
+        return await self._send(sent, credential, account_word(account, credential, "login"), report)
 
     async def _send(self, call: Call, credential: Credential, account: str, report: Report) -> Answer:
         report(
@@ -113,23 +119,23 @@ class ClaudeApi:
         if call.query:
             url = f"{url}?{call.query}"
         headers = upstream_headers(call.headers, credential)
-        body = self._body(call, credential, report)
-        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), body))
-        return await self._upstream.send(call.method, url, headers, body)
+        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), call.body))
+        return await self._upstream.send(call.method, url, headers, call.body)
 
-    def _body(self, call: Call, credential: Credential, report: Report) -> bytes:
+    async def _with_identity(self, call: Call, report: Report) -> Call:
         """The client's own, unless the person wants the identity added to what goes out with a login."""
         mode = self._settings.system_prompt_injection_mode
-        if mode == "none" or credential.kind != "oauth" or call.operation not in ("messages", "count_tokens"):
-            return call.body
+        if mode == "none" or call.operation not in ("messages", "count_tokens"):
+            return call
         notes = ConversionReport()
+        blocks = self._blocks() if mode == "full" else ()
         try:
-            body = with_identity(call.body, notes, self._blocks() if mode == "full" else ())
+            body = await work_on(len(call.body), partial(with_identity, call.body, notes, blocks))
         except Misfit as misfit:
             raise InvalidRequest(misfit.message) from misfit
         if len(notes):
             report(Converted(call.exchange, tuple(notes)))
-        return body
+        return replace(call, body=body)
 
     def _blocks(self) -> list[str]:
         """What the installed CLI was seen to say, after its identity."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -25,6 +26,7 @@ from ccproxy_tui.core.provider import Answer, Call, Headers
 from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import CopilotProvider
+from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
@@ -96,11 +98,12 @@ class Copilot:
         )
 
     async def send(self, call: Call, report: Publish) -> Answer:
+        call = replace(call, body=await self._body(call, report))
+        agent = await work_on(len(call.body), partial(is_agent_turn, call.body))
         turns = turns_of(self._context, self._settings.strategy)
-        return await send_by(self._pool, turns, call, report, partial(self._send, call, report))
+        return await send_by(self._pool, turns, call, report, partial(self._send, call, report, agent))
 
-    async def _send(self, call: Call, report: Publish, account: Account, credential: Credential) -> Answer:
-        agent = is_agent_turn(call.body)
+    async def _send(self, call: Call, report: Publish, agent: bool, account: Account, credential: Credential) -> Answer:
         report(
             Routed(
                 call.exchange,
@@ -110,18 +113,17 @@ class Copilot:
                 billing="not billed (agent turn)" if agent else "premium request",
             )
         )
-        body = self._body(call, report)
         url = f"{self._base(credential)}/{call.path.removeprefix('v1/')}"
         headers = self._headers(call, credential, agent=agent)
-        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), body))
-        return await self._upstream.send(call.method, url, headers, body)
+        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), call.body))
+        return await self._upstream.send(call.method, url, headers, call.body)
 
-    def _body(self, call: Call, report: Publish) -> bytes:
+    async def _body(self, call: Call, report: Publish) -> bytes:
         if call.converted or call.operation != "chat":
             return call.body
         notes = Report()
         try:
-            body = patch_request(call.body, model=call.model, report=notes)
+            body = await work_on(len(call.body), partial(patch_request, call.body, model=call.model, report=notes))
         except Misfit as misfit:
             raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
         if len(notes):

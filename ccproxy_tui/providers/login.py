@@ -180,11 +180,10 @@ class _Asking:
 
     async def _hold(self) -> bool:
         """Wait until somebody is back, when everybody rests and that is soon enough. Whether it is worth asking."""
-        [first, *_] = self._order()
-        rest = self._pool.rest_of(first, self._call.model)
-        if rest is None or self._turns.hold_seconds <= 0:
+        if self._turns.hold_seconds <= 0 or (soonest := self._pool.soonest(self._call.model)) is None:
             return False
-        left = rest.until - self._pool.now()
+        first, until = soonest
+        left = until - self._pool.now()
         if left > self._deadline - time.monotonic():
             return False
         self._mark("holding", f"{first.provider} is back in {left:.0f} s")

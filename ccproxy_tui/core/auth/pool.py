@@ -53,6 +53,13 @@ class Pool:
         resting = [(rest.until, account) for account in able if (rest := self.rest_of(account, model)) is not None]
         return [*self._preferred(ready, session, strategy), *(one for _, one in sorted(resting, key=lambda it: it[0]))]
 
+    def soonest(self, model: str) -> tuple[Account, float] | None:
+        """The account that is back first and when, if all that may serve are resting. Takes nobody's turn."""
+        able = [account for account in self.accounts if not account.barred()]
+        rests = [(account, self.rest_of(account, model)) for account in able]
+        resting = [(account, rest.until) for account, rest in rests if rest is not None]
+        return min(resting, key=lambda it: it[1]) if resting and len(resting) == len(able) else None
+
     def _preferred(self, ready: list[Account], session: str, strategy: Strategy) -> list[Account]:
         if len(ready) < 2:
             return ready

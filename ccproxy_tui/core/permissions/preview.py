@@ -6,6 +6,7 @@ Nothing else of permissions reads files. Input may be megabytes, so this is for 
 from __future__ import annotations
 
 import difflib
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,13 @@ def _difference(old: str, new: str) -> list[str]:
 def _read(path: Path) -> str | OSError | None:
     """The text; None where there is no file; the error where it is there and can't be read."""
     try:
-        if path.stat().st_size > _LARGEST:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):  # a pipe or a device would never end
+            return OSError(0, "it is no plain file")
+        if info.st_size > _LARGEST:
             return OSError(0, "it is larger than a megabyte")
-        return path.read_text("utf-8", "replace")
+        with path.open("rb") as file:
+            return file.read(_LARGEST).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
     except OSError as error:

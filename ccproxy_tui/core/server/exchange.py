@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ccproxy_tui.core.clients import client_name
@@ -47,13 +48,14 @@ from ccproxy_tui.core.server.delivery import (
     Renamed,
     is_stream,
 )
-from ccproxy_tui.core.server.history import ANNOUNCED, Listening
+from ccproxy_tui.core.server.history import ANNOUNCED, NAMES_ONE, Listening, expand
 from ccproxy_tui.core.server.hub import Hub, Interruption
 from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
 from ccproxy_tui.core.server.plan import Plan, client_status, plan_call, report_header
-from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink, listening
+from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink
 from ccproxy_tui.core.server.tap import Tap, undo_encoding
+from ccproxy_tui.core.threads import work_on
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +77,6 @@ class Exchange:
         self._named = dict(self._headers)
         self._dialect: Format = target.dialect or guess_dialect(scope["path"], frozenset(self._named))
         self._listening: Listening | None = None
-        if target.dialect == "openai_responses" and hub.settings.codex.local_history:
-            self._listening = Listening()
-            send = listening(send, self._listening)
         self._sink = Sink(send)
         self._tap: Tap | None = None
         self._answer: Answer | None = None
@@ -252,26 +251,29 @@ class Exchange:
         """The call as the provider takes it: in the client's own dialect where it can be."""
         hub = self._hub
         created = int(hub.clock.now())
-        call = self._with_history(call, provider, model)
+        call = await self._with_history(call, provider, model)
         plan = await plan_call(call, provider, model, hub.settings.models, created=created, recall=hub.memory.recall)
         self._report = plan.report
         self._publish_report()
         return plan
 
-    def _with_history(self, call: Call, provider: Provider, model: str) -> Call:
+    async def _with_history(self, call: Call, provider: Provider, model: str) -> Call:
         """The whole conversation in place of `previous_response_id`, where the upstream keeps nothing itself."""
         if call.operation != "responses" or not self._hub.settings.codex.local_history:
             return call
         profile = provider.profile(model, "openai_responses")
         keeps = profile.format == "openai_responses" and not profile.stream_only
-        if keeps and ANNOUNCED.encode() not in call.body:
+        self._sink.listener = self._listening = None if keeps else Listening()
+        if NAMES_ONE not in call.body or (keeps and ANNOUNCED.encode() not in call.body):
+            return call
+        turns = self._hub.history.before(call.body)
+        if not turns:
             return call
         try:
-            whole = self._hub.history.expand(call.body)
+            size = sum(turn.size for turn in turns)
+            whole = await work_on(size, partial(expand, call.body, turns))
         except Misfit as misfit:
             raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
-        if whole is None:
-            return call
         self._hub.bus.publish(Marked(self.id, "history", "the earlier turns were put in from this proxy's memory"))
         return replace(call, body=whole)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,9 +31,8 @@ from ccproxy_tui.core.server.delivery import (
     Renamed,
 )
 from ccproxy_tui.core.settings.models import Models
+from ccproxy_tui.core.threads import work_on
 
-# Requests above this size are converted in a thread, so that the loop goes on meanwhile.
-THREAD_FROM = 128 * 1024
 _HEADER_LIMIT = 6 * 1024
 _ENDPOINTS: dict[Format, tuple[Operation, str]] = {
     "anthropic_messages": ("messages", "v1/messages"),
@@ -156,7 +154,7 @@ async def convert_call(call: Call, profile: Profile, *, created: int, recall: Re
         )
 
     try:
-        conversion = convert() if len(call.body) < THREAD_FROM else await asyncio.to_thread(convert)
+        conversion = await work_on(len(call.body), convert)
     except Misfit as misfit:
         raise invalid(misfit, source) from misfit
     operation, path = _ENDPOINTS[profile.format]

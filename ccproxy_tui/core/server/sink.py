@@ -23,24 +23,17 @@ class Listener(Protocol):
     def feed(self, data: bytes) -> None: ...
 
 
-def listening(send: Send, listener: Listener) -> Send:
-    """A `send` that gives the body's bytes to `listener`, too."""
-
-    async def tee(message: MutableMapping[str, Any]) -> None:
-        if body := message.get("body"):
-            listener.feed(body)
-        await send(message)
-
-    return tee
-
-
 class Sink:
-    """Writes to the client. A ping never lands inside an event, and never between the pieces of one write."""
+    """Writes to the client. A ping never lands inside an event, and never between the pieces of one write.
+
+    A `listener` gets the answer's bytes, too.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._tail = b""
         self._pinging: asyncio.Event | None = None
+        self.listener: Listener | None = None
         self.started = False
         self.finished = False
         self.status = 0
@@ -60,6 +53,8 @@ class Sink:
         if self._pinging is not None:
             await self.settle()
         self.written += len(data)
+        if self.listener is not None:
+            self.listener.feed(data)
         self._tail = data[-_TAIL:] if len(data) >= _TAIL else (self._tail + data)[-_TAIL:]
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
@@ -89,6 +84,8 @@ class Sink:
         await self.settle()
         self.finished = True
         self.written += len(data)
+        if self.listener is not None:
+            self.listener.feed(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def answer(self, status: int, body: bytes, headers: RawHeaders) -> None:

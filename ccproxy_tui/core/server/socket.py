@@ -15,13 +15,13 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from ccproxy_tui.core import sse
-from ccproxy_tui.core.formats.body import read_object
+from ccproxy_tui.core.formats.body import encode, read_object
 from ccproxy_tui.core.formats.errors import error_object
-from ccproxy_tui.core.formats.misfit import Object
+from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.routing import Target
 from ccproxy_tui.core.server.exchange import Exchange
-from ccproxy_tui.core.server.history import ANNOUNCED
+from ccproxy_tui.core.server.history import ANNOUNCED, input_items
 from ccproxy_tui.core.server.hub import Hub
 
 _HANDSHAKE = (b"sec-websocket-", b"upgrade", b"connection", b"content-length", b"content-type")
@@ -30,7 +30,7 @@ _WAITING = 16  # requests that may wait for their turn
 _TOLD = ("retry-after", "x-request-id", "x-codex-", "x-ratelimit-")
 SOCKET = b"x-ccproxy-socket"  # says to the provider that the client came by a socket
 
-_GOING_AWAY, _TRY_AGAIN, _BROKEN = 1001, 1013, 1011
+_BROKEN = 1011
 
 
 async def refuse_socket(scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +97,11 @@ class ResponsesSocket:
         if request.get("generate") is False:
             await self._announce(fields)
             return True
-        leg = _Leg(self, msgspec.json.encode({**fields, "stream": True}))
+        try:
+            leg = _Leg(self, encode({**fields, "stream": True}))
+        except Misfit as misfit:
+            await self._say_error(400, misfit.message)
+            return True
         scope = {**self._scope, "type": "http", "method": "POST", "headers": self._headers()}
         await Exchange(self._hub, self._target, scope, leg.receive, leg.send).run()
         return leg.whole and not self._gone.is_set()
@@ -111,7 +115,12 @@ class ResponsesSocket:
         name = f"{ANNOUNCED}{new_id(self._hub.clock)}"
         response: Object = {"id": name, "object": "response", "status": "in_progress", "output": []}
         response["model"] = fields.get("model")
-        self._hub.history.remember(msgspec.json.encode(fields), response)
+        try:
+            input_items(fields)
+            self._hub.history.remember(encode(fields), response)
+        except Misfit as misfit:
+            await self._say_error(400, misfit.message)
+            return
         usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
         await self.say({"type": "response.created", "sequence_number": 0, "response": response})
         done = {**response, "status": "completed", "usage": usage}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import Codex as CodexSettings
 from ccproxy_tui.core.settings.models import CodexProvider
+from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.providers.codex.models import ModelList, built_in, of_tool, read_cache, with_defaults
 from ccproxy_tui.providers.codex.socket import Sockets, Unavailable
 from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
@@ -110,6 +112,7 @@ class Codex:
     async def send(self, call: Call, report: Publish) -> Answer:
         if call.operation == "embeddings":
             raise RouteNotFound("The Codex backend has no embeddings.")
+        call = replace(call, body=await self._body(call, report))
         turns = turns_of(self._context, self._settings.strategy)
         return await send_by(self._pool, turns, call, report, partial(self._send, call, report))
 
@@ -123,44 +126,46 @@ class Codex:
                 billing="plan" if credential.kind == "oauth" else "API key",
             )
         )
-        body = self._body(call, report)
         with_key = credential.kind == "api_key"
         base = self._settings.api_base_url if with_key else self._settings.base_url
         url = f"{base}/{call.path.removeprefix('v1/')}"
         if call.query:
             url = f"{url}?{call.query}"
         headers = upstream_headers(call, credential)
-        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), body))
+        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), call.body))
         if self._by_socket(call, credential):
             key = (account.provider, call.session or call.exchange)
             try:
-                return await self._sockets.ask(url, headers, body, key)
+                return await self._sockets.ask(url, headers, call.body, key)
             except Unavailable as reason:
                 report(Marked(call.exchange, "over HTTP", str(reason)))
-        return await (self._api if with_key else self._upstream).send(call.method, url, headers, body)
+        return await (self._api if with_key else self._upstream).send(call.method, url, headers, call.body)
 
     def _by_socket(self, call: Call, credential: Credential) -> bool:
         """Whether the backend's socket is tried: for a client that came by one, with a login."""
         wanted = self._codex.upstream_websocket == "auto" and SOCKET_WISH in call.wishes
         return wanted and call.operation == "responses" and credential.kind == "oauth"
 
-    def _body(self, call: Call, report: Publish) -> bytes:
+    async def _body(self, call: Call, report: Publish) -> bytes:
         if call.operation != "responses":
             return call.body
         notes = Report()
-        injection = self._injection(call)
-        try:
+        injection, refused = self._injection(call), self._refused
+
+        def make() -> bytes:
             if call.converted:
-                body = inject_into(call.body, injection, notes)
-            else:
-                body = patch_request(
-                    call.body,
-                    model=call.model,
-                    cache_key=call.session,
-                    report=notes,
-                    injection=injection,
-                    refused=self._refused,
-                )
+                return inject_into(call.body, injection, notes)
+            return patch_request(
+                call.body,
+                model=call.model,
+                cache_key=call.session,
+                report=notes,
+                injection=injection,
+                refused=refused,
+            )
+
+        try:
+            body = await work_on(len(call.body), make)
         except Misfit as misfit:
             raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
         if len(notes):

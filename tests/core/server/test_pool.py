@@ -133,6 +133,16 @@ async def test_in_turn(start_proxy: StartProxy, upstream: ScriptedUpstream, acco
     assert sorted(served_by(upstream)) == ["first", "first", "spare", "spare", "work", "work"]
 
 
+async def test_two_in_turn(start_proxy: StartProxy, upstream: ScriptedUpstream, accounts: dict[str, str]) -> None:
+    """As many as divide any count of looks that one request may take."""
+    del accounts["PROVIDERS__CLAUDE_API__ACCOUNTS__SPARE"]
+    proxy = await start_proxy(**accounts, PROVIDERS__CLAUDE_API__STRATEGY="round_robin", ACCOUNTS__HOLD_SECONDS="9")
+    upstream.default = refusing({})
+    for _ in range(4):
+        await proxy.client.post(PATH, json=request())
+    assert sorted(served_by(upstream)) == ["first", "first", "work", "work"]
+
+
 async def test_a_login_that_is_missing_is_passed_over(
     start_proxy: StartProxy, upstream: ScriptedUpstream, accounts: dict[str, str]
 ) -> None:

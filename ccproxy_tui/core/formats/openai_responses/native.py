@@ -264,8 +264,12 @@ class Collector:
                 pass
 
     def render(self) -> bytes:
-        """The response. Only when `whole`."""
+        """The response as JSON. Only when `whole`."""
+        return msgspec.json.encode(self.response())
+
+    def response(self) -> Object:
+        """The response object. Only when `whole`."""
         response = dict(self._response or {})
         if not response.get("output"):
             response["output"] = [self._items[place] for place in sorted(self._items)]
-        return msgspec.json.encode(response)
+        return response
