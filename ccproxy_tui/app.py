@@ -211,7 +211,7 @@ class CCProxyApp(App[str]):
         if focused:
             for opened in self.screen_stack:
                 if isinstance(opened, ApprovalsScreen):
-                    opened.guard.note_focus(self.clock.monotonic())
+                    opened.guard.rearm(self.clock.monotonic())
         if (screen := self.base_screen) is not None:
             screen.watch_anew()
 

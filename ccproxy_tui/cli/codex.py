@@ -14,6 +14,7 @@ import msgspec
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
 from ccproxy_tui.core.escape import escape_block, escape_line
+from ccproxy_tui.core.redact import redact_text
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.detection import Detector
@@ -169,7 +170,7 @@ def _ask(client: Any, url: str, body: dict[str, Any], headers: dict[str, str]) -
     with client.stream("POST", url, json=body, headers=headers) as answer:
         click.echo(f"{answer.status_code}", err=True)
         for line in answer.iter_lines():
-            click.echo(escape_line(line))
+            click.echo(escape_line(redact_text(line)))
         return int(answer.status_code)
 
 

@@ -15,6 +15,7 @@ import click
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
 from ccproxy_tui.core.escape import escape_block, escape_line
+from ccproxy_tui.core.redact import redact_setting, redact_text
 
 if TYPE_CHECKING:
     import httpx
@@ -55,7 +56,10 @@ def _change(tool: str, target: Target, url: str, *, token: bool, undo: bool, dry
     from ccproxy_tui.core.connect import CantConnect
 
     path = _place(target.path)
-    before = path.read_text("utf-8") if path.exists() else ""
+    try:
+        before = path.read_text("utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{path} is left as it is: it can't be read as text ({error}).") from error
     try:
         after = _undone(tool, target, path, before, url) if undo else target.add(before, url, token)
     except CantConnect as problem:
@@ -65,7 +69,7 @@ def _change(tool: str, target: Target, url: str, *, token: bool, undo: bool, dry
     for line in difflib.unified_diff(
         before.splitlines(), (after or "").splitlines(), str(path), str(path), lineterm="", n=2
     ):
-        click.echo(escape_block(line))
+        click.echo(escape_block(redact_setting(line)))
     if not dry_run:
         _write(tool, target, path, before, after, undo=undo)
     return True
@@ -240,8 +244,9 @@ async def _take(client: httpx.AsyncClient, name: str, event: dict[str, Any]) -> 
     if name != "permission_request":
         return
     click.echo(f"\n{escape_line(event['tool_name'])}  {event['timeout_seconds']:.0f} s")
-    click.echo(escape_block(json.dumps(event["input"], indent=2, ensure_ascii=False)))
+    click.echo(escape_block(redact_text(json.dumps(event["input"], indent=2, ensure_ascii=False))))
     typed = await asyncio.to_thread(input, "type yes to allow, anything else denies: ")
     answer = {"allowed": typed.strip() == "yes", "by": "permission-handler"}
     done = await client.post(f"/permissions/{event['request_id']}/respond", json=answer)
-    click.echo("allowed" if answer["allowed"] and done.is_success else "denied" if done.is_success else done.text)
+    told = "allowed" if answer["allowed"] else "denied"
+    click.echo(told if done.is_success else escape_line(redact_text(done.text)))

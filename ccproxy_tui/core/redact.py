@@ -44,6 +44,11 @@ _FIELDS = (
     rb'("(?:access_?[Tt]oken|refresh_?[Tt]oken|id_?[Tt]oken|client_?[Ss]ecret|api_?[Kk]ey|auth_?[Tt]oken'
     rb'|code_?[Vv]erifier|password|x-api-key|[Aa]uthorization)"\s*:\s*")(?:[^"\\]|\\.)+'
 )
+_SETTING = re.compile(
+    r"""((?:"[^"]*|\b[\w.-]*)(?:token|key|secret|password|credential|authorization)[\w-]*"?\s*[:=]\s*)("""
+    r""""(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,\[{"'][^\s,}]*)""",
+    re.IGNORECASE,
+)
 _TEXT = re.compile(rb"|".join((_FIELDS, _BEARER, _SHAPES)))
 
 
@@ -85,6 +90,11 @@ def redact_bytes(data: bytes) -> bytes:
         if secret in data:
             data = data.replace(secret, _MASK_BYTES)
     return _TEXT.sub(_mask, data)
+
+
+def redact_setting(line: str) -> str:
+    """A line of a settings file (JSON or TOML) with the value masked where its name speaks of a secret."""
+    return redact_text(_SETTING.sub(rf"\1{MASK}", line))
 
 
 def redact_text(text: str) -> str:

@@ -9,10 +9,9 @@ from functools import partial
 from ccproxy_tui.core.auth.account import Account, AnyAccount, KeyAccount
 from ccproxy_tui.core.auth.claude_file import KEYS, ClaudeFile, keychain_of
 from ccproxy_tui.core.auth.credentials import Credential
-from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import ClaudeLogin, Endpoints
 from ccproxy_tui.core.auth.quota import Reading, read_claude_usage
-from ccproxy_tui.core.auth.renewal import Ask, ClaudeRenewal
+from ccproxy_tui.core.auth.renewal import ClaudeRenewal
 from ccproxy_tui.core.detection import CLAUDE, DetectionCache, Detector
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
@@ -25,7 +24,7 @@ from ccproxy_tui.core.provider import Answer, Call, Headers, Report
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import ClaudeApiProvider
 from ccproxy_tui.core.threads import work_on
-from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
+from ccproxy_tui.providers.login import Kind, account_word, ask_usage, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
@@ -53,29 +52,24 @@ class ClaudeApi:
             context.environ,
             lambda: context.settings().claude.cli_path,
         )
-        self._pool = make_pool(context, "claude", "Claude", own, self._settings.accounts, self._make_account, KEYS)
+        self._pool = make_pool(context, self._kind, own, self._settings.accounts)
         self._upstream = Upstream("Anthropic", self._settings.base_url, context.settings().http)
 
-    def _make_account(self, name: str, title: str, file: JsonFile) -> Account:
+    @property
+    def _kind(self) -> Kind:
         context = self._context
         ask = make_ask("Anthropic's login", lambda: context.settings().http)
-        return Account(
-            name,
-            title,
-            file,
+        return Kind(
+            "claude",
+            "Claude",
+            KEYS,
+            LOGIN_HINT,
             ClaudeRenewal(
                 ask, lambda: self._settings.oauth.token_url, lambda: self._settings.oauth.client_id, context.clock
             ),
-            context.clock,
-            context.paths.state / "locks",
-            LOGIN_HINT,
-            make_login=partial(self._make_login, ask),
-            check=self._usage,
-            guard=guard_of(context, name),
+            lambda: ClaudeLogin(self._endpoints, ask, context.clock),
+            self._usage,
         )
-
-    def _make_login(self, ask: Ask) -> ClaudeLogin:
-        return ClaudeLogin(self._endpoints, ask, self._context.clock)
 
     @property
     def _endpoints(self) -> Endpoints:

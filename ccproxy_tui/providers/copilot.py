@@ -12,7 +12,6 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.copilot_file import KEYS, CopilotFile
 from ccproxy_tui.core.auth.credentials import Credential
-from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import DeviceLogin, Endpoints
 from ccproxy_tui.core.auth.quota import Reading, read_copilot_usage
 from ccproxy_tui.core.auth.renewal import CopilotRenewal
@@ -27,7 +26,7 @@ from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import CopilotProvider
 from ccproxy_tui.core.threads import work_on
-from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
+from ccproxy_tui.providers.login import Kind, account_word, ask_usage, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
@@ -50,24 +49,22 @@ class Copilot:
     def __init__(self, context: Context) -> None:
         self._context = context
         own = CopilotFile(context.paths, context.clock, context.environ)
-        self._pool = make_pool(context, "copilot", "Copilot", own, self._settings.accounts, self._make_account, KEYS)
+        self._pool = make_pool(context, self._kind, own, self._settings.accounts)
         self._upstream = Upstream("GitHub Copilot", self._settings.base_url or DEFAULT_URL, context.settings().http)
         self._github = Upstream("GitHub", self._settings.oauth.user_url, context.settings().http)
 
-    def _make_account(self, name: str, title: str, file: JsonFile) -> Account:
+    @property
+    def _kind(self) -> Kind:
         context = self._context
         ask = make_ask("GitHub", lambda: context.settings().http)
-        return Account(
-            name,
-            title,
-            file,
-            CopilotRenewal(ask, lambda: self._settings.oauth.copilot_token_url),
-            context.clock,
-            context.paths.state / "locks",
+        return Kind(
+            "copilot",
+            "Copilot",
+            KEYS,
             LOGIN_HINT,
-            make_login=lambda: DeviceLogin(self._settings.oauth.device_url, self._endpoints, ask, context.clock),
-            check=self._usage,
-            guard=guard_of(context, name),
+            CopilotRenewal(ask, lambda: self._settings.oauth.copilot_token_url),
+            lambda: DeviceLogin(self._settings.oauth.device_url, self._endpoints, ask, context.clock),
+            self._usage,
         )
 
     @property

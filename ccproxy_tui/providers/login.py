@@ -12,9 +12,11 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.account import Account, Guard
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import JsonFile
+from ccproxy_tui.core.auth.oauth_login import CodeLogin, DeviceLogin
 from ccproxy_tui.core.auth.pool import Pool, Strategy, rest_words
+from ccproxy_tui.core.auth.quota import Reading
 from ccproxy_tui.core.auth.refusal import Refusal, read_refusal, refusal_inside
-from ccproxy_tui.core.auth.renewal import Ask, Headers
+from ccproxy_tui.core.auth.renewal import Ask, Headers, Renewal
 from ccproxy_tui.core.errors import NoAccountServes, NoCredentials, UpstreamGarbled
 from ccproxy_tui.core.events import Billed, Marked
 from ccproxy_tui.core.formats.body import read_object
@@ -46,22 +48,42 @@ def make_ask(title: str, http: Callable[[], Http]) -> Ask:
     return ask
 
 
-def make_pool(
-    context: Context,
-    name: str,
-    title: str,
-    own: JsonFile,
-    labels: Mapping[str, Path],
-    make: Callable[[str, str, JsonFile], Account],
-    keys: Sequence[str],
-) -> Pool:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What all accounts of one provider have in common. `keys` are those of a login file that are the login."""
+
+    name: str
+    title: str
+    keys: Sequence[str]
+    hint: str
+    renewal: Renewal
+    make_login: Callable[[], CodeLogin | DeviceLogin]
+    check: Callable[[Credential], Awaitable[Reading]]
+
+
+def make_pool(context: Context, kind: Kind, own: JsonFile, labels: Mapping[str, Path]) -> Pool:
     """The account of the vendor's own tool, and those that the settings name: `claude`, `claude:work`."""
-    accounts = [make(name, title, own)]
+    accounts = [_make_account(context, kind, kind.name, kind.title, own)]
     for label, path in labels.items():
         place = path.expanduser()
-        file = JsonFile([place], place, own.parse, context.clock, keys=keys)
-        accounts.append(make(f"{name}:{label}", f"{title} ({label})", file))
+        file = JsonFile([place], place, own.parse, context.clock, keys=kind.keys)
+        accounts.append(_make_account(context, kind, f"{kind.name}:{label}", f"{kind.title} ({label})", file))
     return Pool(accounts, context.clock)
+
+
+def _make_account(context: Context, kind: Kind, name: str, title: str, file: JsonFile) -> Account:
+    return Account(
+        name,
+        title,
+        file,
+        kind.renewal,
+        context.clock,
+        context.paths.state / "locks",
+        kind.hint,
+        make_login=kind.make_login,
+        check=kind.check,
+        guard=guard_of(context, name),
+    )
 
 
 def guard_of(context: Context, name: str) -> Callable[[], Guard]:

@@ -173,31 +173,18 @@ class AccountsScreen(BaseScreen):
     def _do(self, verb: Callable[[AccountDetail], Awaitable[str]]) -> None:
         """One verb on the selected account, and what came of it in words."""
         if (detail := self.list.selected) is not None:
-            self.background(partial(self._run, verb, detail))
+            self.carry_out(detail.view.provider, partial(verb, detail))
 
-    async def _run(self, verb: Callable[[AccountDetail], Awaitable[str]], detail: AccountDetail) -> None:
-        try:
-            if said := await verb(detail):
-                self.proxy_app.say(f"{detail.view.provider}: {said}")
-        except ControlError as error:
-            self.proxy_app.say(str(error), "error")
+    async def carried_out(self) -> None:
         await self._load()
 
     def action_login(self) -> None:
-        detail = self.list.selected
-        if detail is not None:
-            self.background(partial(self._log_in, detail.view.provider))
+        self._do(self._log_in)
 
-    async def _log_in(self, provider: str) -> None:
-        try:
-            view = await self.control.start_login(provider)
-        except ControlError as error:
-            self.proxy_app.say(str(error), "error")
-            return
-        message = await self.app.push_screen_wait(LoginDialog(self.control, provider, view, self.proxy_app.copy))
-        if message:
-            self.proxy_app.say(f"{provider}: {message}")
-        await self._load()
+    async def _log_in(self, detail: AccountDetail) -> str:
+        name = detail.view.provider
+        view = await self.control.start_login(name)
+        return await self.app.push_screen_wait(LoginDialog(self.control, name, view, self.proxy_app.copy)) or ""
 
     def keys(self) -> Sequence[tuple[str, str]]:
         return (

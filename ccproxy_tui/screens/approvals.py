@@ -19,7 +19,6 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Static, TextArea
 
-from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AskView, RuleProposal, Watch
 from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
@@ -64,9 +63,9 @@ class PermissionCard(DetailView):
         self._guard.note_key(self._answers.now())
         event.stop()
 
-    def on_click(self, event: events.Click) -> None:
-        if not self._guard.takes_click(self._answers.now()):
-            event.stop()
+    def on_focus(self) -> None:
+        """By a key or by a click: whatever brought the focus here is no answer."""
+        self._guard.rearm(self._answers.now())
 
     def action_answer(self, verb: Verb) -> None:
         self._answers.answer(verb)
@@ -245,7 +244,7 @@ class ApprovalsScreen(BaseScreen):
         if verdict == "again":
             self._tell(f"grave ({', '.join(ask.notes)}): press a again to allow it")
             return
-        self.background(partial(self._run, self._verbs()[verb], ask))
+        self.carry_out(ask.tool, partial(self._verbs()[verb], ask))
 
     def _tell(self, text: str) -> None:
         """Why a key did nothing, in the place of the keys: there is one at every size."""
@@ -264,15 +263,6 @@ class ApprovalsScreen(BaseScreen):
             "extend": self._extend,
             "rule": self._add_rules,
         }
-
-    async def _run(self, verb: Callable[[AskView], Awaitable[str]], ask: AskView) -> None:
-        try:
-            said = await verb(ask)
-        except ControlError as error:
-            self.proxy_app.say(str(error), "error")
-            return
-        if said:
-            self.proxy_app.say(f"{ask.tool}: {said}")
 
     async def _allow(self, ask: AskView) -> str:
         await self.control.answer_permission(ask.id, allowed=True)
@@ -304,7 +294,11 @@ class ApprovalsScreen(BaseScreen):
     async def _edit(self, ask: AskView) -> str:
         if ask.masked or ask.size > len(ask.input.encode()):
             return "it can't be edited here: a secret in it is masked, or it is too long"
-        edited = await self.app.push_screen_wait(EditDialog(ask.input))
+        try:
+            dialog = EditDialog(json.loads(ask.input))
+        except (ValueError, RecursionError):
+            return "it can't be edited here: it is nested too deeply"
+        edited = await self.app.push_screen_wait(dialog)
         if edited is None:
             return ""
         await self.control.answer_permission(ask.id, allowed=True, edited=edited)
@@ -435,9 +429,9 @@ class EditDialog(ModalScreen[Any]):
         Binding("ctrl+s", "send", "allow it so", show=False, id="edit.send", priority=True),
     ]
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, given: Any) -> None:
         super().__init__()
-        self._text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        self._text = json.dumps(given, indent=2, ensure_ascii=False)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide-dialog"):
@@ -451,7 +445,7 @@ class EditDialog(ModalScreen[Any]):
     def action_send(self) -> None:
         try:
             edited = json.loads(self.query_one(TextArea).text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.query_one("#edit-problem", Static).update(escape_line(f"not valid JSON: {error}"))
             return
         self.dismiss(edited)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import ComposeResult
@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker
 
-from ccproxy_tui.core.control import Control
+from ccproxy_tui.core.control import Control, ControlError
 from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 from ccproxy_tui.screens.ui.session import Session
@@ -103,6 +103,22 @@ class BaseScreen(Screen[None]):
             work, group=group or "default", exclusive=bool(group), exit_on_error=False
         )
         log.debug("started %s", worker.name)
+
+    def carry_out(self, name: str, verb: Callable[[], Awaitable[str]]) -> None:
+        """A verb on the thing of that name, in the background; what came of it, or what was wrong, is said."""
+
+        async def run() -> None:
+            try:
+                if said := await verb():
+                    self.proxy_app.say(f"{name}: {said}")
+            except ControlError as error:
+                self.proxy_app.say(str(error), "error")
+            await self.carried_out()
+
+        self.background(run)
+
+    async def carried_out(self) -> None:
+        """A verb has come to its end, good or bad: time to read anew."""
 
     def watch_anew(self) -> None:
         if self.is_current:

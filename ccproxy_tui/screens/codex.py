@@ -189,14 +189,9 @@ class CodexScreen(BaseScreen):
 
     def _do(self, verb: Callable[[DetectionView], Awaitable[str]]) -> None:
         if (view := self.list.selected) is not None:
-            self.background(partial(self._run, verb, view))
+            self.carry_out(view.tool, partial(verb, view))
 
-    async def _run(self, verb: Callable[[DetectionView], Awaitable[str]], view: DetectionView) -> None:
-        try:
-            if said := await verb(view):
-                self.proxy_app.say(f"{view.tool}: {said}")
-        except ControlError as error:
-            self.proxy_app.say(str(error), "error")
+    async def carried_out(self) -> None:
         await self._load()
 
     def keys(self) -> Sequence[tuple[str, str]]:

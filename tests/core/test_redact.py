@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core.redact import MASK, is_secret_header, redact_bytes, redact_headers, redact_text
+from ccproxy_tui.core.redact import MASK, is_secret_header, redact_bytes, redact_headers, redact_setting, redact_text
 
 SECRETS = [
     "sk-ant-oat01-AbCdEf0123456789_-AbCdEf",
@@ -16,6 +16,21 @@ SECRETS = [
     "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl",
     "AKIAIOSFODNN7EXAMPLE",
 ]
+
+
+@pytest.mark.parametrize(
+    ("line", "masked"),
+    [
+        ('+    "ANTHROPIC_API_KEY": "ab\\"c",', '+    "ANTHROPIC_API_KEY": [redacted],'),
+        ("api_key = 'ab'", "api_key = [redacted]"),
+        ('"env": {"MY_TOKEN": "a", "B": "c"}', '"env": {"MY_TOKEN": [redacted], "B": "c"}'),
+        ('"password":"a', '"password":[redacted]'),
+        ('"ANTHROPIC_BASE_URL": "http://x"', '"ANTHROPIC_BASE_URL": "http://x"'),
+        ('"tokens": {', '"tokens": {'),
+    ],
+)
+def test_a_setting_with_a_secret_name_is_masked(line: str, masked: str) -> None:
+    assert redact_setting(line) == masked
 
 
 @pytest.mark.parametrize("secret", SECRETS)

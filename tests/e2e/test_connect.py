@@ -73,6 +73,18 @@ async def test_undoing_gives_back_the_very_bytes(tool: str, name: str, own: str)
     path.write_text("{" if name.endswith("json") else "= 1")
     status, out = await run("connect", tool)
     assert (status, "is left as it is" in out) == (1, True)
+    path.write_bytes(b"\xff\xfe")
+    status, out = await run("connect", tool)
+    assert (status, "can't be read as text" in out, "Traceback" in out) == (1, True, False)
+
+
+async def test_the_difference_shows_no_secret() -> None:
+    path = Path.home() / ".claude" / "settings.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"env": {"MY_API_KEY": "swordfish"}}')
+    _, out = await run("connect", "claude-code", "--dry-run")
+    assert "MY_API_KEY" in out
+    assert "swordfish" not in out
 
 
 async def test_what_was_changed_since_stays() -> None:
@@ -182,7 +194,6 @@ async def test_claude_code_in_another_terminal_is_answered_from_here(
     proxy: Proxy, upstream: ScriptedUpstream, answer: dict[str, Any], ran: str, said: str
 ) -> None:
     upstream.default = wanting("touch asked.txt", upstream)
-    assert (await run("connect", "claude-code", "--port", str(proxy.hub.port)))[0] in (0, 2)
     await run("connect", "claude-code", SERVER__PORT=str(proxy.hub.port))
     terminal = Terminal(proxy)
     try:
@@ -208,9 +219,11 @@ async def test_an_answer_in_the_other_terminal_clears_the_card(proxy: Proxy, ups
         await until(lambda: len(proxy.hub.broker.pending) == 1, seconds=60)
         [entry] = proxy.hub.broker.pending
         await until(lambda: b"Yes" in terminal.out, seconds=30)
-        await asyncio.sleep(0.5)  # its dialog takes no key in its first moment
-        terminal.type("\r")
-        await until(lambda: entry.status == "cancelled", seconds=30)
+        async with asyncio.timeout(30):
+            while entry.status == "pending":  # its dialog takes no key in its first moment
+                terminal.type("\r")
+                await asyncio.sleep(0.1)
+        assert entry.status == "cancelled"
         assert proxy.hub.broker.pending == []
     finally:
         await terminal.end()

@@ -16,6 +16,7 @@ from ccproxy_tui.core.files import replace_file
 RECHECK = 0.25  # seconds for which the file is not looked at again
 
 Document = dict[str, Any]
+Stamp = tuple[Path, int, int, int, int]
 Parse = Callable[[Any, str], Credential]
 
 
@@ -24,7 +25,7 @@ class UnreadableCredentials(Exception):
 
 
 class JsonFile:
-    """Reads the first file that exists: a token that its owner rotated is taken up at once.
+    """Reads the first file that holds a login: a token that its owner rotated is taken up at once.
 
     A source is where a document lies, as text: the path of a file, or what a subclass makes of it.
     """
@@ -39,7 +40,7 @@ class JsonFile:
         self._clock = clock
         self._keys = keys
         self._looked = -RECHECK
-        self._stamp: tuple[Path, int, int, int, int] | None = None
+        self._stamp: Stamp | None = None
         self._credential: Credential | None = None
 
     def read(self, *, anew: bool = False) -> Credential | None:
@@ -51,18 +52,22 @@ class JsonFile:
         if self._stamp is not None and now - self._looked < RECHECK and not anew:
             return self._credential
         self._looked = now
+        empty: Stamp | None = None
         for path in self._candidates:
             try:
                 info = path.stat()
             except OSError:
                 continue
             stamp = (path, info.st_mtime_ns, info.st_size, info.st_ino, info.st_mode)
-            if stamp != self._stamp:
-                document = _load(path)
-                self._credential = self.parse(document, str(path)) if self._holds_login(document) else None
+            if stamp == self._stamp and self._credential is not None:
+                return self._credential
+            document = _load(path)
+            if self._holds_login(document):
+                self._credential = self.parse(document, str(path))
                 self._stamp = stamp
-            return self._credential
-        self._stamp = self._credential = None
+                return self._credential
+            empty = empty or stamp
+        self._stamp, self._credential = empty, None
         return None
 
     def _holds_login(self, document: Any) -> bool:

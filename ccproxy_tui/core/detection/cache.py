@@ -40,7 +40,9 @@ class DetectionCache:
             replace_file(path.with_name(f"{path.name}.previous"), msgspec.json.encode(before))
         replace_file(path, msgspec.json.format(msgspec.json.encode(detected), indent=2))
         for old in self.load(detected.tool)[_KEPT:]:
-            self.path(old.tool, old.version).unlink(missing_ok=True)
+            gone = self.path(old.tool, old.version)
+            gone.unlink(missing_ok=True)
+            gone.with_name(f"{gone.name}.previous").unlink(missing_ok=True)
 
     def before(self, detected: Detected) -> Detected | None:
         """The capture that differs from this one, before it: of the same version, or of an earlier one."""

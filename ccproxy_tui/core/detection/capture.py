@@ -47,10 +47,10 @@ class CaptureServer:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_HEAD_LIMIT)
         return int(self._server.sockets[0].getsockname()[1])
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        """At once: a tool that is gone may have left a connection open."""
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

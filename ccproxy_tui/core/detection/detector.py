@@ -83,6 +83,9 @@ class Detector:
             except CaptureFailed as failure:
                 self.problem = str(failure)
                 log.info("detection of %s: %s", self.tool, failure)
+            except OSError as error:  # no room, or no right to write, where temporary files lie
+                self.problem = f"no place to run it: {error.strerror}"
+                log.warning("detection of %s: %s", self.tool, error)
         return self.current()
 
     async def _detect(self, *, anew: bool) -> Detected:
@@ -135,7 +138,7 @@ class Detector:
             if not server.requests:
                 raise  # a tool that hangs after it has asked has told what we want
         finally:
-            await server.close()
+            server.close()
         return self._recipe.detected(server.requests, self.version, folder.name, self._clock.now())
 
     async def _models(self, binary: str, environ: Mapping[str, str], folder: Path) -> list[ModelLimits]:

@@ -42,11 +42,19 @@ def mcp_routes(hub: Hub, api: PermissionApi) -> list[BaseRoute]:
     ]
 
 
+class _Session:
+    """One client of the older transport: what it is to be told, and its questions that wait for the person."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[Object] = asyncio.Queue()
+        self.asking: set[asyncio.Task[None]] = set()
+
+
 class _McpServer:
     def __init__(self, hub: Hub, api: PermissionApi) -> None:
         self._hub = hub
         self._api = api
-        self._sessions: dict[str, asyncio.Queue[Object]] = {}
+        self._sessions: dict[str, _Session] = {}
 
     # --- streamable HTTP ---
 
@@ -85,32 +93,36 @@ class _McpServer:
 
     async def _session(self) -> AsyncIterator[bytes]:
         name = secrets.token_urlsafe(16)
-        queue = self._sessions[name] = asyncio.Queue()
+        session = self._sessions[name] = _Session()
         try:
             yield sse.encode(f"/mcp/messages/?session_id={name}".encode(), "endpoint")
             while not self._hub.stopping.is_set():
                 try:
                     async with asyncio.timeout(_PING_SECONDS):
-                        answer = await queue.get()
+                        answer = await session.answers.get()
                 except TimeoutError:
                     yield _PING
                     continue
                 yield sse.encode(msgspec.json.encode(answer), "message")
         finally:
             del self._sessions[name]
+            for task in session.asking:  # who has left takes its questions back
+                task.cancel()
 
     async def message(self, request: Request) -> Response:
-        queue = self._sessions.get(request.query_params.get("session_id", ""))
-        if queue is None:
+        session = self._sessions.get(request.query_params.get("session_id", ""))
+        if session is None:
             raise RouteNotFound("There is no such MCP session.")
         message = await _read(request)
         if "id" in message:
             client = client_name(dict(request.headers))
-            self._hub.tasks.start(self._deliver(message, client, queue), name="mcp")
+            task = self._hub.tasks.start(self._deliver(message, client, session), name="mcp")
+            session.asking.add(task)
+            task.add_done_callback(session.asking.discard)
         return Response(status_code=202)
 
-    async def _deliver(self, message: Object, client: str, queue: asyncio.Queue[Object]) -> None:
-        await queue.put(await self._answer(message, client))
+    async def _deliver(self, message: Object, client: str, session: _Session) -> None:
+        session.answers.put_nowait(await self._answer(message, client))
 
     # --- JSON-RPC ---
 

@@ -13,7 +13,6 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.codex_file import KEYS, CodexFile
 from ccproxy_tui.core.auth.credentials import Credential
-from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.oauth_login import CodexLogin, Endpoints
 from ccproxy_tui.core.auth.quota import Reading, read_codex_usage
 from ccproxy_tui.core.auth.renewal import CodexRenewal
@@ -34,7 +33,7 @@ from ccproxy_tui.core.settings.models import CodexProvider
 from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.providers.codex.models import ModelList, built_in, of_tool, read_cache, with_defaults
 from ccproxy_tui.providers.codex.socket import Sockets, Unavailable
-from ccproxy_tui.providers.login import account_word, ask_usage, guard_of, make_ask, make_pool, send_by, turns_of
+from ccproxy_tui.providers.login import Kind, account_word, ask_usage, make_ask, make_pool, send_by, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream
 
@@ -59,7 +58,7 @@ class Codex:
     def __init__(self, context: Context) -> None:
         self._context = context
         own = CodexFile(context.paths, context.clock, context.environ)
-        self._pool = make_pool(context, "codex", "Codex", own, self._settings.accounts, self._make_account, KEYS)
+        self._pool = make_pool(context, self._kind, own, self._settings.accounts)
         http = context.settings().http
         cache = DetectionCache(context.paths.cache)
         home = context.paths.home
@@ -72,22 +71,20 @@ class Codex:
         self._upstream = Upstream("ChatGPT", self._settings.base_url, http)
         self._api = Upstream("OpenAI", self._settings.api_base_url, http)
 
-    def _make_account(self, name: str, title: str, file: JsonFile) -> Account:
+    @property
+    def _kind(self) -> Kind:
         context = self._context
         ask = make_ask("OpenAI's login", lambda: context.settings().http)
-        return Account(
-            name,
-            title,
-            file,
+        return Kind(
+            "codex",
+            "Codex",
+            KEYS,
+            LOGIN_HINT,
             CodexRenewal(
                 ask, lambda: self._settings.oauth.token_url, lambda: self._settings.oauth.client_id, context.clock
             ),
-            context.clock,
-            context.paths.state / "locks",
-            LOGIN_HINT,
-            make_login=lambda: CodexLogin(self._endpoints, ask, context.clock),
-            check=self._usage,
-            guard=guard_of(context, name),
+            lambda: CodexLogin(self._endpoints, ask, context.clock),
+            self._usage,
         )
 
     @property

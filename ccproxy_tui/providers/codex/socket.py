@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ class Sockets:
         self._http = http
         self._idle: OrderedDict[Key, ClientConnection] = OrderedDict()
         self._refused_until = 0.0
+        self._context: tuple[Http, ssl.SSLContext] | None = None
 
     async def ask(self, url: str, headers: Headers, body: bytes, key: Key) -> Answer:
         """One `response.create`. Raises Unavailable before anything was sent, a ProxyError after that."""
@@ -56,9 +58,9 @@ class Sockets:
         text = msgspec.json.encode(request).decode()
         connection, first = await self._begin(url, headers, text, key)
         event = read_object(first)
-        if event.get("type") == "error" and isinstance(event.get("status", event.get("status_code")), int):
-            self._idle[key] = connection
-            return _refusal(event)
+        if event.get("type") == "error" and (status := _status(event)):
+            await self.give_back(key, connection)
+            return _refusal(status, event)
         told = connection.response.headers.raw_items() if connection.response is not None else ()
         given = [(name.lower(), value) for name, value in told if not name.lower().startswith(_HANDSHAKE)]
         given = [(name, value) for name, value in given if name != "content-type"]
@@ -79,7 +81,7 @@ class Sockets:
 
         try:
             await connection.send(text)
-            return await self._receive(connection)
+            return await self.receive(connection)
         except ConnectionClosed as error:
             raise UpstreamCut(f"The Codex backend closed its socket: {error}.") from error
         except BaseException:  # cancelled, too: nobody else would close it
@@ -104,7 +106,7 @@ class Sockets:
                 user_agent_header=None,
                 compression=None,
                 proxy=None,
-                ssl=tls_context(http) if url.startswith("https:") else None,
+                ssl=await self._tls(http) if url.startswith("https:") else None,
                 max_size=_LARGEST,
                 open_timeout=http.connect_timeout,
                 process_exception=lambda error: error,
@@ -115,7 +117,13 @@ class Sockets:
             log.info("no socket to the Codex backend (%s): HTTP is used", error)
             raise Unavailable(str(error)) from error
 
-    async def _receive(self, connection: ClientConnection) -> bytes:
+    async def _tls(self, http: Http) -> ssl.SSLContext:
+        """Made once for the same settings, in a thread: reading the system's certificates takes its time."""
+        if self._context is None or self._context[0] != http:
+            self._context = http, await asyncio.to_thread(tls_context, http)
+        return self._context[1]
+
+    async def receive(self, connection: ClientConnection) -> bytes:
         """The next frame. Raises UpstreamCut, UpstreamStalled, UpstreamGarbled."""
         from websockets.exceptions import ConnectionClosed
 
@@ -141,9 +149,6 @@ class Sockets:
             _, connection = self._idle.popitem()
             await _drop(connection)
 
-    async def next_event(self, connection: ClientConnection) -> bytes:
-        return await self._receive(connection)
-
 
 class _Stream:
     """The frames of one answer as events of a stream."""
@@ -163,7 +168,7 @@ class _Stream:
                 connection, self._connection = self._connection, None
                 await self._sockets.give_back(self._key, connection)
                 return
-            frame = await self._sockets.next_event(self._connection)
+            frame = await self._sockets.receive(self._connection)
 
     async def close(self) -> None:
         """Before its end: the connection is of no more use, and its end stops the answer."""
@@ -178,22 +183,35 @@ class _Kind(msgspec.Struct):
 
 def _kind(frame: bytes) -> str:
     try:
-        return msgspec.json.decode(frame, type=_Kind).type
+        kind = msgspec.json.decode(frame, type=_Kind).type
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UpstreamGarbled(f"The Codex backend sent a frame that is no event: {error}.") from error
+    if not _is_plain(kind):
+        raise UpstreamGarbled("The Codex backend sent an event with a type that is none.")
+    return kind
 
 
-def _refusal(event: dict[str, Any]) -> Answer:
+def _is_plain(text: str) -> bool:
+    """Whether it fits into one line of a head or of a stream."""
+    return text.isascii() and text.isprintable()
+
+
+def _status(event: dict[str, Any]) -> int:
+    """The status that an error has over HTTP; 0 where it tells none."""
+    status = event.get("status", event.get("status_code"))
+    return status if type(status) is int and 400 <= status <= 599 else 0
+
+
+def _refusal(status: int, event: dict[str, Any]) -> Answer:
     """An error in place of an answer, as HTTP would have it."""
     given = event.get("headers")
-    headers = [(str(name).lower(), str(value)) for name, value in given.items()] if isinstance(given, dict) else []
+    told = given.items() if isinstance(given, dict) else ()
+    headers = [(name.lower(), value) for name, value in told if isinstance(value, str) and _is_plain(name + value)]
     body = msgspec.json.encode({"error": event.get("error")})
 
     async def once() -> AsyncIterator[bytes]:
         yield body
 
-    status = event.get("status", event.get("status_code"))
-    assert isinstance(status, int)
     return Answer(status, [("content-type", "application/json"), *headers], once())
 
 

@@ -1,7 +1,7 @@
 """Keeps keys that were not meant for a card from answering it. Pure: time comes in.
 
-A card is armed a while after it was painted, once no key has come for a moment. A held key therefore answers at most
-one card; keys that were typed before a card appeared answer none.
+A card is armed a while after it was painted or got the focus, once no key has come for a moment. A held key therefore
+answers at most one card; keys that were typed before a card appeared answer none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Literal
 ARM_SECONDS = 0.6  # after the card was painted
 QUIET_SECONDS = 0.25  # without any key
 AGAIN_SECONDS = 3.0  # within which a grave yes must be repeated
-FOCUS_SECONDS = 0.3  # after the terminal got the focus back
 
 Verdict = Literal["early", "again", "go"]
 
@@ -22,7 +21,6 @@ class CardGuard:
         self._painted = 0.0
         self._last_key = 0.0
         self._first_yes: float | None = None
-        self._focused = float("-inf")
 
     @property
     def shows(self) -> str:
@@ -37,12 +35,9 @@ class CardGuard:
         """Any key that was pressed, whatever it does."""
         self._last_key = now
 
-    def note_focus(self, now: float) -> None:
-        """The terminal has the focus back: the click that brought it there is no answer."""
-        self._focused = now
-
-    def takes_click(self, now: float) -> bool:
-        return now - self._focused >= FOCUS_SECONDS
+    def rearm(self, now: float) -> None:
+        """The card, or the whole terminal, has just got the focus: who typed for another place has not read it."""
+        self._painted, self._first_yes = now, None
 
     def press(self, now: float, *, grave: bool = False) -> Verdict:
         """What an answering key means. `grave` answers need the key twice."""

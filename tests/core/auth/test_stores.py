@@ -14,7 +14,8 @@ import pytest
 
 from ccproxy_tui.core.auth.claude_file import ClaudeFile, keychain_of
 from ccproxy_tui.core.auth.codex_file import CodexFile
-from ccproxy_tui.core.auth.json_file import UnreadableCredentials
+from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
 from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.paths import Paths
 from tests.conftest import FAR_FUTURE, write_claude_login
@@ -22,6 +23,22 @@ from tests.conftest import FAR_FUTURE, write_claude_login
 
 def claude_file(**environ: str) -> ClaudeFile:
     return ClaudeFile(Paths.of_user(), SystemClock(), environ, keychain_of({"USER": "me", **environ}))
+
+
+def test_a_file_without_a_login_hides_no_other(tmp_path: Path) -> None:
+    """Tools keep other things in the file of the first place; who has logged in since may be in the second."""
+    places = [tmp_path / "a.json", tmp_path / "b.json"]
+    file = JsonFile(places, places[0], lambda found, source: Credential("oauth", found["t"]), SystemClock(), keys=["t"])
+    places[0].write_text('{"other": 1}')
+    assert file.read(anew=True) is None
+    places[1].write_text('{"t": "second"}')
+    found = file.read(anew=True)
+    assert found is not None
+    assert found.secret == "second"
+    places[0].write_text('{"t": "first"}')
+    found = file.read(anew=True)
+    assert found is not None
+    assert found.secret == "first"
 
 
 class Ring(keyring.backend.KeyringBackend):

@@ -206,9 +206,18 @@ async def test_a_full_cache_folder_costs_only_the_cache(tmp_path: Path, monkeypa
 def test_a_section_that_names_the_run_is_left_out() -> None:
     system = [
         {"type": "text", "text": "x-anthropic-billing-header: cc_version=1"},
-        {"type": "text", "text": "Intro.\n# Memory\nin /tmp/ccproxy-detect-1/memory\n# Tone\nBe brief.\n"},
+        {"type": "text", "text": "Intro.\n# Memory\nin ccproxy-detect-1/memory\n# Tone\nBe brief.\n"},
     ]
     body = json.dumps({"model": "m", "system": system}).encode()
     request = Request("POST", "/v1/messages?beta=true", [], body)
     detected = CLAUDE.detected([request], "2.0.0", "ccproxy-detect-1", 1.0)
     assert detected.instructions == ["Intro.\n# Tone\nBe brief.\n"]
+
+
+async def test_without_room_for_a_temporary_folder_the_problem_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = install(tmp_path, ask())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert await detector.detect() is None
+    assert "No such file or directory" in detector.view().problem

@@ -247,6 +247,44 @@ async def test_errors_in_place_of_an_answer_fail_over_to_the_next_account(
     assert [number for number, _ in backend.requests] == [1, 2], "accounts never share a connection"
 
 
+@pytest.mark.parametrize("odd", [{"input": 5}, {"input": {"a": 1}}, {"model": [], "input": 5}])
+async def test_an_odd_announcement_is_refused_and_the_socket_lives_on(
+    start_proxy: StartProxy, backend: SocketBackend, odd: dict[str, Any]
+) -> None:
+    proxy = await start_proxy(PROVIDERS__CODEX__BASE_URL=await backend.start())
+    async with connect(url(proxy), proxy=None) as client:
+        [error] = await turn(client, {**CREATE, "generate": False, **odd})
+        assert (error["type"], error["status"]) == ("error", 400)
+        assert (await turn(client, CREATE))[-1]["type"] == "response.completed"
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"status": 429, "headers": {"retry-after": "7", "x-a": "1\r\nset-cookie: b=1", "x-n": 5}}, 429),
+        ({"status": True}, 0),
+        ({"status": 200}, 0),
+        ({"status": 70000}, 0),
+        ({"status_code": 500}, 500),
+    ],
+)
+async def test_a_refusal_on_the_backends_socket_is_a_plain_one(
+    start_proxy: StartProxy, backend: SocketBackend, told: dict[str, Any], status: int
+) -> None:
+    async def script(connection: ServerConnection, request: dict[str, Any]) -> None:
+        await connection.send(json.dumps({"type": "error", "error": {"message": "no", "code": "x"}, **told}))
+
+    backend.script = script
+    proxy = await start_proxy(PROVIDERS__CODEX__BASE_URL=await backend.start())
+    async with connect(url(proxy), proxy=None) as client:
+        [error] = await turn(client, CREATE)
+    assert error["error"]["message"] == "no"
+    assert error.get("status", 0) == status or not status
+    assert (await proxy.ended()).status == (status or 200)
+    assert error.get("headers", {}).get("retry-after") == told.get("headers", {}).get("retry-after")
+    assert "set-cookie" not in str(error)
+
+
 @pytest.mark.parametrize("rubbish", ["no json", "[1]", '{"kind": 1}', "close", b"\xff\xfe"])
 async def test_rubbish_and_cuts_of_the_backends_socket_are_said(
     start_proxy: StartProxy, backend: SocketBackend, rubbish: Any

@@ -57,11 +57,12 @@ def test_a_grave_yes_needs_the_key_twice_in_time() -> None:
     assert guard.press(107.0, grave=True) == "again", "another card starts anew"
 
 
-def test_the_click_that_brings_the_focus_back_is_no_answer() -> None:
+def test_a_card_that_gets_the_focus_arms_anew() -> None:
     guard = shown()
-    guard.note_focus(200.0)
-    assert not guard.takes_click(200.2)
-    assert guard.takes_click(200.4)
+    assert guard.press(101.0, grave=True) == "again"
+    guard.rearm(101.5)
+    assert guard.press(101.8) == "early"
+    assert guard.press(102.2, grave=True) == "again", "what was typed before counts no more"
 
 
 def ask(tool: str, input_: Any, **more: Any) -> AskView:
