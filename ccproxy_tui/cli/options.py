@@ -22,6 +22,27 @@ class Flag(NamedTuple):
     value: Any = None  # for switches: what the switch means; None takes a value
 
 
+_OPTIONS = ("claude", "code_options")
+
+
+def _agent_flags() -> tuple[Flag, ...]:
+    """The options of SDK mode, in the short spelling and in that of the older README."""
+    helps = {
+        "cwd": "Folder that agents work in.",
+        "permission-mode": "Permission mode of agents.",
+        "allowed-tools": "Tools that agents may use without a question (a,b).",
+        "disallowed-tools": "Tools that agents do not have (a,b).",
+        "max-turns": "Most turns of the model for one request.",
+        "max-thinking-tokens": "Budget for thinking.",
+        "append-system-prompt": "Text after Claude Code's own system prompt.",
+        "permission-prompt-tool-name": "MCP tool that agents ask.",
+    }
+    return tuple(
+        Flag((f"--{name}", f"--claude-code-options-{name}"), (*_OPTIONS, name.replace("-", "_")), words)
+        for name, words in helps.items()
+    )
+
+
 FLAGS = (
     Flag(("--host", "-h"), ("server", "host"), "Address to listen on."),
     Flag(("--port", "-p"), ("server", "port"), "Port to listen on."),
@@ -32,6 +53,12 @@ FLAGS = (
     Flag(("--bypass",), ("server", "bypass_mode"), "Answer everything from the built-in demo.", True),
     Flag(("--no-network-calls",), ("server", "network_calls"), "Fetch nothing by itself.", "false"),
     Flag(("--on-hangup",), ("server", "on_hangup"), "keep or stop the proxy when its terminal is gone."),
+    Flag(("--claude-cli-path",), ("claude", "cli_path"), "The claude to use."),
+    Flag(("--sdk-message-mode", "--claude-sdk-message-mode"), ("claude", "sdk_message_mode"), "What SDK mode tells."),
+    Flag(("--sdk-enable-pool", "--sdk-pool"), ("claude", "sdk_pool", "enabled"), "Keep agents ready.", True),
+    Flag(("--sdk-pool-size",), ("claude", "sdk_pool", "size"), "How many agents are kept ready."),
+    Flag(("--no-builtin-permissions",), ("claude", "builtin_permissions"), "Agents do not ask here.", "false"),
+    *_agent_flags(),
 )
 
 

@@ -256,6 +256,41 @@ class DetectionView(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str = ""
 
 
+class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A Claude Code process of SDK mode. `age` and `idle` in seconds; `memory` in bytes, shared ones by its share."""
+
+    id: int
+    state: Literal["starting", "idle", "busy", "interrupting", "dead"]
+    kind: Literal["session", "pool", "one turn"] = "session"
+    session: str = ""
+    cwd: str = ""
+    model: str = ""
+    mode: str = ""
+    requests: int = 0
+    age: float = 0.0
+    idle: float = 0.0
+    memory: int = 0
+    waiting: int = 0
+    exchange: str = ""
+    pid: int = 0
+    problem: str = ""
+
+
+class SdkView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """SDK mode: its agents, which Claude Code they are, how the pool is set. `problem`: why there can be none."""
+
+    agents: list[AgentView] = []
+    cli: str = ""
+    version: str = ""
+    mode: str = ""
+    pool: bool = False
+    pool_size: int = 0
+    ready: int = 0
+    sessions: int = 0
+    limit: int = 0
+    problem: str = ""
+
+
 class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A permission request. `input` is JSON text, cut when `size` (bytes) says more; `masked` when a secret was in it.
 
@@ -276,6 +311,8 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     ended: float | None = None
     by: str = ""
     message: str = ""
+    exchange: str = ""
+    agent: str = ""
     input: str = ""
     size: int = 0
     masked: bool = False

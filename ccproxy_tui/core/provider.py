@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.detection import Detector
@@ -15,6 +15,7 @@ from ccproxy_tui.core.events import Event
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.profile import Profile
+from ccproxy_tui.core.permissions import Entry, PermissionRequest
 from ccproxy_tui.core.routing import Operation
 
 Headers = list[tuple[str, str]]
@@ -88,6 +89,36 @@ def held_answer(answer: Answer, body: bytes) -> Answer:
         yield body
 
     return Answer(answer.status, answer.headers, given())
+
+
+class Host(Protocol):
+    """What the proxy offers to a provider that runs agents."""
+
+    @property
+    def url(self) -> str:
+        """Where the proxy is reached from this machine."""
+        ...
+
+    async def ask(self, request: PermissionRequest) -> Entry:
+        """Put a permission request; the answer when there is one. Who is cancelled meanwhile takes it back."""
+        ...
+
+    def note_agent(self, session: str) -> None:
+        """An agent of ours is known to its own hooks by this id: they need not ask again."""
+        ...
+
+    def accounts(self) -> list[AnyAccount]: ...
+
+    def notice(self) -> None:
+        """Something that front ends show has changed."""
+        ...
+
+
+@runtime_checkable
+class Hosted(Protocol):
+    """A provider that runs agents, and wants a host for that. It is given one before anything is asked of it."""
+
+    def move_in(self, host: Host) -> None: ...
 
 
 class Provider(Protocol):

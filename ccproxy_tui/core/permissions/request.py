@@ -23,6 +23,8 @@ class PermissionRequest(msgspec.Struct, frozen=True):
     reason: str = ""
     tool_use: str = ""
     suggestions: list[Any] = []
+    exchange: str = ""  # the one that caused it, when it came through this proxy
+    agent: str = ""  # the sub-agent that wants it
 
 
 class Look(msgspec.Struct, frozen=True):

@@ -35,7 +35,6 @@ Handler = Callable[[Request], Awaitable[Response]]
 def control_routes(hub: Hub) -> list[BaseRoute]:
     api = _ControlApi(hub)
     guard = api.guard
-    permissions = PermissionApi(hub)
     return [
         Route("/control/status", guard(api.status)),
         Route("/control/frames/{viewer}", guard(api.frames)),
@@ -47,8 +46,8 @@ def control_routes(hub: Hub) -> list[BaseRoute]:
         Route("/control/settings/{key}", guard(api.change_setting), methods=["POST"]),
         Route("/control/models", guard(api.models)),
         Route("/control/shutdown", guard(api.shutdown), methods=["POST"]),
-        *permission_routes(permissions, guard),
-        *mcp_routes(hub, permissions),
+        *permission_routes(PermissionApi(hub), guard),
+        *mcp_routes(hub),
         *account_routes(hub, guard),
         *codex_routes(hub, guard),
     ]

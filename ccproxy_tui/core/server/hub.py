@@ -14,10 +14,11 @@ from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.model_map import Candidate, find_candidates
-from ccproxy_tui.core.permissions import Broker
+from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.permissions.rules import Rule, parse_rule
-from ccproxy_tui.core.provider import Provider
+from ccproxy_tui.core.provider import Hosted, Provider
+from ccproxy_tui.core.server.desk import Desk
 from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
@@ -68,6 +69,9 @@ class Hub:
         self.history = ResponseHistory()
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules)
+        self.permission_watchers: set[asyncio.Event] = set()
+        self.agent_sessions: set[str] = set()  # ids by which agents of our own are known to hooks
+        self.desk = Desk(self.broker, self.rules, lambda: self.settings.permissions, self._is_watched)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
         self.prefixes: dict[str, str] = {}
@@ -90,10 +94,32 @@ class Hub:
         return self.loaded.settings
 
     def add_providers(self, providers: Iterable[Provider]) -> None:
-        self.providers.update({provider.name: provider for provider in providers})
+        for provider in providers:
+            self.providers[provider.name] = provider
+            if isinstance(provider, Hosted):
+                provider.move_in(self)
         bypass = self.settings.server.bypass_mode and "demo" in self.providers
         for provider in self.providers.values():
             self.prefixes.update(dict.fromkeys(provider.prefixes, "demo" if bypass else provider.name))
+
+    # --- what providers that run agents get (core.provider.Host) ---
+
+    @property
+    def url(self) -> str:
+        host = self.settings.server.host
+        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{self.port}"  # noqa: S104 - compared
+
+    async def ask(self, request: PermissionRequest) -> Entry:
+        return await self.desk.settle(request)
+
+    def note_agent(self, session: str) -> None:
+        self.agent_sessions.add(session)
+
+    def notice(self) -> None:
+        self.store.notice()
+
+    def _is_watched(self) -> bool:
+        return self.viewers > 0 or bool(self.permission_watchers)
 
     def _kept_rules(self) -> list[Rule]:
         return [parse_rule(one.rule, one.action, project=one.project) for one in self.settings.permissions.rules]

@@ -23,7 +23,6 @@ from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions.sources import CHECK_TOOL, check_answer, read_check
 from ccproxy_tui.core.server.hub import Hub
-from ccproxy_tui.core.server.permission_routes import PermissionApi
 
 _VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 _PING = b": waiting for the person\n\n"
@@ -32,8 +31,8 @@ _LARGEST = 16 * 1024 * 1024
 _NO_METHOD, _BAD_PARAMS = -32601, -32602
 
 
-def mcp_routes(hub: Hub, api: PermissionApi) -> list[BaseRoute]:
-    server = _McpServer(hub, api)
+def mcp_routes(hub: Hub) -> list[BaseRoute]:
+    server = _McpServer(hub)
     return [
         Route("/mcp", server.post, methods=["POST"]),
         Route("/mcp", server.open, methods=["GET"]),
@@ -51,9 +50,8 @@ class _Session:
 
 
 class _McpServer:
-    def __init__(self, hub: Hub, api: PermissionApi) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._api = api
         self._sessions: dict[str, _Session] = {}
 
     # --- streamable HTTP ---
@@ -148,7 +146,7 @@ class _McpServer:
         arguments = params.get("arguments")
         try:
             asked = read_check(arguments if isinstance(arguments, dict) else {}, "mcp", client=client)
-            entry = await self._api.settle(asked)
+            entry = await self._hub.desk.settle(asked)
         except Misfit as misfit:
             return _error(number, _BAD_PARAMS, misfit.message)
         except ProxyError as problem:

@@ -22,7 +22,6 @@ from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
 from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
-from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.permissions.rule_book import count_allowed
 from ccproxy_tui.core.permissions.rules import Action, BadRule, Rule, decide, parse_rule, propose
 from ccproxy_tui.core.permissions.sources import (
@@ -88,7 +87,7 @@ def permission_routes(api: PermissionApi, guard: Callable[[Handler], Handler]) -
 class PermissionApi:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._watchers: set[asyncio.Event] = set()
+        self._watchers = hub.permission_watchers
         hub.on_permission.append(self._wake)
 
     def _wake(self) -> None:
@@ -114,7 +113,9 @@ class PermissionApi:
                 self._answered_there(body, event)
                 return _json({})
             asked = _read(read_hook, body, source)
-            if not self._attended and decide(self._hub.rules.rules(), asked) is None:
+            if body.get("session_id") in self._hub.agent_sessions:
+                return _json({})  # an agent of our own: it asks by its own way, too
+            if not self._hub.desk.attended and decide(self._hub.rules.rules(), asked) is None:
                 return _json({})  # nobody is here: the tool asks in its own terminal
             entry = await self._settled(request, asked)
             return _json(hook_answer(entry, source, event))
@@ -133,16 +134,10 @@ class PermissionApi:
             if asked.source == "claude-code" and asked.session == session and same:
                 self._hub.broker.cancel(entry.id)
 
-    @property
-    def _attended(self) -> bool:
-        """Whether somebody could answer."""
-        hub = self._hub
-        return hub.viewers > 0 or bool(self._watchers) or hub.settings.permissions.without_front_end == "wait"
-
     async def _settled(self, request: Request, asked: PermissionRequest) -> Entry:
         """The question when it has ended; an asker that hangs up takes it back. Raises ClientGone, InvalidRequest."""
         gone = asyncio.ensure_future(_disconnected(request))
-        settling = asyncio.ensure_future(self.settle(asked))
+        settling = asyncio.ensure_future(self._hub.desk.settle(asked))
         try:
             await asyncio.wait({gone, settling}, return_when=asyncio.FIRST_COMPLETED)
             if not settling.done():
@@ -151,21 +146,6 @@ class PermissionApi:
         finally:
             gone.cancel()
             settling.cancel()
-
-    async def settle(self, asked: PermissionRequest) -> Entry:
-        """The question when it has ended. Whoever is cancelled while waiting takes it back. Raises InvalidRequest."""
-        broker = self._hub.broker
-        looked = await asyncio.to_thread(look_at, asked)
-        rule = self._hub.rules.settle(asked)
-        entry = broker.ask(asked, self._hub.settings.permissions.timeout_seconds, looked)
-        if rule is not None:
-            allowed = rule.action == "allow"
-            message = "" if allowed else f"Denied by the rule {rule.text}"
-            return broker.answer(entry.id, Decision(allowed=allowed, by=f"rule {rule.text}", message=message))
-        if not self._attended:
-            message = "Nobody is at the terminal to allow it"
-            return broker.answer(entry.id, Decision(allowed=False, by="no front end", message=message))
-        return await broker.wait(entry)
 
     # --- watching and answering ---
 

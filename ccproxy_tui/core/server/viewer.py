@@ -189,6 +189,8 @@ def ask_view(entry: Entry) -> AskView:
         session=request.session,
         cwd=request.cwd,
         model=request.model,
+        exchange=request.exchange,
+        agent=request.agent,
         reason=redact_text(request.reason),
         created=entry.created,
         expires=entry.expires,

@@ -1,0 +1,76 @@
+"""Children of the proxy: that none outlives it, and what they take. Linux tells it by /proc; others tell less."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+_PROC = Path("/proc")
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> Callable[[], None] | None:
+    """For a child to run before its program: it is told to end (SIGTERM) when its parent is gone, however that went.
+
+    None where the system has no such thing; there, a child must notice that its standard input has ended.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl  # found before the fork: afterwards, nothing may be imported or locked
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+    return ask
+
+
+class Process(NamedTuple):
+    """A process that runs. `born` (a tick since the system's start) tells it from a later one of the same number."""
+
+    pid: int
+    born: str
+
+
+def family_of(pid: int) -> list[Process]:
+    """A leader of a session and everything that it has started and that still runs. Empty without /proc."""
+    found: dict[int, tuple[int, int, str]] = {}
+    for stat in _PROC.glob("[0-9]*/stat"):
+        if (fields := _fields(stat)) is not None:
+            found[int(stat.parent.name)] = fields
+    family = [one for one, (_, session, _) in found.items() if session == pid]
+    for one in family:
+        family += [child for child, (parent, _, _) in found.items() if parent == one and child not in family]
+    return [Process(one, found[one][2]) for one in family]
+
+
+def kill_all(family: Iterable[Process]) -> None:
+    """End them at once; those that are gone already are no error."""
+    for one in family:
+        fields = _fields(_PROC / str(one.pid) / "stat")
+        if fields is not None and fields[2] == one.born:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(one.pid, signal.SIGKILL)
+
+
+def _fields(stat: Path) -> tuple[int, int, str] | None:
+    """Parent, session and birth of a process; None when it has just ended."""
+    try:
+        fields = stat.read_text("utf-8", "replace").rpartition(")")[2].split()
+        return int(fields[1]), int(fields[3]), fields[19]
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def memory_of(pid: int) -> int:
+    """Bytes that a process takes, with its share of what it shares (PSS); 0 when nobody can tell."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,41 @@
+"""Where permission requests of every source are put: rules first, then the person, or nobody when nobody is here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions.preview import look_at
+from ccproxy_tui.core.permissions.rule_book import RuleBook
+from ccproxy_tui.core.settings.models import Permissions
+
+
+class Desk:
+    """`watched` says whether somebody could answer now."""
+
+    def __init__(
+        self, broker: Broker, rules: RuleBook, settings: Callable[[], Permissions], watched: Callable[[], bool]
+    ) -> None:
+        self._broker = broker
+        self._rules = rules
+        self._settings = settings
+        self._watched = watched
+
+    @property
+    def attended(self) -> bool:
+        return self._watched() or self._settings().without_front_end == "wait"
+
+    async def settle(self, asked: PermissionRequest) -> Entry:
+        """The question when it has ended. Whoever is cancelled while waiting takes it back. Raises InvalidRequest."""
+        looked = await asyncio.to_thread(look_at, asked)
+        rule = self._rules.settle(asked)
+        entry = self._broker.ask(asked, self._settings().timeout_seconds, looked)
+        if rule is not None:
+            allowed = rule.action == "allow"
+            message = "" if allowed else f"Denied by the rule {rule.text}"
+            return self._broker.answer(entry.id, Decision(allowed=allowed, by=f"rule {rule.text}", message=message))
+        if not self.attended:
+            message = "Nobody is at the terminal to allow it"
+            return self._broker.answer(entry.id, Decision(allowed=False, by="no front end", message=message))
+        return await self._broker.wait(entry)

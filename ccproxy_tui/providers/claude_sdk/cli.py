@@ -1,0 +1,95 @@
+"""Which Claude Code runs, whether it can be used, and the environment that it gets."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccproxy_tui import __version__
+from ccproxy_tui.core.detection.capture import CaptureFailed, run_bounded
+
+ADD_SDK = "pip install 'ccproxy-tui[sdk]'"
+# Older ones take a request's text for a command when it begins with a slash.
+_LEAST = (2, 1, 248)
+_SNAPSHOTS = (2, 1, 330)  # from here on a system prompt is kept from the first turn on, unless told otherwise
+_VERSION = re.compile(rb"(\d+)\.(\d+)\.(\d+)")
+_VERSION_SECONDS = 10.0
+# Of our own settings and of an agent that we run in ourselves: nothing that an agent needs, or may know.
+_OURS = re.compile(r"(CCPROXY_|CLAUDECODE$|CLAUDE_CODE_(ENTRYPOINT|SSE_PORT)$|[A-Z]+__)")
+
+
+class CliUnusable(Exception):
+    """No Claude Code, or none that can be used. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cli:
+    path: str
+    version: tuple[int, ...]
+
+    @property
+    def arguments(self) -> list[str]:
+        return ["--system-prompt-snapshot=off"] if self.version >= _SNAPSHOTS else []
+
+
+def has_sdk() -> bool:
+    return importlib.util.find_spec("claude_agent_sdk") is not None
+
+
+async def find_cli(chosen: Path | None, environ: Mapping[str, str]) -> Cli:
+    """The one of the settings, the one that comes with the SDK, or the one on the PATH. Raises CliUnusable."""
+    if not has_sdk():
+        raise CliUnusable(f"SDK mode is not installed: {ADD_SDK} adds it.")
+    path = str(chosen) if chosen is not None else _bundled() or shutil.which("claude", path=environ.get("PATH"))
+    if path is None:
+        raise CliUnusable("Claude Code is not installed: npm install -g @anthropic-ai/claude-code")
+    version = await _version_of(path, environ)
+    if version < _LEAST:
+        words = ".".join(map(str, version))
+        raise CliUnusable(f"{path} is Claude Code {words}; SDK mode needs {'.'.join(map(str, _LEAST))} or newer.")
+    return Cli(path, version)
+
+
+def _bundled() -> str | None:
+    spec = importlib.util.find_spec("claude_agent_sdk")
+    path = Path(spec.origin).parent / "_bundled" / "claude" if spec is not None and spec.origin else None
+    return str(path) if path is not None and os.access(path, os.X_OK) else None
+
+
+async def _version_of(path: str, environ: Mapping[str, str]) -> tuple[int, ...]:
+    """As the file beside a bundled one tells it, or as it tells itself."""
+    told = Path(path).with_name("claude.version")
+    try:
+        words = await asyncio.to_thread(told.read_bytes) if told.exists() else await _ask_version(path, environ)
+    except (OSError, CaptureFailed) as error:
+        raise CliUnusable(f"{path} can't be run: {error}.") from error
+    match = _VERSION.search(words)
+    if match is None:
+        raise CliUnusable(f"{path} tells no version: it is no Claude Code.")
+    return tuple(int(part) for part in match.groups())
+
+
+async def _ask_version(path: str, environ: Mapping[str, str]) -> bytes:
+    return await run_bounded([path, "--version"], environ, Path.cwd(), _VERSION_SECONDS)
+
+
+def agent_environ(environ: Mapping[str, str], more: Mapping[str, str], url: str) -> dict[str, str]:
+    """What an agent's process gets. A base URL that leads back into SDK mode would make agents of agents."""
+    own = {name: value for name, value in environ.items() if not _OURS.match(name)}
+    base = own.get("ANTHROPIC_BASE_URL", "")
+    if base.startswith(url) and "/sdk" in base:
+        del own["ANTHROPIC_BASE_URL"]
+    own |= {"CLAUDE_CODE_ENTRYPOINT": "sdk-py", "CLAUDE_AGENT_SDK_CLIENT_APP": f"ccproxy-tui/{__version__}"}
+    return {**own, **more}
+
+
+def transcript_of(environ: Mapping[str, str], name: str) -> Path | None:
+    """Where Claude Code keeps the conversation of that id, if it does."""
+    home = Path(environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME") or Path.home()) / ".claude")
+    return next(iter((home / "projects").glob(f"*/{name}.jsonl")), None)

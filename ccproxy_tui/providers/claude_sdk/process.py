@@ -1,0 +1,156 @@
+"""One Claude Code as a child: lines of JSON in and out. The control protocol on them is the SDK's business.
+
+Imports the SDK, so it is imported only when an agent is wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from claude_agent_sdk import Transport
+
+from ccproxy_tui.core.formats.misfit import Object
+from ccproxy_tui.core.processes import die_with_parent, family_of, kill_all
+from ccproxy_tui.core.redact import redact_text
+
+log = logging.getLogger(__name__)
+
+_CONTROL = frozenset({"control_request", "control_response", "control_cancel_request"})
+_LONGEST_LINE = 64 * 1024 * 1024
+_WAITING = 1000  # messages that nobody has read yet
+_LAST_WORDS = 20  # lines of its standard error stream
+_POLITE_SECONDS = 0.7  # to save its session, once it is told that nothing more comes
+_FIRM_SECONDS = 0.5
+
+
+class ClaudeProcess(Transport):
+    """The SDK sees control messages alone; everything else goes to `messages`, as it came; None at the end."""
+
+    def __init__(self, command: Sequence[str], cwd: str, environ: Mapping[str, str]) -> None:
+        self._command = command
+        self._cwd = cwd
+        self._environ = environ
+        self._process: asyncio.subprocess.Process | None = None
+        self._errors: asyncio.Task[None] | None = None
+        self._said: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._closing = False
+        self.messages: asyncio.Queue[Object | None] = asyncio.Queue(_WAITING)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def last_words(self) -> str:
+        """The end of what it wrote to its standard error stream, without secrets."""
+        return redact_text(" ".join(line for line in self._said if line.strip()))[-600:]
+
+    async def connect(self) -> None:
+        """Raises OSError when it can't be started."""
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            cwd=self._cwd,
+            env=dict(self._environ),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LONGEST_LINE,
+            start_new_session=True,  # a Ctrl+C at our terminal is not meant for it
+            preexec_fn=die_with_parent(),
+        )
+        self._errors = asyncio.ensure_future(self._read_errors(self._process))
+
+    async def _read_errors(self, process: asyncio.subprocess.Process) -> None:
+        """Always read, so that it never blocks on it; only its end is kept."""
+        assert process.stderr is not None
+        while chunk := await process.stderr.read(64 * 1024):
+            self._said.extend(chunk.decode("utf-8", "replace")[-4000:].splitlines())
+
+    def is_ready(self) -> bool:
+        return self.alive
+
+    async def write(self, data: str) -> None:
+        process = self._process
+        if process is None or process.stdin is None or process.stdin.is_closing():
+            raise ConnectionError("Claude Code has ended")
+        process.stdin.write(data.encode("utf-8", "surrogatepass"))
+        await process.stdin.drain()
+
+    async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        try:
+            while line := await process.stdout.readline():
+                message = _read(line)
+                if message.get("type") in _CONTROL:
+                    yield message
+                elif message:
+                    await self.messages.put(message)
+        except ValueError:  # a line without an end
+            log.warning("Claude Code wrote a line of more than %d MB", _LONGEST_LINE // 1024**2)
+        finally:
+            self._say_end()
+        if not self._closing:  # the SDK would wait for the answers to its own requests
+            raise ConnectionError("it has ended")
+
+    def _say_end(self) -> None:
+        while self.messages.full():
+            self.messages.get_nowait()
+        self.messages.put_nowait(None)
+
+    async def end_input(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    async def close(self) -> None:
+        """Bounded: it may save what it has, then it is told to end, then it is ended with all that it has started.
+
+        Those that it has started and left behind are ended in any case.
+        """
+        process = self._process
+        if process is None:
+            return
+        self._closing = True
+        family = await asyncio.to_thread(family_of, process.pid)
+        try:
+            await self.end_input()
+            if not await _ended(process, _POLITE_SECONDS):
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGTERM)
+                await _ended(process, _FIRM_SECONDS)
+        finally:  # also when whoever closes it has no more time
+            kill_all(family)
+            if self.alive:
+                process.kill()
+        await process.wait()
+        if self._errors is not None:
+            self._errors.cancel()
+
+
+async def _ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await process.wait()
+    return process.returncode is not None
+
+
+def _read(line: bytes) -> Object:
+    """A message; empty for what is none (builds write other lines at times)."""
+    try:
+        message = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        log.debug("Claude Code wrote a line that is no message: %s", redact_text(line[:200].decode("utf-8", "replace")))
+        return {}
+    return message if isinstance(message, dict) else {}

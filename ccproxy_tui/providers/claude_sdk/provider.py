@@ -1,0 +1,278 @@
+"""Claude Code as an upstream: a request becomes a turn of an agent, its turn becomes an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ccproxy_tui.core import sse
+from ccproxy_tui.core.auth.account import Account, AnyAccount
+from ccproxy_tui.core.clients import client_name
+from ccproxy_tui.core.detection import Detector
+from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound, UpstreamCut, UpstreamRefused, UpstreamStalled
+from ccproxy_tui.core.events import Billed, Converted, Marked, Routed, UpstreamAsked
+from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
+from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
+from ccproxy_tui.core.formats.count import estimate_tokens
+from ccproxy_tui.core.formats.misfit import Object
+from ccproxy_tui.core.formats.models import ModelCard
+from ccproxy_tui.core.formats.upstream_error import kind_of
+from ccproxy_tui.core.frames import SdkView
+from ccproxy_tui.core.provider import Answer, Call, Host
+from ccproxy_tui.core.provider import Report as Publish
+from ccproxy_tui.core.settings.models import Claude
+from ccproxy_tui.core.threads import work_on
+from ccproxy_tui.providers.claude_sdk.agents import Agents, Lease
+from ccproxy_tui.providers.claude_sdk.ask import Ask, read_ask, since_last_answer
+from ccproxy_tui.providers.claude_sdk.cli import ADD_SDK, has_sdk
+from ccproxy_tui.providers.claude_sdk.options import Options, joined, narrowed, options_of
+from ccproxy_tui.providers.claude_sdk.quota import headers_of
+from ccproxy_tui.providers.claude_sdk.turn import Form, Turn, assembled
+from ccproxy_tui.providers.registry import Context
+
+log = logging.getLogger(__name__)
+
+_MODELS = ("opus", "sonnet", "haiku")  # names that Claude Code itself takes for its newest
+_WISHES = (
+    *("cwd", "permission-mode", "allowed-tools", "disallowed-tools", "max-turns", "max-thinking-tokens"),
+    "append-system-prompt",
+)
+SDK_HEADER = ("x-claude-sdk-response", "true")
+
+
+class ClaudeSdk:
+    """Serves Messages; the other dialects are converted into it."""
+
+    name = "claude_sdk"
+    prefixes: tuple[str, ...] = ("/sdk", "/claude/sdk")
+    lists: Format | None = None
+    detector: Detector | None = None
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._home = Path.cwd() if os.access(".", os.R_OK) else context.paths.home
+        self.agents = Agents(lambda: self._settings, context.environ, context.clock)
+
+    @property
+    def _settings(self) -> Claude:
+        return self._context.settings().claude
+
+    def move_in(self, host: Host) -> None:
+        self.agents.host = host
+
+    def warm_up(self) -> None:
+        """Fill the pool, in the background."""
+        if has_sdk():
+            self.agents.warm(self._options)
+
+    @property
+    def _options(self) -> Options:
+        return options_of(self._settings, self._home, self.agents.url)
+
+    def profile(self, model: str, dialect: Format) -> Profile:
+        return Profile(
+            "anthropic_messages", "anthropic", "Claude Code", thinking=thinking_mode(model), cache_marks=False
+        )
+
+    async def send(self, call: Call, report: Publish) -> Answer:
+        if call.operation == "count_tokens":
+            return _whole({"input_tokens": estimate_tokens(msgspec.json.decode(call.body))})
+        if call.operation != "messages":
+            raise RouteNotFound("Claude Code's agent serves messages, chat and responses.")
+        ask, options = await self._read(call, report)
+        report(Routed(call.exchange, self.name, "Claude Code", call.format or "", billing="Agent SDK"))
+        lease = await self.agents.lease(options, call.session, lambda name, detail: _mark(report, call, name, detail))
+        return await _Turning(self, lease, ask, call, report).answer()
+
+    async def _read(self, call: Call, report: Publish) -> tuple[Ask, Options]:
+        """Raises InvalidRequest."""
+        notes = Report()
+        try:
+            ask = await work_on(len(call.body), partial(read_ask, call.body, notes))
+            wishes = ask.wishes | {name.replace("-", "_"): call.wishes[name] for name in _WISHES if name in call.wishes}
+            options = narrowed(self._options, wishes)
+        except Misfit as misfit:
+            where = misfit.dotted()
+            raise InvalidRequest(f"{where}: {misfit.message}" if where else misfit.message, field=where) from misfit
+        if len(notes):
+            report(Converted(call.exchange, tuple(notes)))
+        return ask, replace(
+            options,
+            model=call.model,
+            system=joined(options.system, ask.system),
+            replaces_system=options.replaces_system and bool(ask.system),
+            thinking=ask.thinking or options.thinking,
+            effort=ask.effort,
+        )
+
+    def form(self, call: Call, ask: Ask) -> Form:
+        settings = self._settings
+        return Form(
+            settings.sdk_message_mode,
+            pretty=settings.pretty_format,
+            foreign=call.converted,
+            thinking=ask.thinking not in ("", "disabled"),
+        )
+
+    @property
+    def first_word_seconds(self) -> float:
+        return self._settings.sdk_session_pool.stream_first_chunk_timeout
+
+    @property
+    def silence_seconds(self) -> float:
+        return self._settings.sdk_session_pool.stream_ongoing_timeout
+
+    def note_quota(self, message: Object) -> None:
+        """What Claude Code says of its plan belongs to the account of the Claude CLI."""
+        host = self.agents.host
+        account = next((one for one in host.accounts() if one.provider == "claude"), None) if host is not None else None
+        if isinstance(account, Account) and (headers := headers_of(message)):
+            account.note_answer(headers)
+
+    # --- what is asked about it ---
+
+    async def models(self) -> list[ModelCard]:
+        return [ModelCard(name, owner="anthropic") for name in _MODELS]
+
+    def accounts(self) -> list[AnyAccount]:
+        return []
+
+    async def sdk(self) -> SdkView:
+        view = await asyncio.to_thread(self.agents.view)
+        problem = "" if has_sdk() else f"SDK mode is not installed: {ADD_SDK}"
+        return msgspec.structs.replace(view, problem=problem)
+
+    async def close(self) -> None:
+        await self.agents.close()
+
+
+def _mark(report: Publish, call: Call, name: str, detail: str) -> None:
+    report(Marked(call.exchange, name, detail))
+
+
+class _Turning:
+    """One turn of a leased agent, from the question to the last byte. The lease is given back in any case."""
+
+    def __init__(self, sdk: ClaudeSdk, lease: Lease, ask: Ask, call: Call, report: Publish) -> None:
+        self._sdk = sdk
+        self._lease = lease
+        self._ask = ask
+        self._call = call
+        self._report = report
+        self._turn = Turn(sdk.form(call, ask), call.model)
+        self._messages: AsyncIterator[Object] | None = None
+        self._given_back = False
+
+    async def answer(self) -> Answer:
+        """Raises a ProxyError as long as nothing has been said; then the body raises it."""
+        try:
+            await self._begin()
+            first = await self._first_events()
+            if not self._call.stream:
+                return await self._whole(first)
+        except BaseException:
+            self._give_back(whole=False)
+            raise
+        headers = [("content-type", "text/event-stream; charset=utf-8"), SDK_HEADER]
+        return Answer(200, headers, self._stream(first), self._leave)
+
+    async def _begin(self) -> None:
+        from ccproxy_tui.providers.claude_sdk.agent import AgentFailed, Job
+
+        agent, call = self._lease.agent, self._call
+        history = since_last_answer(self._ask) if self._lease.remembers else self._ask.history
+        if len(self._ask.history) > len(history):
+            _mark(self._report, call, "history", f"{len(self._ask.history) - len(history)} turns are in the session")
+        asked = msgspec.json.encode(
+            {"history": [[said.role, said.content] for said in history], "ask": self._ask.question}
+        )
+        url = f"claude-code:///{agent.process.pid}"
+        self._report(UpstreamAsked(call.exchange, "POST", url, (), asked))
+        try:
+            await agent.tell(history)
+        except AgentFailed as failure:
+            raise UpstreamCut(str(failure)) from failure
+        client = client_name(dict(call.headers))
+        self._messages = agent.turn(self._ask.question, Job(call.exchange, client, call.session, call.model))
+
+    async def _next(self) -> list[Object]:
+        """The events of the next message. Raises a ProxyError."""
+        from ccproxy_tui.providers.claude_sdk.agent import AgentFailed
+
+        assert self._messages is not None
+        try:
+            async with asyncio.timeout(self._patience):
+                message = await anext(self._messages)
+        except TimeoutError:
+            raise UpstreamStalled(f"Claude Code has said nothing for {self._patience:.0f} s.") from None
+        except (AgentFailed, StopAsyncIteration) as failure:
+            raise UpstreamCut(str(failure) or "Claude Code's turn has no end.") from failure
+        if message.get("type") == "rate_limit_event":
+            self._sdk.note_quota(message)
+        if message.get("subtype") == "init":
+            self._note_payer(message)
+        events = self._turn.feed(message)
+        if self._turn.done and self._turn.failure is not None:
+            failure_ = self._turn.failure
+            raise UpstreamRefused(failure_.status, kind_of(failure_.status), failure_.message)
+        return events
+
+    @property
+    def _patience(self) -> float | None:
+        """Seconds that the next message may take. A tool, or the person who is asked for it, takes its time."""
+        if self._turn.running_tools:
+            return None
+        return self._sdk.silence_seconds if self._turn.started else self._sdk.first_word_seconds
+
+    def _note_payer(self, message: Object) -> None:
+        """Claude Code tells where its key is from; with a login it tells none."""
+        source = message.get("apiKeySource")
+        if isinstance(source, str) and source not in ("", "none"):
+            self._report(Billed(self._call.exchange, "API key"))
+
+    async def _first_events(self) -> list[Object]:
+        events: list[Object] = []
+        while not self._turn.started and not self._turn.done:
+            events += await self._next()
+        return events
+
+    async def _whole(self, events: list[Object]) -> Answer:
+        while not self._turn.done:
+            events += await self._next()
+        self._give_back(whole=True)
+        return _whole(assembled(events))
+
+    async def _stream(self, first: list[Object]) -> AsyncIterator[bytes]:
+        events = first
+        while True:
+            for event in events:
+                yield sse.encode(msgspec.json.encode(event), str(event["type"]))
+            if self._turn.done:
+                self._give_back(whole=True)
+                return
+            events = await self._next()
+
+    def _leave(self) -> None:
+        self._give_back(whole=self._turn.done)
+
+    def _give_back(self, *, whole: bool) -> None:
+        if not self._given_back:
+            self._given_back = True
+            self._sdk.agents.give_back(self._lease, whole=whole)
+
+
+def _whole(value: Any) -> Answer:
+    body = msgspec.json.encode(value)
+
+    async def once() -> AsyncIterator[bytes]:
+        yield body
+
+    return Answer(200, [("content-type", "application/json"), ("content-length", str(len(body))), SDK_HEADER], once())
