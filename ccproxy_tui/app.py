@@ -35,6 +35,7 @@ from ccproxy_tui.screens.confirm import QuitDialog
 from ccproxy_tui.screens.help import HelpScreen
 from ccproxy_tui.screens.inspector import InspectorScreen
 from ccproxy_tui.screens.logs import LogsScreen
+from ccproxy_tui.screens.pool import PoolScreen
 from ccproxy_tui.screens.settings import SettingsScreen
 from ccproxy_tui.screens.split import SplitScreen
 from ccproxy_tui.screens.streams import StreamsScreen
@@ -54,6 +55,7 @@ TABS: dict[str, tuple[str, str, str, type[BaseScreen]]] = {
     "streams": ("1", "Streams", "Str", StreamsScreen),
     "approvals": ("2", "Approvals", "App", ApprovalsScreen),
     "accounts": ("3", "Accounts", "Acc", AccountsScreen),
+    "pool": ("4", "Pool", "Pool", PoolScreen),
     "codex": ("5", "Codex", "Cdx", CodexScreen),
     "logs": ("7", "Logs", "Log", LogsScreen),
     "settings": ("8", "Settings", "Set", SettingsScreen),

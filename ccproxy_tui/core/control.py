@@ -15,6 +15,7 @@ from ccproxy_tui.core.frames import (
     LoginView,
     ModelRoute,
     RuleProposal,
+    SdkView,
     Status,
     TestResult,
     Watch,
@@ -118,6 +119,22 @@ class Control(Protocol):
 
     async def test_codex(self) -> TestResult:
         """One small request to the Codex backend."""
+        ...
+
+    async def sdk(self) -> SdkView:
+        """The agents of SDK mode."""
+        ...
+
+    async def warm_agents(self) -> None:
+        """Fill the pool."""
+        ...
+
+    async def interrupt_agent(self, agent: int) -> None:
+        """End its turn; its session goes on."""
+        ...
+
+    async def end_agent(self, agent: int, *, again: bool) -> None:
+        """End its process; `again` starts a new one for its conversation."""
         ...
 
     async def start_login(self, provider: str) -> LoginView:

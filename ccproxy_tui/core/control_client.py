@@ -21,6 +21,7 @@ from ccproxy_tui.core.frames import (
     LoginView,
     ModelRoute,
     RuleProposal,
+    SdkView,
     Status,
     TestResult,
     Watch,
@@ -146,6 +147,19 @@ class ControlClient:
     async def test_codex(self) -> TestResult:
         response = await self._post("/control/codex/test", {}, seconds=_LONG)
         return msgspec.json.decode(response.content, type=TestResult)
+
+    async def sdk(self) -> SdkView:
+        return await self._get("/control/sdk", SdkView)
+
+    async def warm_agents(self) -> None:
+        await self._post("/control/sdk/warm", {})
+
+    async def interrupt_agent(self, agent: int) -> None:
+        await self._post(f"/control/sdk/agents/{agent}/interrupt", {})
+
+    async def end_agent(self, agent: int, *, again: bool) -> None:
+        verb = "recycle" if again else "end"
+        await self._post(f"/control/sdk/agents/{agent}/{verb}", {}, seconds=_LONG)
 
     async def start_login(self, provider: str) -> LoginView:
         response = await self._post(f"/control/accounts/{provider}/login", {})

@@ -151,6 +151,9 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     auth_required: bool = False
     accounts: list[AccountView] = []
     waiting: int = 0  # permission requests
+    agents: int = 0  # of SDK mode; `busy` of them work, `ready` wait in the pool
+    busy: int = 0
+    ready: int = 0
     cost: float | None = None
     notices: list[str] = []
 

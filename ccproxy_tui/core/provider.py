@@ -15,6 +15,7 @@ from ccproxy_tui.core.events import Event
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.profile import Profile
+from ccproxy_tui.core.frames import SdkView
 from ccproxy_tui.core.permissions import Entry, PermissionRequest
 from ccproxy_tui.core.routing import Operation
 
@@ -115,10 +116,32 @@ class Host(Protocol):
 
 
 @runtime_checkable
-class Hosted(Protocol):
-    """A provider that runs agents, and wants a host for that. It is given one before anything is asked of it."""
+class RunsAgents(Protocol):
+    """A provider whose upstream are agents that it runs itself (SDK mode)."""
 
-    def move_in(self, host: Host) -> None: ...
+    name: str
+
+    def move_in(self, host: Host) -> None:
+        """Called once, before anything is asked of it."""
+        ...
+
+    async def sdk(self) -> SdkView: ...
+
+    def sdk_counts(self) -> tuple[int, int, int]:
+        """Agents that work, agents there are, and agents that the pool has ready."""
+        ...
+
+    def warm_up(self) -> bool:
+        """Fill the pool, in the background. False when there is none."""
+        ...
+
+    async def interrupt_agent(self, number: int) -> bool:
+        """End its turn. False when there is no such agent, or it does nothing."""
+        ...
+
+    async def end_agent(self, number: int, *, again: bool) -> bool:
+        """End its process; `again` starts another one in its place. False when there is no such agent."""
+        ...
 
 
 class Provider(Protocol):

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from ccproxy_tui.core import instances
+from ccproxy_tui.core.control_client import ControlClient
+from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.providers.claude_sdk.agents import Agents
 from ccproxy_tui.providers.claude_sdk.turn import assembled
-from tests.conftest import StartProxy, running_proxy, until
+from tests.conftest import Proxy, StartProxy, running_proxy, until
+from tests.fakes.claude import lives
 from tests.fakes.streams import message_events
 from tests.fakes.upstream import Reply, ScriptedUpstream, Seen, Wait, json_reply, sse_reply
 
@@ -368,3 +378,143 @@ async def test_a_request_may_not_widen_what_the_settings_allow(
     answer = await proxy.client.post("/sdk/v1/messages", json=request() | wish)
     assert (answer.status_code, where in answer.text) == (400, True), answer.text
     assert upstream.seen == []
+
+
+async def test_agents_may_ask_over_our_own_mcp_server(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, environ: dict[str, str]
+) -> None:
+    """The older programs' way, at the port that the proxy really has."""
+    upstream.default = using({"name": "Bash", "input": {"command": "touch asked.txt"}})
+    tool = {"CLAUDE__CODE_OPTIONS__PERMISSION_PROMPT_TOOL_NAME": "mcp__ccproxy__check_permission"}
+    proxy = await start_proxy(**environ, **tool)
+    asking = asyncio.create_task(proxy.client.post("/sdk/v1/messages", json=request()))
+    await until(lambda: len(proxy.hub.broker.pending) == 1, seconds=20)
+    [entry] = proxy.hub.broker.pending
+    assert (entry.request.source, entry.request.input["command"]) == ("mcp", "touch asked.txt")
+    control = proxy.control()
+    await control.answer_permission(entry.id, allowed=True)
+    await control.close()
+    assert (await asking).status_code == 200
+    assert (Path(environ["CLAUDE__CODE_OPTIONS__CWD"]) / "asked.txt").exists()
+
+
+async def test_without_permissions_of_ours_what_would_ask_is_denied(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, environ: dict[str, str]
+) -> None:
+    upstream.default = using({"name": "Bash", "input": {"command": "touch asked.txt"}})
+    proxy = await start_proxy(**environ, CLAUDE__BUILTIN_PERMISSIONS="false")
+    assert (await proxy.client.post("/sdk/v1/messages", json=request())).status_code == 200
+    assert not (Path(environ["CLAUDE__CODE_OPTIONS__CWD"]) / "asked.txt").exists()
+    assert proxy.hub.broker.ended == []
+
+
+async def test_the_plan_s_windows_are_the_account_s(
+    start_proxy: StartProxy,
+    upstream: ScriptedUpstream,
+    environ: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-an-agent-of-ours-0123456789")
+    resets = str(int(time.time()) + 3600)
+    quota = {
+        "anthropic-ratelimit-unified-status": "allowed",
+        "anthropic-ratelimit-unified-5h-utilization": "0.42",
+        "anthropic-ratelimit-unified-5h-status": "allowed",
+        "anthropic-ratelimit-unified-5h-reset": resets,
+        "anthropic-ratelimit-unified-7d-utilization": "0.07",
+        "anthropic-ratelimit-unified-7d-reset": resets,
+        "anthropic-ratelimit-unified-representative-claim": "five_hour",
+        "anthropic-ratelimit-unified-reset": resets,
+    }
+    events = message_events({"type": "text", "text": "Hello"}, model=MODEL)
+    upstream.default = lambda seen: sse_reply(*events, headers=list(quota.items()))
+    proxy = await start_proxy(**environ)
+    answer = await proxy.client.post("/sdk/v1/messages", json=request())
+    assert answer.status_code == 200, answer.text
+    [account] = [one for one in proxy.hub.accounts() if one.provider == "claude"]
+    await until(lambda: [(one.name, one.used) for one in account.view().windows] == [("5h", 42), ("7d", 7)])
+    assert (await proxy.ended()).billing == "Agent SDK"
+
+
+async def test_status_and_models(start_proxy: StartProxy, upstream: ScriptedUpstream, environ: dict[str, str]) -> None:
+    upstream.default = saying("Hello")
+    proxy = await start_proxy(**environ)
+    assert (await proxy.client.post("/sdk/s/v1/messages", json=request())).status_code == 200
+    status = (await proxy.client.get("/sdk/status")).json()
+    assert (status["agents"]["idle"], status["sessions"]["known"], status["pool"]["enabled"]) == (1, 1, False)
+    assert status["memory_per_agent"][0] > 20_000_000
+    assert status["permission_handler_connected"] is True
+    assert status["cli_version"].startswith("2.")
+    assert environ["CLAUDE__CODE_OPTIONS__CWD"] not in json.dumps(status)
+    assert {model["id"] for model in (await proxy.client.get("/sdk/v1/models")).json()["data"]} >= {"opus", "sonnet"}
+    chat = {"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}]}
+    answer = await proxy.client.post("/sdk/v1/chat/completions", json=chat)
+    assert answer.headers["x-claude-sdk-response"] == "true"
+    assert answer.json()["model"] == "gpt-5"
+    assert (await proxy.ended()).billing == "API key"
+    control = proxy.control()
+    view = await control.sdk()
+    idle = next(one for one in view.agents if one.session == "s")
+    assert (idle.state, idle.model, idle.requests) == ("idle", MODEL, 1)
+    await control.end_agent(idle.id, again=True)
+    await until(lambda: idle.id not in [one.id for one in agents_of(proxy).view().agents])
+    assert [one.session for one in agents_of(proxy).view().agents] == ["s"]
+    assert "Hello" in (await proxy.client.post("/sdk/s/v1/messages", json=request("Again?"))).text
+    assert words(turns(upstream)[-1]).startswith("user: hi\nassistant: Hello"), "the same conversation"
+    await control.close()
+
+
+def agents_of(proxy: Proxy) -> Agents:
+    return proxy.hub.providers["claude_sdk"].agents  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_no_agent_outlives_the_proxy(
+    upstream: ScriptedUpstream, environ: dict[str, str], number: signal.Signals, tmp_path: Path
+) -> None:
+    """The real program with a live session, one in its turn, and one whose tool waits for an answer."""
+    gate = asyncio.Event()
+    events = message_events({"type": "text", "text": "Slow."}, model=MODEL)
+    asks = using({"name": "Bash", "input": {"command": "touch asked.txt"}})
+
+    def answer(seen: Seen) -> Reply:
+        said = words(seen)
+        if "slow" in said:
+            return sse_reply(*events[:3], Wait(event=gate), *events[3:])
+        return asks(seen) if "ask" in said else saying("Hello")(seen)
+
+    upstream.default = answer
+    program = Path(sys.executable).with_name("ccproxy-tui")
+    settings = {**os.environ, **environ, "SERVER__PORT": "0", "SERVER__DRAIN_SECONDS": "0"}
+    process = await asyncio.create_subprocess_exec(
+        program, "serve", env=settings, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        paths = Paths.of_user()
+        await until(lambda: bool(instances.running(paths)), seconds=20)
+        [instance] = instances.running(paths)
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{instance.port}", trust_env=False, timeout=60
+        ) as client:
+            assert (await client.post("/sdk/idle/v1/messages", json=request())).status_code == 200
+            asking = [
+                asyncio.create_task(client.post(f"/sdk/{name}/v1/messages", json=request(name, stream=True)))
+                for name in ("slow", "ask")
+            ]
+            control = ControlClient(socket=instance.socket)
+            async with asyncio.timeout(30):
+                while (await control.status()).waiting != 1 or len(turns(upstream)) < 3:
+                    await asyncio.sleep(0.05)
+            pids = [one.pid for one in (await control.sdk()).agents]
+            await control.close()
+            assert len(pids) == 3
+            process.send_signal(number)
+            async with asyncio.timeout(10):
+                await process.wait()
+            await asyncio.gather(*asking, return_exceptions=True)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    await until(lambda: not any(map(lives, pids)), seconds=5)

@@ -104,3 +104,11 @@ def write_claude(folder: Path, mood: str = "") -> Path:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     (folder / "mood").write_text(mood)
     return path
+
+
+def lives(pid: int) -> bool:
+    """Whether a process still runs (a dead one that nobody has waited for does not)."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False

@@ -10,6 +10,7 @@ from ccproxy_tui.core.control import Control, ControlError, ControlLost
 from ccproxy_tui.core.frames import (
     AccountDetail,
     AccountView,
+    AgentView,
     BodyInfo,
     BodyPart,
     CodexView,
@@ -23,6 +24,7 @@ from ccproxy_tui.core.frames import (
     NoteView,
     Row,
     RuleProposal,
+    SdkView,
     Status,
     TestResult,
     Watch,
@@ -299,6 +301,64 @@ class FakeControl:
     async def clear_detection(self, tool: str) -> int:
         self.calls.append(("clear", tool))
         return 2
+
+    async def sdk(self) -> SdkView:
+        return SdkView(
+            agents=[
+                AgentView(
+                    1,
+                    "busy",
+                    "session",
+                    "refactor",
+                    "/repo",
+                    "claude-opus-5",
+                    "default",
+                    7,
+                    754.0,
+                    0.4,
+                    171_000_000,
+                    waiting=2,
+                    exchange="e1",
+                    pid=4711,
+                ),
+                AgentView(
+                    2,
+                    "idle",
+                    "session",
+                    "docs\x1b[2J",
+                    "/repo/docs",
+                    "claude-sonnet-5",
+                    "plan",
+                    3,
+                    64.0,
+                    21.0,
+                    148_000_000,
+                    pid=4712,
+                    problem="it ended in the middle of its turn: error: out of memory",
+                ),
+                AgentView(3, "idle", "pool", "", "/repo", "claude-sonnet-5", "default", 0, 12.0, 12.0, 131_000_000),
+                AgentView(4, "starting", "pool", "", "/repo", "claude-sonnet-5", "default", 0, 0.2, 0.2),
+            ],
+            cli="~/.local/bin/claude",
+            version="2.1.330",
+            mode="forward",
+            pool=True,
+            pool_size=3,
+            ready=1,
+            sessions=5,
+            limit=20,
+        )
+
+    async def warm_agents(self) -> None:
+        self.calls.append(("warm",))
+
+    async def interrupt_agent(self, agent: int) -> None:
+        self.calls.append(("interrupt agent", agent))
+        if self.refusal:
+            raise ControlError(self.refusal)
+
+    async def end_agent(self, agent: int, *, again: bool) -> None:
+        self.calls.append(("end agent", agent, again))
 
     async def codex(self) -> CodexView:
         return CodexView(

@@ -248,6 +248,48 @@ async def test_an_alarm_is_said_once(app: CCProxyApp, control: FakeControl) -> N
 
 
 @pytest.mark.parametrize("size", SIZES)
+async def test_pool_looks_the_same(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("4")
+        await until(lambda: "refactor" in screen_text(app))
+        await settle(pilot)
+        assert "\x1b" not in screen_text(app)
+        same_as(app, f"pool-{size}")
+
+
+async def test_every_key_of_the_pool(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("4")
+        await until(lambda: "refactor" in screen_text(app))
+        await pilot.press("G")
+        await pilot.press("i")
+        await until(lambda: ("interrupt agent", 1) in control.calls)
+        await pilot.press("x")
+        await until(lambda: "It works just now" in screen_text(app))
+        await pilot.press("escape")
+        assert not any(call[0] == "end agent" for call in control.calls)
+        await pilot.press("r")
+        await until(lambda: "i interrupts it" in screen_text(app))
+        await pilot.press("k", "x")
+        await until(lambda: ("end agent", 2, False) in control.calls)
+        await pilot.press("r")
+        await until(lambda: ("end agent", 2, True) in control.calls)
+        await pilot.press("w")
+        await until(lambda: ("warm",) in control.calls)
+        await pilot.press("+")
+        await until(lambda: ("set", "claude.sdk_pool.size", "4") in control.calls)
+        await pilot.press("-")
+        await until(lambda: ("set", "claude.sdk_pool.size", "2") in control.calls)
+        await pilot.press("p")
+        await until(lambda: ("set", "claude.sdk_pool.enabled", "false") in control.calls)
+        control.refusal = "it does nothing"
+        await pilot.press("i")
+        await until(lambda: "it does nothing" in screen_text(app))
+
+
+@pytest.mark.parametrize("size", SIZES)
 async def test_codex_looks_the_same(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
     async with app.run_test(size=SIZES[size]) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)

@@ -23,6 +23,7 @@ from ccproxy_tui.core.server.exchange import Exchange
 from ccproxy_tui.core.server.gate import Gate
 from ccproxy_tui.core.server.health import health_routes
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.sdk_routes import sdk_status
 from ccproxy_tui.core.server.socket import ResponsesSocket, refuse_socket
 
 
@@ -81,6 +82,8 @@ class Dispatch:
         if target.rest == "usage":
             failures = await _ask_usage(self._hub, target.provider)
         body = {**_provider_status(self._hub, target.provider), **({"failures": failures} if failures else {})}
+        if self._hub.sdk is not None and self._hub.sdk.name == target.provider:
+            body |= await sdk_status(self._hub)
         await JSONResponse(body)(scope, receive, send)
 
 

@@ -28,8 +28,16 @@ T = TypeVar("T")
 _DRAIN_SECONDS = 0.5
 ERROR_LIMIT = 1024 * 1024
 ANSWER_LIMIT = 256 * 1024 * 1024
-# Of an upstream's headers, what concerns the client even when the body is ours: limits, quotas and request ids.
-_PASSED = ("retry-after", "x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "request-id", "x-request-id")
+# Of an upstream's headers, what concerns the client even when the body is ours: limits, quotas, ids, who answers.
+_PASSED = (
+    "retry-after",
+    "x-ratelimit-",
+    "anthropic-ratelimit-",
+    "x-codex-",
+    "request-id",
+    "x-request-id",
+    "x-claude-sdk-",
+)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.permissions.rules import Rule, parse_rule
-from ccproxy_tui.core.provider import Hosted, Provider
+from ccproxy_tui.core.provider import Provider, RunsAgents
 from ccproxy_tui.core.server.desk import Desk
 from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
@@ -74,6 +74,7 @@ class Hub:
         self.desk = Desk(self.broker, self.rules, lambda: self.settings.permissions, self._is_watched)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
+        self.sdk: RunsAgents | None = None
         self.prefixes: dict[str, str] = {}
         self.running: dict[str, Running] = {}
         self.draining = False
@@ -96,7 +97,8 @@ class Hub:
     def add_providers(self, providers: Iterable[Provider]) -> None:
         for provider in providers:
             self.providers[provider.name] = provider
-            if isinstance(provider, Hosted):
+            if isinstance(provider, RunsAgents):
+                self.sdk = provider
                 provider.move_in(self)
         bypass = self.settings.server.bypass_mode and "demo" in self.providers
         for provider in self.providers.values():
@@ -154,6 +156,8 @@ class Hub:
         self.tasks.keep(self._keep_up, name="accounts")
         if self.demo or self.settings.server.bypass_mode:
             return
+        if self.sdk is not None:
+            self.sdk.warm_up()
         for detector in self.detectors():
             if getattr(self.settings, detector.tool).detection:
                 self.tasks.keep(detector.keep_current, name=f"detection of {detector.tool}")

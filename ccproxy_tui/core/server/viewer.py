@@ -286,6 +286,7 @@ def detail_of(record: ExchangeRecord, now: float, stall: float) -> Detail:
 
 
 def status_of(hub: Hub) -> Status:
+    busy, agents, ready = hub.sdk.sdk_counts() if hub.sdk is not None else (0, 0, 0)
     return Status(
         version=__version__,
         pid=os.getpid(),
@@ -299,5 +300,8 @@ def status_of(hub: Hub) -> Status:
         auth_required=hub.settings.security.auth_token is not None,
         accounts=[] if hub.demo else [account.view() for account in hub.accounts()],
         waiting=len(hub.broker.pending),
+        agents=agents,
+        busy=busy,
+        ready=ready,
         notices=list(hub.notices),
     )

@@ -1,6 +1,6 @@
 """One Claude Code process and its conversation: started, told what was said before, asked, interrupted, ended.
 
-Imports the SDK, so it is imported only when an agent is wanted.
+Alone imports the SDK, and is imported only when an agent is wanted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from claude_agent_sdk import (
     ClaudeAgentOptions,
@@ -22,6 +22,7 @@ from claude_agent_sdk import (
     PermissionResultDeny,
     PermissionUpdate,
     ToolPermissionContext,
+    Transport,
 )
 
 from ccproxy_tui.core.clock import Clock
@@ -75,7 +76,7 @@ class Agent:
         self._clock = clock
         self.born = self.used = clock.monotonic()
         self._client = ClaudeSDKClient(
-            ClaudeAgentOptions(can_use_tool=self._may_run, verbatim_prompts=True), transport=process
+            ClaudeAgentOptions(can_use_tool=self._may_run, verbatim_prompts=True), transport=cast("Transport", process)
         )
 
     async def start(self) -> None:

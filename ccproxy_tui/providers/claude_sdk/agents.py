@@ -22,10 +22,11 @@ from ccproxy_tui.core.frames import AgentView, SdkView
 from ccproxy_tui.core.permissions import Entry, PermissionRequest
 from ccproxy_tui.core.processes import memory_of
 from ccproxy_tui.core.provider import Host
-from ccproxy_tui.core.settings.models import Claude
+from ccproxy_tui.core.settings.agents import Claude
 from ccproxy_tui.core.supervisor import Tasks
 from ccproxy_tui.providers.claude_sdk.cli import Cli, CliUnusable, agent_environ, find_cli, transcript_of
 from ccproxy_tui.providers.claude_sdk.options import Options, arguments
+from ccproxy_tui.providers.claude_sdk.process import ClaudeProcess
 
 if TYPE_CHECKING:
     from ccproxy_tui.providers.claude_sdk.agent import Agent
@@ -186,7 +187,6 @@ class Agents:
         if not pooled:
             await self._make_room()
         from ccproxy_tui.providers.claude_sdk.agent import Agent, AgentFailed  # the SDK is heavy: only when it is used
-        from ccproxy_tui.providers.claude_sdk.process import ClaudeProcess
 
         command = [cli.path, *arguments(options), *cli.arguments, *more]
         process = ClaudeProcess(command, options.cwd, self._child_environ(options))
@@ -259,12 +259,14 @@ class Agents:
 
     # --- the pool ---
 
-    def warm(self, options: Options) -> None:
-        """Have agents ready for these options."""
-        if self._settings().sdk_pool.enabled:
-            self._wanted = options
-            self._drop_others(options)
-            self._refill()
+    def warm(self, options: Options) -> bool:
+        """Have agents ready for the options that were wanted last, or else for these. False when there is no pool."""
+        if not self._settings().sdk_pool.enabled:
+            return False
+        self._wanted = self._wanted or options
+        self._pool_used = self._clock.monotonic()
+        self._refill()
+        return True
 
     def _drop_others(self, options: Options) -> None:
         for agent in [one for one in self._ready if one.options != options or not one.process.alive]:
@@ -340,6 +342,11 @@ class Agents:
 
     # --- what front ends see and do ---
 
+    def counts(self) -> tuple[int, int, int]:
+        """Agents that work, all, those ready in the pool."""
+        busy = sum(agent.state in ("busy", "interrupting") for agent in self._agents.values())
+        return busy, len(self._agents), len(self._ready)
+
     def view(self) -> SdkView:
         claude = self._settings()
         now = self._clock.monotonic()
@@ -384,17 +391,22 @@ class Agents:
         await agent.ask_to_stop()
         return True
 
-    async def end(self, number: int) -> bool:
-        """End the process; a session's conversation stays. False when there is no such agent."""
+    async def end(self, number: int, *, again: bool = False) -> bool:
+        """End the process; a session's conversation stays, and `again` starts a new process for it at once.
+
+        False when there is no such agent.
+        """
         agent = self._agents.get(number)
         if agent is None:
             return False
         if agent in self._ready:
             self._ready.remove(agent)
-        for session in self._sessions.values():
-            if session.agent is agent and not session.turn.locked():
-                session.agent = None
+        session = next((one for one in self._sessions.values() if one.agent is agent), None)
         await self._end(agent)
+        if session is not None and not session.turn.locked():
+            session.agent = None
+            if again:
+                self.give_back(await self.lease(agent.options, session.name, _say_nothing), whole=True)
         self._refill()
         return True
 

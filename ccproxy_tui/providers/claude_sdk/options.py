@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ccproxy_tui.core.formats.misfit import Misfit, Object, maybe_int, maybe_string
-from ccproxy_tui.core.settings.models import Claude
+from ccproxy_tui.core.settings.agents import Claude
 
 # From the one that allows least to the one that allows most.
 _MODES = ("plan", "dontAsk", "default", "auto", "acceptEdits", "bypassPermissions")

@@ -1,7 +1,4 @@
-"""One Claude Code as a child: lines of JSON in and out. The control protocol on them is the SDK's business.
-
-Imports the SDK, so it is imported only when an agent is wanted.
-"""
+"""One Claude Code as a child: lines of JSON in and out. The control protocol on them is the SDK's business."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from claude_agent_sdk import Transport
 
 from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.processes import die_with_parent, family_of, kill_all
@@ -30,8 +26,9 @@ _POLITE_SECONDS = 0.7  # to save its session, once it is told that nothing more 
 _FIRM_SECONDS = 0.5
 
 
-class ClaudeProcess(Transport):
-    """The SDK sees control messages alone; everything else goes to `messages`, as it came; None at the end."""
+class ClaudeProcess:
+    """A `Transport` of the SDK, which sees control messages alone. Everything else goes to `messages`, as it came; None
+    at the end."""
 
     def __init__(self, command: Sequence[str], cwd: str, environ: Mapping[str, str]) -> None:
         self._command = command

@@ -28,7 +28,7 @@ from ccproxy_tui.core.formats.upstream_error import kind_of
 from ccproxy_tui.core.frames import SdkView
 from ccproxy_tui.core.provider import Answer, Call, Host
 from ccproxy_tui.core.provider import Report as Publish
-from ccproxy_tui.core.settings.models import Claude
+from ccproxy_tui.core.settings.agents import Claude
 from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.providers.claude_sdk.agents import Agents, Lease
 from ccproxy_tui.providers.claude_sdk.ask import Ask, read_ask, since_last_answer
@@ -68,10 +68,8 @@ class ClaudeSdk:
     def move_in(self, host: Host) -> None:
         self.agents.host = host
 
-    def warm_up(self) -> None:
-        """Fill the pool, in the background."""
-        if has_sdk():
-            self.agents.warm(self._options)
+    def warm_up(self) -> bool:
+        return has_sdk() and self.agents.warm(self._options)
 
     @property
     def _options(self) -> Options:
@@ -149,6 +147,15 @@ class ClaudeSdk:
         view = await asyncio.to_thread(self.agents.view)
         problem = "" if has_sdk() else f"SDK mode is not installed: {ADD_SDK}"
         return msgspec.structs.replace(view, problem=problem)
+
+    def sdk_counts(self) -> tuple[int, int, int]:
+        return self.agents.counts()
+
+    async def interrupt_agent(self, number: int) -> bool:
+        return await self.agents.interrupt(number)
+
+    async def end_agent(self, number: int, *, again: bool) -> bool:
+        return await self.agents.end(number, again=again)
 
     async def close(self) -> None:
         await self.agents.close()

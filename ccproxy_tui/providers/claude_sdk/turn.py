@@ -127,15 +127,18 @@ class Turn:
 
     def _begin(self, index: int, block: Object) -> list[Object]:
         kind = block.get("type")
+        if not self.started:
+            return []  # it belongs to no message
+        before = self._open.pop(index).end() if index in self._open else []
         if kind not in ("text", "thinking", "redacted_thinking") or (kind != "text" and not self._wants_thinking):
-            return []
+            return before
         tagged = self._form.mode == "formatted"
         if kind == "redacted_thinking" and tagged:
-            return []
+            return before
         made = (_Tagged if tagged else _Plain)(self._next, block, pretty=self._form.pretty)
         self._next += 1
         self._open[index] = made
-        return made.begin()
+        return [*before, *made.begin()]
 
     @property
     def _wants_thinking(self) -> bool:

@@ -32,10 +32,10 @@ def status_parts(status: Status, state: State, problem: str, width: int) -> tupl
         left.append((f"  {status.live} live", ""))
     for account in status.accounts:
         if account.provider != "demo" or len(status.accounts) == 1:
-            left.append(("  ", ""))
-            left += _account(account)
-            if width >= 72:
-                left += [part for window in account.windows for part in _window(window)]
+            left += [("  ", ""), _account(account)]
+            left += [_window(window) for window in account.windows if width >= 72]
+    if status.agents:
+        left.append((f"  sdk {status.busy}/{status.agents}", "ok" if status.busy else "dim"))
     right: list[Part] = []
     if status.auth_required and width >= 72:
         right.append(("token ", "dim"))
@@ -44,13 +44,13 @@ def status_parts(status: Status, state: State, problem: str, width: int) -> tupl
     return left, right
 
 
-def _window(window: WindowView) -> list[Part]:
+def _window(window: WindowView) -> Part:
     style = "error" if window.used >= 95 else "warning" if window.used >= 80 else "dim"
-    return [(f"  {escape_line(window.name)} {window.used}%", style)]
+    return (f"  {escape_line(window.name)} {window.used}%", style)
 
 
-def _account(account: AccountView) -> list[Part]:
+def _account(account: AccountView) -> Part:
     if account.ok:
-        return [(f"{account.provider} {escape_line(account.state)}", "ok")]
+        return (f"{account.provider} {escape_line(account.state)}", "ok")
     word = "LOGIN" if account.state == "missing" else account.state.partition(" (")[0]
-    return [(f"{account.provider} {escape_line(word)}", "warning")]
+    return (f"{account.provider} {escape_line(word)}", "warning")

@@ -12,7 +12,7 @@ import pytest
 
 from ccproxy_tui.providers.claude_sdk.agents import Agents
 from tests.conftest import Proxy, StartProxy, until
-from tests.fakes.claude import write_claude
+from tests.fakes.claude import lives, write_claude
 
 PATH = "/sdk/v1/messages"
 
@@ -38,14 +38,6 @@ def environ(tool: Path, tmp_path: Path) -> dict[str, str]:
 
 def agents_of(proxy: Proxy) -> Agents:
     return proxy.hub.providers["claude_sdk"].agents  # type: ignore[attr-defined, no-any-return]
-
-
-def lives(pid: int) -> bool:
-    """Whether a process still runs (a dead one that nobody has waited for does not)."""
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
 
 
 def told(answer: httpx.Response) -> str:
