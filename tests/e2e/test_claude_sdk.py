@@ -290,7 +290,8 @@ async def test_a_denial_can_end_the_turn(
     control = proxy.control()
     await control.answer_permission(proxy.hub.broker.pending[0].id, allowed=False, interrupt=True)
     await control.close()
-    await asking
+    stopped = await asking
+    assert (stopped.status_code, "has denied Bash and ended the turn" in stopped.text) == (499, True), stopped.text
     upstream.default = saying("Still here.")
     again = await proxy.client.post("/sdk/p/v1/messages", json=request("And now?"))
     assert "Still here." in again.text, "the session goes on"

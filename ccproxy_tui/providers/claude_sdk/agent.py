@@ -70,6 +70,7 @@ class Agent:
         self.session = session  # the client's name of the conversation; empty for one turn alone
         self.state: State = "starting"
         self.problem = ""
+        self.stopped = ""  # why the person has ended the turn that runs
         self.job = Job()
         self.turns = 0
         self._ask = ask
@@ -122,7 +123,7 @@ class Agent:
 
     async def turn(self, question: Sequence[Object], job: Job) -> AsyncIterator[Object]:
         """What it says, to its result. Raises AgentFailed when it ends before."""
-        self.job, self.state = job, "busy"
+        self.job, self.state, self.stopped = job, "busy", ""
         self.turns += 1
         self._drop_old()
         await self._write(_question(list(question), asks=True))
@@ -164,6 +165,7 @@ class Agent:
 
     async def ask_to_stop(self) -> None:
         """Have the turn that runs end soon; whoever reads it sees its end."""
+        self.stopped = "The turn was interrupted by the person at the proxy."
         with contextlib.suppress(OSError, ClaudeSDKError):
             await self._client.interrupt()
 
@@ -217,6 +219,8 @@ class Agent:
         decision = entry.decision
         if decision is None or not decision.allowed:
             interrupt = decision is not None and decision.interrupt
+            if interrupt:
+                self.stopped = f"The person at the proxy has denied {tool} and ended the turn."
             return PermissionResultDeny(message=denial_of(entry), interrupt=interrupt)
         edited = decision.input if isinstance(decision.input, dict) else given
         updates = [PermissionUpdate.from_dict(update) for update in decision.updates]

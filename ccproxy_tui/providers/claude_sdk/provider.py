@@ -17,7 +17,14 @@ from ccproxy_tui.core import sse
 from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.detection import Detector
-from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound, UpstreamCut, UpstreamRefused, UpstreamStalled
+from ccproxy_tui.core.errors import (
+    InvalidRequest,
+    RouteNotFound,
+    Stopped,
+    UpstreamCut,
+    UpstreamRefused,
+    UpstreamStalled,
+)
 from ccproxy_tui.core.events import Billed, Converted, Marked, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
@@ -227,9 +234,10 @@ class _Turning:
         if message.get("subtype") == "init":
             self._note_payer(message)
         events = self._turn.feed(message)
-        if self._turn.done and self._turn.failure is not None:
-            failure_ = self._turn.failure
-            raise UpstreamRefused(failure_.status, kind_of(failure_.status), failure_.message)
+        if self._turn.done and (failed := self._turn.failure) is not None:
+            if stopped := self._lease.agent.stopped:
+                raise Stopped(stopped)
+            raise UpstreamRefused(failed.status, kind_of(failed.status), failed.message)
         return events
 
     @property

@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
+import openai
 import pytest
 
+from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.providers.claude_sdk.agents import Agents
 from tests.conftest import Proxy, StartProxy, until
 from tests.fakes.claude import lives, write_claude
@@ -113,6 +116,36 @@ async def test_silence_is_noticed_and_the_session_goes_on(start_proxy: StartProx
     assert [one.id for one in agents.view().agents] == [first.id], "it took the interrupt"
 
 
+async def test_the_person_interrupts_a_turn(start_proxy: StartProxy, environ: dict[str, str]) -> None:
+    proxy = await start_proxy(**environ)
+    control = proxy.control()
+    asking = asyncio.create_task(proxy.client.post("/sdk/s/v1/messages", json=body("hang", stream=True)))
+    await until(lambda: [one.state for one in agents_of(proxy).view().agents] == ["busy"])
+    [agent] = (await control.sdk()).agents
+    await control.interrupt_agent(agent.id)
+    assert "The turn was interrupted by the person at the proxy." in (await asking).text
+    assert (await proxy.ended()).ended == "stopped"
+    with pytest.raises(ControlError, match="nothing that could be interrupted"):
+        await control.interrupt_agent(agent.id)
+    with pytest.raises(ControlError, match="no such agent"):
+        await control.end_agent(999, again=False)
+    with pytest.raises(ControlError, match="pool is switched off"):
+        await control.warm_agents()
+    await control.close()
+    assert (await proxy.client.post("/sdk/s/v1/messages", json=body())).status_code == 200
+
+
+async def test_without_the_sdk_its_routes_say_what_adds_it(
+    start_proxy: StartProxy, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("cli", "provider"):
+        monkeypatch.setattr(f"ccproxy_tui.providers.claude_sdk.{module}.has_sdk", lambda: False)
+    proxy = await start_proxy(**environ)
+    answer = await proxy.client.post(PATH, json=body())
+    assert (answer.status_code, "pip install 'ccproxy-tui[sdk]'" in told(answer)) == (502, True)
+    assert "pip install" in (await proxy.client.get("/sdk/status")).json()["problem"]
+
+
 async def test_one_that_takes_no_interrupt_is_ended(start_proxy: StartProxy, environ: dict[str, str]) -> None:
     proxy = await start_proxy(**environ)
     async with proxy.client.stream("POST", "/sdk/s/v1/messages", json=body("stubborn", stream=True)) as answer:
@@ -206,3 +239,26 @@ async def test_all_end_in_time_whatever_they_do(start_proxy: StartProxy, tool: P
     await asyncio.wait_for(asyncio.shield(proxy.task), 10)
     hanging.cancel()
     assert not any(map(lives, pids))
+
+
+@pytest.mark.parametrize("mode", ["forward", "formatted", "ignore"])
+async def test_the_official_sdks_take_every_mode(
+    start_proxy: StartProxy, environ: dict[str, str], mode: str, tool: Path
+) -> None:
+    proxy = await start_proxy(**environ | {"CLAUDE__SDK_MESSAGE_MODE": mode})
+    said: Any = [{"role": "user", "content": "hi"}]
+    async with anthropic.AsyncAnthropic(base_url=f"{proxy.url}/sdk", api_key="anything", max_retries=0) as client:
+        async with client.messages.stream(model="opus", max_tokens=9, messages=said) as stream:
+            text = "".join([piece async for piece in stream.text_stream])
+            final = await stream.get_final_message()
+        assert "first " in text
+        assert (final.stop_reason, final.usage.output_tokens) == ("end_turn", 3)
+        whole = await client.messages.create(model="opus", max_tokens=9, messages=said)
+        assert [block.type for block in whole.content] == [block.type for block in final.content]
+    async with openai.AsyncOpenAI(base_url=f"{proxy.url}/sdk/v1", api_key="anything", max_retries=0) as other:
+        chat = await other.chat.completions.create(model="opus", messages=said)
+        assert "first " in str(chat.choices[0].message.content)
+        response = await other.responses.create(model="opus", input="hi")
+        assert "first " in response.output_text
+        assert response.usage is not None
+        assert response.usage.output_tokens == 3
