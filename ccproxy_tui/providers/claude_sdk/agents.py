@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _NAMESPACE = uuid.UUID("7b1c9c0e-53a1-4f0e-9f63-0c2b9b0f7a51")  # of session ids; never changes
 _SESSIONS_KEPT = 2000
+_AFTER_LEASE = 0.5  # seconds: the turn that has just begun needs the processor more than the next agent does
 Say = Callable[[str, str], None]  # a mark on the exchange: name, detail
 
 
@@ -149,7 +150,7 @@ class Agents:
             agent = next((one for one in self._ready if one.process.alive), None)
             if agent is not None:
                 self._ready.remove(agent)
-                self._refill()
+                self._refill(_AFTER_LEASE)
                 say("pool", "its agent was ready")
                 return agent
             say("pool", "none was ready with these options")
@@ -280,15 +281,16 @@ class Agents:
             return 0
         return 1 if self._clock.monotonic() - self._pool_used > pool.idle_seconds else pool.size
 
-    def _refill(self) -> None:
+    def _refill(self, after: float = 0.0) -> None:
         """In the background, one after the other: two cores start two of them no faster than one."""
         if self._warming == 0 and len(self._ready) < self._target and not self._closed:
             self._warming += 1
-            self._tasks.start(self._warm_one(), name="pool")
+            self._tasks.start(self._warm_one(after), name="pool")
 
-    async def _warm_one(self) -> None:
-        options = self._wanted
+    async def _warm_one(self, after: float) -> None:
         try:
+            await asyncio.sleep(after)
+            options = self._wanted
             if options is None:
                 return
             agent = await self._start(options, _say_nothing, "--no-session-persistence", pooled=True)
