@@ -104,10 +104,6 @@ class Host(Protocol):
         """Put a permission request; the answer when there is one. Who is cancelled meanwhile takes it back."""
         ...
 
-    def note_agent(self, session: str) -> None:
-        """An agent of ours is known to its own hooks by this id: they need not ask again."""
-        ...
-
     def accounts(self) -> list[AnyAccount]: ...
 
     def notice(self) -> None:
@@ -126,6 +122,10 @@ class RunsAgents(Protocol):
         ...
 
     async def sdk(self) -> SdkView: ...
+
+    def runs_agent(self, name: str) -> bool:
+        """Whether that is the id by which an agent of its own is known to hooks."""
+        ...
 
     def sdk_counts(self) -> tuple[int, int, int]:
         """Agents that work, agents there are, and agents that the pool has ready."""

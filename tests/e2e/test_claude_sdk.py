@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from ccproxy_tui.core import instances
+from ccproxy_tui.core.connect import add_to_claude
 from ccproxy_tui.core.control_client import ControlClient
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.providers.claude_sdk.agents import Agents
@@ -397,6 +398,24 @@ async def test_agents_may_ask_over_our_own_mcp_server(
     await control.close()
     assert (await asking).status_code == 200
     assert (Path(environ["CLAUDE__CODE_OPTIONS__CWD"]) / "asked.txt").exists()
+
+
+async def test_an_agent_with_our_own_hook_asks_once(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, environ: dict[str, str]
+) -> None:
+    """Who has connected Claude Code has the hook in the settings that an agent reads, too."""
+    upstream.default = using({"name": "Bash", "input": {"command": "touch asked.txt"}})
+    proxy = await start_proxy(**environ)
+    settings = Path.home() / ".claude" / "settings.json"
+    settings.write_text(add_to_claude("", proxy.url, False))
+    asking = asyncio.create_task(proxy.client.post("/sdk/v1/messages", json=request()))
+    await until(lambda: len(proxy.hub.broker.pending) == 1, seconds=20)
+    assert proxy.hub.broker.pending[0].request.source == "sdk"
+    control = proxy.control()
+    await control.answer_permission(proxy.hub.broker.pending[0].id, allowed=True)
+    await control.close()
+    assert (await asking).status_code == 200
+    assert [one.request.source for one in proxy.hub.broker.ended] == ["sdk"]
 
 
 async def test_without_permissions_of_ours_what_would_ask_is_denied(

@@ -70,7 +70,6 @@ class Hub:
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules)
         self.permission_watchers: set[asyncio.Event] = set()
-        self.agent_sessions: set[str] = set()  # ids by which agents of our own are known to hooks
         self.desk = Desk(self.broker, self.rules, lambda: self.settings.permissions, self._is_watched)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
@@ -113,9 +112,6 @@ class Hub:
 
     async def ask(self, request: PermissionRequest) -> Entry:
         return await self.desk.settle(request)
-
-    def note_agent(self, session: str) -> None:
-        self.agent_sessions.add(session)
 
     def notice(self) -> None:
         self.store.notice()

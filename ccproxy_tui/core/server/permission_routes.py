@@ -113,7 +113,7 @@ class PermissionApi:
                 self._answered_there(body, event)
                 return _json({})
             asked = _read(read_hook, body, source)
-            if body.get("session_id") in self._hub.agent_sessions:
+            if self._hub.sdk is not None and self._hub.sdk.runs_agent(str(body.get("session_id"))):
                 return _json({})  # an agent of our own: it asks by its own way, too
             if not self._hub.desk.attended and decide(self._hub.rules.rules(), asked) is None:
                 return _json({})  # nobody is here: the tool asks in its own terminal

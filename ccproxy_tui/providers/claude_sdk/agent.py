@@ -62,9 +62,17 @@ class Agent:
     """One turn at a time. `options` are those that it was started with."""
 
     def __init__(
-        self, process: ClaudeProcess, options: Options, ask: AskPerson, clock: Clock, *, session: str = ""
+        self,
+        process: ClaudeProcess,
+        options: Options,
+        ask: AskPerson,
+        clock: Clock,
+        name: str,
+        *,
+        session: str = "",
     ) -> None:
         self.number = next(_numbers)
+        self.name = name  # Claude Code's own id of the conversation
         self.process = process
         self.options = options
         self.session = session  # the client's name of the conversation; empty for one turn alone

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ccproxy_tui.core.clock import Clock
@@ -133,11 +134,8 @@ class Agents:
             session.agent = None
             await self._end(agent)
         name = str(uuid.uuid5(_NAMESPACE, f"{options.cwd}\0{session.name}"))
-        if self.host is not None:
-            self.host.note_agent(name)
         known = await asyncio.to_thread(transcript_of, self._child_environ(options), name) is not None
-        flag = f"--resume={name}" if known else f"--session-id={name}"
-        session.agent = await self._start(options, say, flag, session=session.name)
+        session.agent = await self._start(options, say, name, session=session.name, resume=known)
         say("session", "taken up again" if known else "new")
         return session.agent, known
 
@@ -154,7 +152,7 @@ class Agents:
                 say("pool", "its agent was ready")
                 return agent
             say("pool", "none was ready with these options")
-        agent = await self._start(options, say, "--no-session-persistence")
+        agent = await self._start(options, say)
         if pool.enabled:
             self._refill()
         return agent
@@ -181,17 +179,29 @@ class Agents:
 
     # --- starting and ending ---
 
-    async def _start(self, options: Options, say: Say, *more: str, session: str = "", pooled: bool = False) -> Agent:
-        """Raises a ProxyError."""
+    async def _start(
+        self,
+        options: Options,
+        say: Say,
+        name: str = "",
+        *,
+        session: str = "",
+        resume: bool = False,
+        pooled: bool = False,
+    ) -> Agent:
+        """`name` is Claude Code's id of a conversation that is kept; without, none is. Raises a ProxyError."""
         await self._check_folder(options.cwd)
         cli = await self._find_cli()
         if not pooled:
             await self._make_room()
         from ccproxy_tui.providers.claude_sdk.agent import Agent, AgentFailed  # the SDK is heavy: only when it is used
 
-        command = [cli.path, *arguments(options), *cli.arguments, *more]
+        kept = [] if name else ["--no-session-persistence"]
+        name = name or str(uuid.uuid4())
+        kept.append(f"--resume={name}" if resume else f"--session-id={name}")
+        command = [cli.path, *arguments(options), *cli.arguments, *kept]
         process = ClaudeProcess(command, options.cwd, self._child_environ(options))
-        agent = Agent(process, options, self._ask, self._clock, session=session)
+        agent = Agent(process, options, self._ask, self._clock, name, session=session)
         self._agents[agent.number] = agent
         self._keep()
         self.changed()
@@ -293,7 +303,7 @@ class Agents:
             options = self._wanted
             if options is None:
                 return
-            agent = await self._start(options, _say_nothing, "--no-session-persistence", pooled=True)
+            agent = await self._start(options, _say_nothing, pooled=True)
             if self._wanted == options and len(self._ready) < self._target:
                 self._ready.append(agent)
             else:
@@ -344,16 +354,28 @@ class Agents:
 
     # --- what front ends see and do ---
 
+    def runs(self, name: str) -> bool:
+        """Whether Claude Code's id of a conversation is that of one of these agents."""
+        return any(agent.name == name for agent in self._agents.values())
+
     def counts(self) -> tuple[int, int, int]:
         """Agents that work, all, those ready in the pool."""
         busy = sum(agent.state in ("busy", "interrupting") for agent in self._agents.values())
         return busy, len(self._agents), len(self._ready)
 
-    def view(self) -> SdkView:
+    async def measured(self) -> SdkView:
+        """The same with the memory of each: read in a thread, which takes milliseconds for each."""
+        pids = [agent.process.pid for agent in self._agents.values() if agent.process.alive]
+        return self.view(await asyncio.to_thread(lambda: {pid: memory_of(pid) for pid in pids}))
+
+    def view(self, memory: Mapping[int, int] = MappingProxyType({})) -> SdkView:
         claude = self._settings()
         now = self._clock.monotonic()
         sessions = {one.agent.number: one for one in self._sessions.values() if one.agent is not None}
-        views = [self._agent_view(agent, sessions.get(number), now) for number, agent in self._agents.items()]
+        views = [
+            self._agent_view(agent, sessions.get(number), now, memory.get(agent.process.pid, 0))
+            for number, agent in self._agents.items()
+        ]
         return SdkView(
             agents=views,
             cli=self._cli[1].path if self._cli is not None else "",
@@ -366,7 +388,7 @@ class Agents:
             limit=claude.sdk_session_pool.max_sessions,
         )
 
-    def _agent_view(self, agent: Agent, session: Session | None, now: float) -> AgentView:
+    def _agent_view(self, agent: Agent, session: Session | None, now: float, memory: int) -> AgentView:
         return AgentView(
             id=agent.number,
             state=agent.state if agent.process.alive or agent.state == "starting" else "dead",
@@ -378,7 +400,7 @@ class Agents:
             requests=session.requests if session is not None else agent.turns,
             age=now - agent.born,
             idle=now - agent.used,
-            memory=memory_of(agent.process.pid) if agent.process.alive else 0,
+            memory=memory,
             waiting=session.waiting if session is not None else 0,
             exchange=agent.job.exchange,
             pid=agent.process.pid,

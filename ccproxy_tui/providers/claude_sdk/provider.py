@@ -151,9 +151,12 @@ class ClaudeSdk:
         return []
 
     async def sdk(self) -> SdkView:
-        view = await asyncio.to_thread(self.agents.view)
+        view = await self.agents.measured()
         problem = "" if has_sdk() else f"SDK mode is not installed: {ADD_SDK}"
         return msgspec.structs.replace(view, problem=problem)
+
+    def runs_agent(self, name: str) -> bool:
+        return self.agents.runs(name)
 
     def sdk_counts(self) -> tuple[int, int, int]:
         return self.agents.counts()

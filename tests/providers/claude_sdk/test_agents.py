@@ -196,7 +196,7 @@ async def test_idle_ones_end_by_themselves(start_proxy: StartProxy, environ: dic
         CLAUDE__SDK_SESSION_POOL__CLEANUP_INTERVAL="1",
     )
     await proxy.client.post("/sdk/a/v1/messages", json=body())
-    [agent] = agents_of(proxy).view().agents
+    [agent] = (await agents_of(proxy).measured()).agents
     assert agent.memory > 1024 * 1024
     await until(lambda: agents_of(proxy).view().agents == [], seconds=15)
     assert not lives(agent.pid)
