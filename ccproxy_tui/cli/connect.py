@@ -203,6 +203,19 @@ def _client(instance: Instance) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://localhost", trust_env=False)
 
 
+def _remote(host: str, port: int) -> httpx.AsyncClient:
+    """Over TCP, with the control token of this install."""
+    import httpx
+
+    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.server.control_routes import CONTROL_HEADER
+    from ccproxy_tui.core.server.serve import control_token
+
+    headers = {CONTROL_HEADER: control_token(Paths.of_user())}
+    name = f"[{host}]" if ":" in host else host
+    return httpx.AsyncClient(base_url=f"http://{name}:{port}", headers=headers, trust_env=False)
+
+
 def _settings(ctx: click.Context) -> Any:
     from ccproxy_tui.core.settings import load
 
@@ -213,31 +226,38 @@ def _settings(ctx: click.Context) -> Any:
 
 
 @click.command("permission-handler")
+@click.option("--host", "-h", help="Where the proxy listens; default: the one that runs on this machine.")
+@click.option("--port", "-p", type=click.IntRange(1, 65535), help="Its port.")
+@click.option("--plain", is_flag=True, help="Accepted; it has lines alone.")
 @explain
-def permission_handler() -> None:
+def permission_handler(host: str | None, port: int | None, plain: bool) -> None:
     """Answer permission requests line by line, in a terminal of its own. `ccproxy-tui` does more."""
     if not sys.stdin.isatty():
         raise Failure("A person must answer: this needs a terminal.", USAGE)
+    client = _client(_running()) if host is None and port is None else _remote(host or "127.0.0.1", port or 8000)
     try:
-        asyncio.run(_handle(_running()))
+        asyncio.run(_handle(client))
     except KeyboardInterrupt:
         click.echo("")
 
 
-async def _handle(instance: Instance) -> None:
+async def _handle(client: httpx.AsyncClient) -> None:
     import httpx
 
     from ccproxy_tui.core import sse
 
     decoder = sse.Decoder()
-    async with _client(instance) as client, client.stream("GET", "/permissions/stream", timeout=None) as stream:
-        click.echo("waiting for permission requests; ctrl+c leaves")
-        try:
+    try:
+        async with client, client.stream("GET", "/permissions/stream", timeout=None) as stream:
+            if stream.is_error:
+                await stream.aread()
+                raise Failure(f"The proxy answered {stream.status_code}: {escape_line(redact_text(stream.text[:300]))}")
+            click.echo("waiting for permission requests; ctrl+c leaves")
             async for chunk in stream.aiter_bytes():
                 for event in decoder.feed(chunk):
                     await _take(client, event.name, json.loads(event.data))
-        except httpx.TransportError:
-            raise Failure("The proxy has gone.") from None
+    except httpx.TransportError as error:
+        raise Failure(f"The proxy can't be reached, or has gone: {error}.") from None
 
 
 async def _take(client: httpx.AsyncClient, name: str, event: dict[str, Any]) -> None:

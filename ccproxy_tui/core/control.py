@@ -15,6 +15,7 @@ from ccproxy_tui.core.frames import (
     LoginView,
     ModelRoute,
     RuleProposal,
+    RuleView,
     SdkView,
     Status,
     TestResult,
@@ -97,6 +98,16 @@ class Control(Protocol):
 
     async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
         """Rules for the request's session, its project, or the user; they settle the request, too."""
+        ...
+
+    async def rules(self) -> list[RuleView]:
+        """Every rule in force."""
+        ...
+
+    async def remove_rule(self, rule: RuleView) -> None: ...
+
+    async def undo_rules(self) -> str:
+        """Take back the last change of the rules. What came of it."""
         ...
 
     async def extend_permission(self, ask: str, seconds: float) -> None:

@@ -21,6 +21,7 @@ from ccproxy_tui.core.frames import (
     LoginView,
     ModelRoute,
     RuleProposal,
+    RuleView,
     SdkView,
     Status,
     TestResult,
@@ -126,6 +127,17 @@ class ControlClient:
     async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
         new = {"rules": rules, "action": action, "scope": scope, "hours": hours}
         await self._post(f"/permissions/{ask}/rules", new)
+
+    async def rules(self) -> list[RuleView]:
+        return await self._get("/permissions/rules", list[RuleView])
+
+    async def remove_rule(self, rule: RuleView) -> None:
+        named = {"rule": rule.rule, "action": rule.action, "project": rule.project, "session": rule.session}
+        await self._post("/permissions/rules/remove", named)
+
+    async def undo_rules(self) -> str:
+        response = await self._post("/permissions/rules/undo", {})
+        return str(msgspec.json.decode(response.content)["said"])
 
     async def extend_permission(self, ask: str, seconds: float) -> None:
         await self._post(f"/permissions/{ask}/extend", {"seconds": seconds})

@@ -324,6 +324,18 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     preview: list[str] = []
 
 
+class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A rule in force. `hits` since the proxy runs; `until` (seconds since the epoch) when it is `lent` for a while."""
+
+    rule: str
+    action: Literal["allow", "ask", "deny"]
+    project: str = ""
+    session: str = ""
+    hits: int = 0
+    until: float | None = None
+    lent: bool = False
+
+
 class RuleProposal(msgspec.Struct, frozen=True, omit_defaults=True):
     """Rules that would have allowed `fits` of the last `of` permission requests."""
 

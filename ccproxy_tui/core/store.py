@@ -62,6 +62,10 @@ class Store:
     def __iter__(self) -> Iterator[ExchangeRecord]:
         return iter(self._records.values())
 
+    def latest_of(self, session: str) -> str:
+        """The latest exchange of a session; empty when there is none (any more)."""
+        return next((one.id for one in reversed(self._records.values()) if one.session == session), "")
+
     def __len__(self) -> int:
         return len(self._records)
 

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from textual import events
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Input, Static, TextArea
 
 from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AskView, RuleProposal, Watch
-from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
+from ccproxy_tui.core.frames import AskView, Watch
+from ccproxy_tui.screens.answers import EditDialog, MessageDialog, RuleDialog, RulesDialog
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.card_guard import CardGuard
@@ -83,11 +79,13 @@ class ApprovalsScreen(BaseScreen):
         "the notes. With the card focused (ctrl+g or !): a allows, d denies, D denies with a message for the model, i "
         "denies and stops its turn, e edits the input first, A makes a rule of it, x gives it more time. A card takes "
         "no key in its first moment, and none while keys are held; a grave one wants a twice; one that does not fit "
-        "must be scrolled to its end first."
+        "must be scrolled to its end first. o opens the stream that asked, R lists the rules with their hits."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "step(1)", "next", id="approvals.next"),
         Binding("p", "step(-1)", "previous", id="approvals.previous"),
+        Binding("R", "rules", "rules", id="approvals.rules"),
+        Binding("o", "open_stream", "open its stream", id="approvals.open"),
     ]
 
     def __init__(self) -> None:
@@ -215,6 +213,18 @@ class ApprovalsScreen(BaseScreen):
         place = pending.index(self._chosen) + steps if self._chosen in pending else 0
         self._choose(self._asks[pending[place % len(pending)]])
 
+    def action_rules(self) -> None:
+        """Every rule in force."""
+        self.guard.note_key(self.now())
+        self.app.push_screen(RulesDialog(self.control))
+
+    def action_open_stream(self) -> None:
+        """The exchange that the question came with."""
+        self.guard.note_key(self.now())
+        ask = self._asks.get(self._chosen)
+        if ask is not None and ask.exchange:
+            self.proxy_app.inspect(ask.exchange)
+
     def _choose(self, ask: AskView | None) -> None:
         if ask is not None:
             self._chosen = ask.id
@@ -339,116 +349,6 @@ class ApprovalsScreen(BaseScreen):
             ("x", "more time"),
             ("n", "next"),
         )
-
-
-class MessageDialog(ModalScreen[str]):
-    """A few words for the model, on a denial."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('')", show=False, id="message.cancel")]
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Static("Deny, and say to the model:", markup=False, classes="dialog-text")
-            yield Input(id="denial", placeholder="use git mv instead")
-
-    def on_mount(self) -> None:
-        self.query_one(Input).focus()
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip())
-
-
-@dataclass(frozen=True, slots=True)
-class NewRules:
-    rules: list[str]
-    action: str
-    scope: str
-    hours: float | None
-
-
-# Key -> action, scope, hours, words.
-_CHOICES: dict[str, tuple[str, str, float | None, str]] = {
-    "f2": ("allow", "session", None, "allow in this session"),
-    "f3": ("allow", "project", 8.0, "allow in this project for 8 hours"),
-    "f4": ("allow", "project", None, "allow in this project, always"),
-    "f5": ("allow", "user", None, "allow everywhere, always"),
-    "f6": ("deny", "user", None, "deny everywhere, always"),
-}
-
-
-class RuleDialog(ModalScreen["NewRules | None"]):
-    """Rules out of a question, to be changed at will; a function key says for how much they hold."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", show=False, id="rule.cancel"),
-        *(
-            Binding(key, f"choose('{key}')", words_, show=False, id=f"rule.{key}", priority=True)
-            for key, (_, _, _, words_) in _CHOICES.items()
-        ),
-    ]
-
-    def __init__(self, proposal: RuleProposal) -> None:
-        super().__init__()
-        self._proposal = proposal
-
-    def compose(self) -> ComposeResult:
-        proposal = self._proposal
-        told = (
-            f"would have allowed {proposal.fits} of your last {proposal.of} questions"
-            if proposal.rules
-            else ("no rule is proposed: it deletes, runs other text, or can't be read for certain")
-        )
-        with Vertical(classes="dialog wide-dialog"):
-            yield Static("Rules, one on a line, as Claude Code writes them:", markup=False)
-            yield TextArea("\n".join(proposal.rules), id="rules")
-            yield Static(told, markup=False, classes="dialog-hint", id="rule-told")
-            for key, (_, _, _, words_) in _CHOICES.items():
-                yield Static(f"{key}  {words_}", markup=False)
-
-    def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
-
-    def action_choose(self, key: str) -> None:
-        rules = [line.strip() for line in self.query_one(TextArea).text.splitlines() if line.strip()]
-        action, scope, hours, _ = _CHOICES[key]
-        try:
-            for rule in rules:
-                parse_rule(rule, "deny" if action == "deny" else "allow")
-        except BadRule as problem:
-            self.query_one("#rule-told", Static).update(escape_line(str(problem)))
-            return
-        if rules:
-            self.dismiss(NewRules(rules, action, scope, hours))
-
-
-class EditDialog(ModalScreen[Any]):
-    """The input as JSON, to be allowed as it is then. Ends with None when the person leaves."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", show=False, id="edit.cancel"),
-        Binding("ctrl+s", "send", "allow it so", show=False, id="edit.send", priority=True),
-    ]
-
-    def __init__(self, given: Any) -> None:
-        super().__init__()
-        self._text = json.dumps(given, indent=2, ensure_ascii=False)
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog wide-dialog"):
-            yield Static("Edit the input: ctrl+s allows it so, esc leaves", markup=False, classes="dialog-text")
-            yield TextArea(self._text, id="edited")
-            yield Static("", markup=False, classes="dialog-hint", id="edit-problem")
-
-    def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
-
-    def action_send(self) -> None:
-        try:
-            edited = json.loads(self.query_one(TextArea).text)
-        except (ValueError, RecursionError) as error:
-            self.query_one("#edit-problem", Static).update(escape_line(f"not valid JSON: {error}"))
-            return
-        self.dismiss(edited)
 
 
 def ask_line(asks: Sequence[AskView], now: float) -> str:

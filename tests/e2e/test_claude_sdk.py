@@ -464,7 +464,7 @@ async def test_status_and_models(start_proxy: StartProxy, upstream: ScriptedUpst
     status = (await proxy.client.get("/sdk/status")).json()
     assert (status["agents"]["idle"], status["sessions"]["known"], status["pool"]["enabled"]) == (1, 1, False)
     assert status["memory_per_agent"][0] > 20_000_000
-    assert status["permission_handler_connected"] is True
+    assert status["permission_handler_connected"] is False
     assert status["cli_version"].startswith("2.")
     assert environ["CLAUDE__CODE_OPTIONS__CWD"] not in json.dumps(status)
     assert {model["id"] for model in (await proxy.client.get("/sdk/v1/models")).json()["data"]} >= {"opus", "sonnet"}

@@ -24,6 +24,7 @@ from ccproxy_tui.core.frames import (
     NoteView,
     Row,
     RuleProposal,
+    RuleView,
     SdkView,
     Status,
     TestResult,
@@ -255,6 +256,22 @@ class FakeControl:
         self.calls.append(("rules", ask, rules, action, scope, hours))
         if self.refusal:
             raise ControlError(self.refusal)
+
+    async def rules(self) -> list[RuleView]:
+        return [
+            RuleView("Bash(git diff:*)", "allow", hits=14),
+            RuleView("Edit(src/**)", "allow", "/repo", hits=3, until=STARTED + 7200, lent=True),
+            RuleView("Bash(rm\x1b:*)", "deny", session="s1", lent=True),
+        ]
+
+    async def remove_rule(self, rule: RuleView) -> None:
+        self.calls.append(("remove rule", rule.rule))
+        if self.refusal:
+            raise ControlError(self.refusal)
+
+    async def undo_rules(self) -> str:
+        self.calls.append(("undo rules",))
+        return "Bash(git diff:*) is back"
 
     async def extend_permission(self, ask: str, seconds: float) -> None:
         self.calls.append(("extend", ask, seconds))

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any, cast
 
 import pytest
+from rich.cells import cell_len
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
 from ccproxy_tui.app import CCProxyApp
 from ccproxy_tui.core.frames import AskView, Frame
-from ccproxy_tui.screens.approvals import ApprovalsScreen, EditDialog, MessageDialog
+from ccproxy_tui.screens.answers import EditDialog, MessageDialog, RulesDialog
+from ccproxy_tui.screens.approvals import ApprovalsScreen
+from ccproxy_tui.screens.inspector import InspectorScreen
 from ccproxy_tui.screens.streams import StreamsScreen
 from tests.conftest import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import STARTED, FakeControl
 from tests.screens.conftest import SIZES, Compare, screen_text
 from tests.screens.test_screens import settle
+from tests.screens.ui.test_card import CORPUS
 
 Wait = Pilot[str]
 
@@ -223,3 +228,57 @@ async def test_after_an_answer_the_card_goes_on_by_itself(
         await pilot.press("a")
         await settle(pilot)
         assert [call[1] for call in control.calls if call[0] == "answer ask"] == ["1"], "the new one arms anew"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_all_rules_with_their_hits(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, size: str, same_as: Compare
+) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        await pilot.press("R")
+        await until(lambda: isinstance(app.screen, RulesDialog) and "git diff" in screen_text(app))
+        await settle(pilot)
+        same_as(app, f"rules-{size}")
+        assert "\x1b" not in screen_text(app)
+        await pilot.press("j", "d")
+        await until(lambda: ("remove rule", "Bash(git diff:*)") in control.calls)
+        await until(lambda: "u brings it back" in screen_text(app))
+        await pilot.press("u")
+        await until(lambda: "Bash(git diff:*) is back" in screen_text(app))
+        control.refusal = "There is no such rule"
+        await pilot.press("d")
+        await until(lambda: "There is no such rule" in screen_text(app))
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, ApprovalsScreen))
+        assert not any(call[0] == "answer ask" for call in control.calls)
+
+
+async def test_a_card_leads_to_the_stream_that_asked(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        name = next(iter(app.session.mirror.rows))
+        await open_card(app, pilot, control, clock, asking("1", exchange=name, agent="a12"))
+        assert "sub-agent a12  o opens its stream" in screen_text(app)
+        await pilot.press("o")
+        await until(lambda: isinstance(app.screen, InspectorScreen))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_hostile_questions_stay_in_their_place(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, size: str
+) -> None:
+    """Through the real screens: each is shown literally, and none leaves its row."""
+    asks = [
+        asking(str(place), escape, json.dumps({"command": escape, escape[:9]: [escape]}), cwd=escape, notes=[escape])
+        for place, escape in enumerate(CORPUS)
+    ]
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_card(app, pilot, control, clock, *asks)
+        for _ in asks:
+            await pilot.press("n")
+            lines = screen_text(app).split("\n")
+            assert max(map(cell_len, lines)) <= SIZES[size][0]
+            assert not any(unicodedata.category(char) in ("Cc", "Cf") for char in "".join(lines))
+        assert isinstance(app.screen, ApprovalsScreen)
+        assert not any(call[0] == "answer ask" for call in control.calls)

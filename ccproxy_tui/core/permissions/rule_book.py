@@ -28,14 +28,26 @@ class RuleBook:
         self._loans: list[Loan] = []
         self.hits: Counter[str] = Counter()
 
-    def rules(self) -> list[Rule]:
+    def loans(self) -> list[Loan]:
         now = self._clock.now()
         self._loans = [loan for loan in self._loans if loan.until is None or loan.until > now]
-        return [*(loan.rule for loan in self._loans), *self._kept()]
+        return list(self._loans)
 
-    def lend(self, rules: Iterable[Rule], hours: float | None) -> None:
+    def rules(self) -> list[Rule]:
+        return [*(loan.rule for loan in self.loans()), *self._kept()]
+
+    def lend(self, rules: Iterable[Rule], hours: float | None) -> list[Loan]:
         until = None if hours is None else self._clock.now() + hours * 3600
-        self._loans += [Loan(rule, until) for rule in rules]
+        loans = [Loan(rule, until) for rule in rules]
+        self._loans += loans
+        return loans
+
+    def lend_again(self, loans: Iterable[Loan]) -> None:
+        self._loans += loans
+
+    def take_back(self, loans: Iterable[Loan]) -> None:
+        gone = list(loans)
+        self._loans = [loan for loan in self._loans if loan not in gone]
 
     def settle(self, request: PermissionRequest) -> Rule | None:
         """The rule that allows or denies it; None when a person must."""

@@ -23,6 +23,7 @@ from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.mcp import mcp_routes
 from ccproxy_tui.core.server.model_routes import routes_of
 from ccproxy_tui.core.server.permission_routes import PermissionApi, permission_routes
+from ccproxy_tui.core.server.rule_routes import rule_routes
 from ccproxy_tui.core.server.sdk_routes import sdk_routes
 from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
@@ -47,6 +48,7 @@ def control_routes(hub: Hub) -> list[BaseRoute]:
         Route("/control/settings/{key}", guard(api.change_setting), methods=["POST"]),
         Route("/control/models", guard(api.models)),
         Route("/control/shutdown", guard(api.shutdown), methods=["POST"]),
+        *rule_routes(hub, guard),
         *permission_routes(PermissionApi(hub), guard),
         *mcp_routes(hub),
         *account_routes(hub, guard),

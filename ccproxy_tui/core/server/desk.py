@@ -5,31 +5,53 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec
+
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.permissions.rule_book import RuleBook
+from ccproxy_tui.core.permissions.rules import decide
 from ccproxy_tui.core.settings.models import Permissions
 
 
 class Desk:
-    """`watched` says whether somebody could answer now."""
+    """`watched` says whether somebody could answer now; `exchange_of` finds a session's latest exchange."""
 
     def __init__(
-        self, broker: Broker, rules: RuleBook, settings: Callable[[], Permissions], watched: Callable[[], bool]
+        self,
+        broker: Broker,
+        rules: RuleBook,
+        settings: Callable[[], Permissions],
+        watched: Callable[[], bool],
+        exchange_of: Callable[[str], str],
     ) -> None:
         self._broker = broker
         self._rules = rules
         self._settings = settings
         self._watched = watched
+        self._exchange_of = exchange_of
+
+    @property
+    def watched(self) -> bool:
+        return self._watched()
 
     @property
     def attended(self) -> bool:
         return self._watched() or self._settings().without_front_end == "wait"
 
+    def answers(self, asked: PermissionRequest) -> bool:
+        """Whether it would get an answer that a person gave, now or by a rule."""
+        if self.attended:
+            return True
+        return self._settings().without_front_end == "rules" and decide(self._rules.rules(), asked) is not None
+
     async def settle(self, asked: PermissionRequest) -> Entry:
         """The question when it has ended. Whoever is cancelled while waiting takes it back. Raises InvalidRequest."""
+        if asked.session and not asked.exchange:
+            asked = msgspec.structs.replace(asked, exchange=self._exchange_of(asked.session))
         looked = await asyncio.to_thread(look_at, asked)
-        rule = self._rules.settle(asked)
+        strict = not self._watched() and self._settings().without_front_end == "deny"
+        rule = None if strict else self._rules.settle(asked)
         entry = self._broker.ask(asked, self._settings().timeout_seconds, looked)
         if rule is not None:
             allowed = rule.action == "allow"

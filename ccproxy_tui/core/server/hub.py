@@ -23,7 +23,7 @@ from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.settings import Loaded, Settings
-from ccproxy_tui.core.settings.models import Models
+from ccproxy_tui.core.settings.models import Models, Permissions
 from ccproxy_tui.core.store import Store
 from ccproxy_tui.core.supervisor import Tasks
 
@@ -70,7 +70,7 @@ class Hub:
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules)
         self.permission_watchers: set[asyncio.Event] = set()
-        self.desk = Desk(self.broker, self.rules, lambda: self.settings.permissions, self._is_watched)
+        self.desk = Desk(self.broker, self.rules, self._permissions, self._is_watched, self.store.latest_of)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
         self.sdk: RunsAgents | None = None
@@ -115,6 +115,9 @@ class Hub:
 
     def notice(self) -> None:
         self.store.notice()
+
+    def _permissions(self) -> Permissions:
+        return self.settings.permissions
 
     def _is_watched(self) -> bool:
         return self.viewers > 0 or bool(self.permission_watchers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -22,8 +22,6 @@ from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
 from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
-from ccproxy_tui.core.permissions.rule_book import count_allowed
-from ccproxy_tui.core.permissions.rules import Action, BadRule, Rule, decide, parse_rule, propose
 from ccproxy_tui.core.permissions.sources import (
     BLOCKING,
     HookSource,
@@ -35,8 +33,6 @@ from ccproxy_tui.core.permissions.sources import (
 )
 from ccproxy_tui.core.server.body import ClientGone
 from ccproxy_tui.core.server.hub import Hub
-from ccproxy_tui.core.settings import SettingsError, edit
-from ccproxy_tui.core.settings.models import PermissionRule
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -56,15 +52,6 @@ class _Answer(msgspec.Struct):
     by: str = "person"
 
 
-class _NewRules(msgspec.Struct):
-    """`hours` lends them for a while; without, a session's last as long as the proxy, the others are saved."""
-
-    rules: list[str]
-    action: Action = "allow"
-    scope: Literal["session", "project", "user"] = "session"
-    hours: float | None = None
-
-
 class _Extension(msgspec.Struct):
     seconds: float = 60.0
 
@@ -75,8 +62,6 @@ def permission_routes(api: PermissionApi, guard: Callable[[Handler], Handler]) -
         Route("/permissions/stream", guard(api.stream)),
         Route("/permissions/{id}", guard(api.get)),
         Route("/permissions/{id}/respond", guard(api.respond), methods=["POST"]),
-        Route("/permissions/{id}/rules", guard(api.proposed)),
-        Route("/permissions/{id}/rules", guard(api.add_rules), methods=["POST"]),
         Route("/permissions/{id}/extend", guard(api.extend), methods=["POST"]),
         Route("/mcp/permission/check", api.check, methods=["POST"]),
         Route("/hooks/claude-code", api.hook("claude-code"), methods=["POST"]),
@@ -115,7 +100,7 @@ class PermissionApi:
             asked = _read(read_hook, body, source)
             if self._hub.sdk is not None and self._hub.sdk.runs_agent(str(body.get("session_id"))):
                 return _json({})  # an agent of our own: it asks by its own way, too
-            if not self._hub.desk.attended and decide(self._hub.rules.rules(), asked) is None:
+            if not self._hub.desk.answers(asked):
                 return _json({})  # nobody is here: the tool asks in its own terminal
             entry = await self._settled(request, asked)
             return _json(hook_answer(entry, source, event))
@@ -205,49 +190,6 @@ class PermissionApi:
         )
         entry = self._hub.broker.answer(request.path_params["id"], decision)
         return _json({"status": "success", "permission_id": entry.id, "allowed": given.allowed})
-
-    async def proposed(self, request: Request) -> Response:
-        """Rules that would have allowed this question, and how many of the last ones they fit."""
-        entry = self._hub.broker.get(request.path_params["id"])
-        texts = propose(entry.request)
-        rules = [parse_rule(text, "allow") for text in texts]
-        fits, count = count_allowed(rules, (one.request for one in self._hub.broker.ended))
-        return _json({"rules": texts, "fits": fits, "of": count})
-
-    async def add_rules(self, request: Request) -> Response:
-        """Rules out of a question, which they then settle: for its session, its project, or everywhere."""
-        given = await _typed(request, _NewRules)
-        entry = self._hub.broker.get(request.path_params["id"])
-        asked = entry.request
-        project = asked.cwd if given.scope == "project" else ""
-        session = asked.session if given.scope == "session" else ""
-        try:
-            rules = [parse_rule(text, given.action, project=project, session=session) for text in given.rules]
-        except BadRule as problem:
-            raise InvalidRequest(f"{problem}.") from problem
-        if given.scope == "session" or given.hours is not None:
-            self._hub.rules.lend(rules, given.hours)
-        else:
-            await asyncio.to_thread(self._keep, rules)
-        if (rule := decide(rules, asked)) is not None and entry.status == "pending":
-            decision = Decision(allowed=rule.action == "allow", by=f"rule {rule.text}")
-            self._hub.broker.answer(entry.id, decision)
-        return _json({"added": [rule.text for rule in rules], "settled": entry.status != "pending"})
-
-    def _keep(self, rules: list[Rule]) -> None:
-        """In the settings file, which keeps its comments. Raises InvalidRequest."""
-        loaded = self._hub.loaded
-        kept = [one.model_dump(exclude_defaults=True) for one in loaded.settings.permissions.rules]
-        made = [PermissionRule(rule=one.text, action=one.action, project=one.project) for one in rules]
-        new = [one.model_dump(exclude_defaults=True) for one in made]
-        try:
-            edit.set_values(loaded.write_to, {("permissions", "rules"): [*kept, *new]})
-        except (OSError, SettingsError) as error:
-            raise InvalidRequest(f"The rules can't be saved: {error}.") from error
-        loaded.settings.permissions.rules = [
-            *loaded.settings.permissions.rules,
-            *made,
-        ]
 
     async def extend(self, request: Request) -> Response:
         given = await _typed(request, _Extension)

@@ -72,7 +72,7 @@ async def sdk_status(hub: Hub) -> dict[str, Any]:
         "message_mode": view.mode,
         "cli_version": view.version or None,
         "problem": view.problem or None,
-        "permission_handler_connected": hub.desk.attended,
+        "permission_handler_connected": hub.desk.watched,
         "sessions": {"known": view.sessions, "limit": view.limit},
         "pool": {"enabled": view.pool, "size": view.pool_size, "ready": view.ready},
         "agents": {state: states.count(state) for state in ("starting", "idle", "busy", "interrupting", "dead")},

@@ -393,9 +393,10 @@ class Permissions(Section):
         description="How long a permission request waits for an answer; then the tool is told no (or asks by itself).",
         json_schema_extra=LIVE,
     )
-    without_front_end: Literal["deny", "wait"] = Field(
-        "deny",
-        description="What becomes of a permission request while no screen and no handler is connected.",
+    without_front_end: Literal["rules", "deny", "wait"] = Field(
+        "rules",
+        description="What becomes of a permission request while no screen and no handler is connected: rules answer, "
+        "and without one it is a no; a no whatever the rules say; or it waits for somebody to come.",
         json_schema_extra=LIVE,
     )
 

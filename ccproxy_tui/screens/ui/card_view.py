@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from rich.cells import chop_cells
@@ -32,7 +33,8 @@ _ENDS = {
 }
 # They look like spaces, and no shell takes them for one.
 _ODD_SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-_DIFFERENCE = {"+": "added", "-": "removed", "@": "dim"}
+_DIFFERENCE = {"+": "added", "-": "removed"}
+_HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)")
 _SHOWN_FIRST = ("command", "cmd", "script", "file_path", "notebook_path", "path", "url", "query")
 _IN_DIFFERENCE = frozenset({"content", "old_string", "new_string", "edits", "replace_all"})
 
@@ -41,6 +43,7 @@ def card_lines(ask: AskView, width: int, now: float, place: int, count: int) -> 
     """The whole card, wrapped at `width`."""
     lines: list[Line] = [_title(ask, now, place, count)]
     who = [ask.client or ask.source, f"session {ask.session}" if ask.session else "", ask.model]
+    who += [f"sub-agent {ask.agent}" if ask.agent else "", "o opens its stream" if ask.exchange else ""]
     lines.append((escape_line("  ".join(part for part in who if part)), "dim"))
     if ask.cwd:
         lines.append((escape_line(f"in {ask.cwd}"), "dim"))
@@ -92,8 +95,25 @@ def _body(ask: AskView) -> list[Line]:
         lines += _field(name, value)
     if ask.preview:
         lines.append(("", ""))
-        lines += [(_visible(line), _DIFFERENCE.get(line[:1], "dim")) for line in ask.preview]
+        lines += _numbered(ask.preview)
     return lines + _rest_of(ask)
+
+
+def _numbered(preview: Sequence[str]) -> list[Line]:
+    """A difference with the numbers of its lines: of the file as it is for those that go, as it will be for others."""
+    lines: list[Line] = []
+    old = new = 1
+    for line in preview:
+        kind = line[:1]
+        if (match := _HUNK.match(line)) is not None:
+            old, new = int(match[1]), int(match[2])
+        if kind not in ("+", "-", " "):
+            lines.append((_visible(line), "dim"))
+            continue
+        lines.append((f"{old if kind == '-' else new:>4} {_visible(line)}", _DIFFERENCE.get(kind, "dim")))
+        old += kind != "+"
+        new += kind != "-"
+    return lines
 
 
 def _rest_of(ask: AskView) -> list[Line]:

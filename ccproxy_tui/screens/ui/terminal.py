@@ -48,8 +48,18 @@ def set_title(write: Callable[[str], None], text: str) -> None:
 
 
 def notify(write: Callable[[str], None], text: str, environ: Mapping[str, str]) -> None:
-    """OSC 9: the terminal shows a notification, if it can. Inside tmux it is passed through."""
-    sequence = f"\x1b]9;{escape_line(text)}\x07"
+    """The terminal shows a notification, if it can: OSC 99 (kitty), 777 (urxvt, foot, ghostty, wezterm), else 9.
+
+    Inside tmux it is passed through, and the terminal around it is not known: then all that read OSC 9 see it.
+    """
+    shown = escape_line(text)
+    term = environ.get("TERM", "")
+    if "kitty" in term or "KITTY_WINDOW_ID" in environ:
+        sequence = f"\x1b]99;;{shown}\x1b\\"
+    elif term.startswith(("rxvt", "foot", "xterm-ghostty")) or environ.get("TERM_PROGRAM") in ("ghostty", "WezTerm"):
+        sequence = f"\x1b]777;notify;ccproxy;{shown.replace(';', ',')}\x1b\\"
+    else:
+        sequence = f"\x1b]9;{shown}\x07"
     if environ.get("TMUX"):
         sequence = "\x1bPtmux;" + sequence.replace("\x1b", "\x1b\x1b") + "\x1b\\"
     write(sequence)

@@ -15,6 +15,7 @@ from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.control_client import ControlClient
 from ccproxy_tui.core.frames import AskView, Watch
 from tests.conftest import Proxy, StartProxy, until
+from tests.fakes.upstream import ScriptedUpstream, anthropic_stream, sse_reply
 
 CHECK = {"tool_name": "Bash", "input": {"command": "ls", "timeout": 5000, "deep": {"a": [1, None]}}}
 
@@ -445,6 +446,54 @@ async def test_a_rule_is_made_of_a_question(proxy: Proxy, control: ControlClient
     assert ("Bash(git diff:*)" in saved, "/repo" in saved) == (True, True)
     third = await proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s3"))
     assert third.json()["behavior"] == "allow"
+
+
+async def test_rules_are_listed_taken_out_and_brought_back(proxy: Proxy, control: ControlClient) -> None:
+    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s1")))
+    name = await asked(proxy)
+    with pytest.raises(ControlError, match="No rule was made"):
+        await control.undo_rules()
+    await control.add_rules(name, ["Bash(git diff:*)"], action="allow", scope="session", hours=None)
+    await asking
+    await proxy.client.post("/mcp/permission/check", json=bash("git diff README", session_id="s1"))
+    other = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("ls")))
+    await control.add_rules(await asked(proxy), ["Bash(ls:*)"], action="allow", scope="user", hours=None)
+    await other
+    lent, kept = await control.rules()
+    assert (lent.rule, lent.session, lent.hits, lent.lent) == ("Bash(git diff:*)", "s1", 1, True)
+    assert (kept.rule, kept.hits, kept.lent, kept.session, kept.project) == ("Bash(ls:*)", 0, False, "", "")
+    await control.remove_rule(kept)
+    assert [one.rule for one in await control.rules()] == ["Bash(git diff:*)"]
+    assert "ls" not in proxy.hub.loaded.write_to.read_text()
+    assert await control.undo_rules() == "Bash(ls:*) is back"
+    assert "Bash(ls:*)" in proxy.hub.loaded.write_to.read_text()
+    assert await control.undo_rules() == "Bash(ls:*) is gone again"
+    assert await control.undo_rules() == "Bash(git diff:*) is gone again"
+    assert await control.rules() == []
+    with pytest.raises(ControlError, match="no such rule"):
+        await control.remove_rule(kept)
+
+
+@pytest.mark.parametrize(("mode", "allowed"), [("rules", True), ("deny", False)])
+async def test_with_nobody_there_rules_may_answer(start_proxy: StartProxy, mode: str, allowed: bool) -> None:
+    rules = '[{"rule": "Bash(git diff:*)"}]'
+    proxy = await start_proxy(PERMISSIONS__WITHOUT_FRONT_END=mode, PERMISSIONS__RULES=rules)
+    answer = await proxy.client.post("/mcp/permission/check", json=bash("git diff"))
+    assert (answer.json()["behavior"] == "allow") == allowed
+    assert (await proxy.client.post("/mcp/permission/check", json=bash("ls"))).json()["behavior"] == "deny"
+    hook = {"hook_event_name": "PermissionRequest", "tool_name": "Bash", "tool_input": {"command": "git diff"}}
+    told = (await proxy.client.post("/hooks/claude-code", json=hook)).json()
+    assert bool(told) == allowed, "else the tool asks in its own terminal"
+
+
+async def test_a_question_is_joined_with_the_exchange_of_its_session(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    upstream.default = lambda seen: sse_reply(*anthropic_stream())
+    body = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    await proxy.client.post("/api/v1/messages", json=body, headers={"x-claude-code-session-id": "s9"})
+    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("ls", session_id="s9")))
+    await asked(proxy)
+    assert proxy.hub.broker.pending[0].request.exchange == proxy.last.id
+    asking.cancel()
 
 
 async def test_a_rule_lent_for_a_while_ends(proxy: Proxy, control: ControlClient) -> None:

@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -107,8 +107,8 @@ def test_a_difference_takes_the_place_of_the_texts() -> None:
         preview=["@@ -1 +1 @@", "-OLD line", "+NEW line"],
     )
     lines = card_lines(view, 60, 100.0, 1, 1)
-    assert ("-OLD line", "removed") in lines
-    assert ("+NEW line", "added") in lines
+    assert ("   1 -OLD line", "removed") in lines
+    assert ("   1 +NEW line", "added") in lines
     assert not any("old_string" in text for text, _ in lines)
     bare = words_of(ask("Edit", {"file_path": "a.py", "old_string": "OLD", "new_string": "NEW"}))
     assert "old_string: OLD" in bare
@@ -124,6 +124,27 @@ def test_one_that_is_over_says_so() -> None:
     assert "this is the start" not in words_of(masked)
 
 
+def test_lines_of_a_difference_have_the_numbers_of_the_file() -> None:
+    preview = ["@@ -9,3 +9,4 @@", " nine", "-ten", "+TEN", "+more", " eleven", "@@ -40 +41 @@", "-x", "+y"]
+    view = ask("Edit", {"file_path": "a"}, preview=preview)
+    shown_ = [text for text, _ in card_lines(view, 60, 100.0, 1, 1)][-9:]
+    assert shown_ == [
+        *("@@ -9,3 +9,4 @@", "   9  nine", "  10 -ten", "  10 +TEN", "  11 +more", "  12  eleven"),
+        *("@@ -40 +41 @@", "  40 -x", "  41 +y"),
+    ]
+    new = ask("Write", {"file_path": "a"}, preview=["new file, 3 characters", "+a", "+b"])
+    assert [text for text, _ in card_lines(new, 60, 100.0, 1, 1)][-2:] == ["   1 +a", "   2 +b"]
+
+
+# Escapes that terminals act on, marks that reorder or hide, widths that lie, and markup of other systems.
+CORPUS = (
+    *("\x1b[2J", "\x1b]52;c;aGk=\x07", "\x1b]8;;http://x\x1b\\y", "\x9b31m", "\x1bP1$r\x1b\\", "\x1b[6n"),
+    *("\r", "\b\b", "\x7f", "\0", "\x0e", "\u202eevil", "\u2066x\u2069", "\u200bz", "\ufeff", "\U000e0041", "\x85"),
+    *("[bold]x[/]", "[/]", "[@click=app.quit]x[/]", "$(rm)", "{0}", "%s", "\\x1b", "\u2028", "\u3164", "\u034f"),
+    *("é" * 40, "漢字" * 40, "\U0001f469\u200d\U0001f467" * 9, "a\u0301" * 40, "\ufdfa" * 20, "\uffa0", "\u3000"),
+    *("x" * 5000, "\t" * 50, "\n" * 50),
+)
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -131,7 +152,11 @@ JSON = st.recursive(
 )
 
 
-@given(st.text(min_size=1), JSON, st.sampled_from([40, 60, 120]), st.text(), st.lists(st.text(), max_size=3))
+TEXT = st.text() | st.lists(st.sampled_from(CORPUS), max_size=4).map("".join)
+
+
+@settings(max_examples=1000)
+@given(TEXT.filter(bool), JSON | TEXT, st.sampled_from([60, 80, 120]), TEXT, st.lists(TEXT, max_size=3))
 def test_any_input_fits_and_hides_nothing(tool: str, input_: Any, width: int, cwd: str, preview: list[str]) -> None:
     view = ask(tool, input_, cwd=cwd, client=tool, session=cwd, reason=cwd, preview=preview, notes=[cwd])
     for text, _ in card_lines(view, width, 100.0, 1, 1):

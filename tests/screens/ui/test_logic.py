@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from ccproxy_tui.core.frames import Frame, LogView, Segment, Status, TextFrame, Watch
 from ccproxy_tui.core.hosting import ProxyDied
 from ccproxy_tui.screens.split import columns_for
-from ccproxy_tui.screens.ui import row_view, words
+from ccproxy_tui.screens.ui import row_view, terminal, words
 from ccproxy_tui.screens.ui.json_tree import JsonTree
 from ccproxy_tui.screens.ui.list_model import ListModel
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
@@ -385,3 +385,18 @@ async def test_quick_changes_of_what_is_watched_send_the_last_one() -> None:
     assert len(control.watches) < 6
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("environ", "sequence"),
+    [
+        ({}, "\x1b]9;a\\x1bb;c\x07"),
+        ({"TERM": "xterm-kitty"}, "\x1b]99;;a\\x1bb;c\x1b\\"),
+        ({"TERM": "foot"}, "\x1b]777;notify;ccproxy;a\\x1bb,c\x1b\\"),
+        ({"TERM": "tmux-256color", "TMUX": "1"}, "\x1bPtmux;\x1b\x1b]9;a\\x1bb;c\x07\x1b\\"),
+    ],
+)
+def test_a_notification_is_in_the_terminals_own_words(environ: dict[str, str], sequence: str) -> None:
+    written: list[str] = []
+    terminal.notify(written.append, "a\x1bb;c", environ)
+    assert written == [sequence]

@@ -1,0 +1,180 @@
+"""The control API's verbs on rules: made of a question, listed with their hits, taken out, the last change undone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal, NamedTuple, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
+from ccproxy_tui.core.frames import RuleView
+from ccproxy_tui.core.permissions import Decision
+from ccproxy_tui.core.permissions.rule_book import Loan, count_allowed
+from ccproxy_tui.core.permissions.rules import Action, BadRule, Rule, decide, parse_rule, propose
+from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.settings import SettingsError, edit
+from ccproxy_tui.core.settings.models import PermissionRule
+
+Handler = Callable[[Request], Awaitable[Response]]
+T = TypeVar("T")
+
+
+class _NewRules(msgspec.Struct):
+    """`hours` lends them for a while; without, a session's last as long as the proxy, the others are saved."""
+
+    rules: list[str]
+    action: Action = "allow"
+    scope: Literal["session", "project", "user"] = "session"
+    hours: float | None = None
+
+
+class _Named(msgspec.Struct):
+    """One rule, as the list tells it."""
+
+    rule: str
+    action: Action = "allow"
+    project: str = ""
+    session: str = ""
+
+
+class _Change(NamedTuple):
+    """What was done to the rules: these loans came or went; None for those that are kept in the settings."""
+
+    added: bool
+    loans: list[Loan]
+    kept: list[Rule]
+
+
+def rule_routes(hub: Hub, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+    api = _RuleApi(hub)
+    return [
+        Route("/permissions/rules", guard(api.rules)),
+        Route("/permissions/rules/remove", guard(api.remove), methods=["POST"]),
+        Route("/permissions/rules/undo", guard(api.undo), methods=["POST"]),
+        Route("/permissions/{id}/rules", guard(api.proposed)),
+        Route("/permissions/{id}/rules", guard(api.add), methods=["POST"]),
+    ]
+
+
+class _RuleApi:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._changes: list[_Change] = []
+        self._turn = asyncio.Lock()  # one change of the settings file at a time
+
+    # --- of a question ---
+
+    async def proposed(self, request: Request) -> Response:
+        """Rules that would have allowed this question, and how many of the last ones they fit."""
+        entry = self._hub.broker.get(request.path_params["id"])
+        texts = propose(entry.request)
+        rules = [parse_rule(text, "allow") for text in texts]
+        fits, count = count_allowed(rules, (one.request for one in self._hub.broker.ended))
+        return _json({"rules": texts, "fits": fits, "of": count})
+
+    async def add(self, request: Request) -> Response:
+        """Rules out of a question, which they then settle: for its session, its project, or everywhere."""
+        given = await _typed(request, _NewRules)
+        entry = self._hub.broker.get(request.path_params["id"])
+        asked = entry.request
+        project = asked.cwd if given.scope == "project" else ""
+        session = asked.session if given.scope == "session" else ""
+        try:
+            rules = [parse_rule(text, given.action, project=project, session=session) for text in given.rules]
+        except BadRule as problem:
+            raise InvalidRequest(f"{problem}.") from problem
+        async with self._turn:
+            if given.scope == "session" or given.hours is not None:
+                self._changes.append(_Change(added=True, loans=self._hub.rules.lend(rules, given.hours), kept=[]))
+            else:
+                await self._keep([*self._kept, *rules])
+                self._changes.append(_Change(added=True, loans=[], kept=rules))
+        if (rule := decide(rules, asked)) is not None and entry.status == "pending":
+            decision = Decision(allowed=rule.action == "allow", by=f"rule {rule.text}")
+            self._hub.broker.answer(entry.id, decision)
+        return _json({"added": [rule.text for rule in rules], "settled": entry.status != "pending"})
+
+    # --- all of them ---
+
+    async def rules(self, _: Request) -> Response:
+        book = self._hub.rules
+        loans = [_view(loan.rule, book.hits[loan.rule.text], loan.until, lent=True) for loan in book.loans()]
+        return _json([*loans, *(_view(rule, book.hits[rule.text]) for rule in self._kept)])
+
+    async def remove(self, request: Request) -> Response:
+        given = await _typed(request, _Named)
+        async with self._turn:
+            loans = [loan for loan in self._hub.rules.loans() if _is_named(loan.rule, given)]
+            kept = [rule for rule in self._kept if _is_named(rule, given)]
+            if not loans and not kept:
+                raise RouteNotFound("There is no such rule (any more).")
+            self._hub.rules.take_back(loans)
+            if kept:
+                await self._keep([rule for rule in self._kept if rule not in kept])
+            self._changes.append(_Change(added=False, loans=loans, kept=kept))
+        return _json({"removed": given.rule})
+
+    async def undo(self, _: Request) -> Response:
+        """Take back the last change that was made here."""
+        async with self._turn:
+            if not self._changes:
+                raise InvalidRequest("No rule was made or removed since the proxy has started.")
+            change = self._changes[-1]
+            if change.added:
+                self._hub.rules.take_back(change.loans)
+                kept = [rule for rule in self._kept if rule not in change.kept]
+            else:
+                self._hub.rules.lend_again(change.loans)
+                kept = [*self._kept, *change.kept]
+            if change.kept:
+                await self._keep(kept)
+            self._changes.pop()
+        texts = [rule.text for rule in (*(loan.rule for loan in change.loans), *change.kept)]
+        return _json({"said": f"{', '.join(texts)} {'is gone again' if change.added else 'is back'}"})
+
+    # --- the settings ---
+
+    @property
+    def _kept(self) -> list[Rule]:
+        made = self._hub.settings.permissions.rules
+        return [parse_rule(one.rule, one.action, project=one.project) for one in made]
+
+    async def _keep(self, rules: list[Rule]) -> None:
+        """In the settings file, which keeps its comments. Raises InvalidRequest."""
+        made = [PermissionRule(rule=one.text, action=one.action, project=one.project) for one in rules]
+        values = [one.model_dump(exclude_defaults=True) for one in made]
+        loaded = self._hub.loaded
+        try:
+            await asyncio.to_thread(edit.set_values, loaded.write_to, {("permissions", "rules"): values})
+        except (OSError, SettingsError) as error:
+            raise InvalidRequest(f"The rules can't be saved: {error}.") from error
+        loaded.settings.permissions.rules = made
+
+
+def _is_named(rule: Rule, named: _Named) -> bool:
+    return (rule.text, rule.action, rule.project, rule.session) == (
+        named.rule,
+        named.action,
+        named.project,
+        named.session,
+    )
+
+
+def _view(rule: Rule, hits: int, until: float | None = None, *, lent: bool = False) -> RuleView:
+    return RuleView(rule.text, rule.action, rule.project, rule.session, hits, until, lent=lent)
+
+
+async def _typed(request: Request, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.body(), type=shape)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"Not what this route takes: {error}.") from error
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
