@@ -14,6 +14,8 @@ from typing import Any
 
 import tomlkit
 
+from ccproxy_tui.core.opencode_plugin import PLUGIN
+
 Document = dict[str, Any]
 
 TOKEN_VARIABLE = "CCPROXY_TOKEN"
@@ -23,6 +25,7 @@ _EVENT = "PermissionRequest"
 _AFTER = ("PostToolUse", "Stop", "UserPromptSubmit", "SessionEnd")
 _AFTER_SECONDS = 5
 _PROVIDER = "ccproxy"
+_PLUGIN_MARK = "ccproxy-tui connect opencode"
 
 
 class CantConnect(Exception):
@@ -35,7 +38,7 @@ class Target:
 
     path: str  # below the person's home
     add: Callable[[str, str, bool], str]  # text, the proxy's address, whether it wants a token
-    remove: Callable[[str, str], str]
+    remove: Callable[[str, str], str | None]  # None: the file has nothing else in it
 
 
 def _json(text: str) -> Document:
@@ -196,12 +199,26 @@ def remove_from_opencode(text: str, url: str) -> str:
     return _text(document)
 
 
+def add_opencode_plugin(text: str, url: str, token: bool) -> str:
+    """The file is ours alone; it reads the token from the variable when it asks."""
+    if text and _PLUGIN_MARK not in text:
+        raise CantConnect("it is a plugin of somebody else's")
+    return PLUGIN.replace("@URL@", url)
+
+
+def remove_opencode_plugin(text: str, url: str) -> str | None:
+    return None if _PLUGIN_MARK in text else text
+
+
 TARGETS: dict[str, tuple[Target, ...]] = {
     "claude-code": (Target(".claude/settings.json", add_to_claude, remove_from_claude),),
     "codex": (
         Target(".codex/config.toml", add_to_codex, remove_from_codex),
         Target(".codex/hooks.json", add_codex_hook, remove_codex_hook),
     ),
-    "opencode": (Target(".config/opencode/opencode.json", add_to_opencode, remove_from_opencode),),
+    "opencode": (
+        Target(".config/opencode/opencode.json", add_to_opencode, remove_from_opencode),
+        Target(".config/opencode/plugin/ccproxy.js", add_opencode_plugin, remove_opencode_plugin),
+    ),
 }
 FOLDERS = {".claude": "CLAUDE_CONFIG_DIR", ".codex": "CODEX_HOME"}  # variables that move a tool's folder

@@ -17,6 +17,7 @@ from textual.widget import Widget
 
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AskView, Watch
+from ccproxy_tui.core.permissions.sources import TAKES_NO_EDIT
 from ccproxy_tui.screens.answers import EditDialog, MessageDialog, RuleDialog, RulesDialog
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.ui import words
@@ -304,6 +305,8 @@ class ApprovalsScreen(BaseScreen):
     async def _edit(self, ask: AskView) -> str:
         if ask.masked or ask.size > len(ask.input.encode()):
             return "it can't be edited here: a secret in it is masked, or it is too long"
+        if ask.source in TAKES_NO_EDIT:
+            return f"{ask.source} takes no other input: D denies it with words for the model"
         try:
             dialog = EditDialog(json.loads(ask.input))
         except (ValueError, RecursionError):

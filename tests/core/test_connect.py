@@ -10,7 +10,7 @@ import pytest
 from ccproxy_tui.core.connect import TARGETS, CantConnect, Target
 
 URL = "http://127.0.0.1:8000"
-CLAUDE, CODEX, CODEX_HOOKS, OPENCODE = (target for targets in TARGETS.values() for target in targets)
+CLAUDE, CODEX, CODEX_HOOKS, OPENCODE, OPENCODE_PLUGIN = (target for targets in TARGETS.values() for target in targets)
 
 
 def test_claude_keeps_its_own_hooks_and_variables() -> None:
@@ -29,7 +29,7 @@ def test_claude_keeps_its_own_hooks_and_variables() -> None:
     assert first == own["hooks"]["PermissionRequest"][0]  # type: ignore[index]
     assert ours["hooks"] == [{"type": "http", "url": f"{URL}/hooks/claude-code", "timeout": 600}]
     assert CLAUDE.add(text, URL, False) == text, "twice is once"
-    assert json.loads(CLAUDE.remove(text, URL)) == own
+    assert json.loads(CLAUDE.remove(text, URL) or "") == own
     secured = json.loads(CLAUDE.add("", URL, True))["hooks"]["PermissionRequest"][0]["hooks"][0]
     assert secured["headers"] == {"Authorization": "Bearer $CCPROXY_TOKEN"}, "the token itself is in no file"
 
@@ -42,11 +42,11 @@ def test_codex_keeps_its_comments() -> None:
     assert "# mine" in text
     assert "# best" in text
     assert tomllib.loads(CODEX.add(text, URL, False)) == made
-    assert tomllib.loads(CODEX.remove(text, URL)) == tomllib.loads(own)
-    assert tomllib.loads(CODEX.remove(CODEX.add("", URL, True), URL)) == {}
+    assert tomllib.loads(CODEX.remove(text, URL) or "") == tomllib.loads(own)
+    assert tomllib.loads(CODEX.remove(CODEX.add("", URL, True), URL) or "") == {}
     hooks = json.loads(CODEX_HOOKS.add("", URL, False))
     assert hooks["hooks"]["PermissionRequest"][0]["hooks"][0]["command"] == "ccproxy-tui hook codex"
-    assert json.loads(CODEX_HOOKS.remove(json.dumps(hooks), URL)) == {}
+    assert json.loads(CODEX_HOOKS.remove(json.dumps(hooks), URL) or "") == {}
 
 
 def test_opencode_keeps_its_other_options() -> None:
@@ -54,7 +54,17 @@ def test_opencode_keeps_its_other_options() -> None:
     text = OPENCODE.add(json.dumps(own), URL, False)
     made = json.loads(text)
     assert made["provider"]["anthropic"]["options"] == {"timeout": 5, "baseURL": f"{URL}/api/v1", "apiKey": "any-word"}
-    assert json.loads(OPENCODE.remove(text, URL)) == own
+    assert json.loads(OPENCODE.remove(text, URL) or "") == own
+
+
+def test_opencode_s_plugin_is_a_file_of_ours() -> None:
+    text = OPENCODE_PLUGIN.add("", URL, True)
+    assert f"{URL}/hooks/opencode" in text
+    assert OPENCODE_PLUGIN.add(text, "http://127.0.0.1:9", False).count("127.0.0.1:9") == 1
+    assert OPENCODE_PLUGIN.remove(text, URL) is None
+    with pytest.raises(CantConnect):
+        OPENCODE_PLUGIN.add("export const Mine = 1", URL, False)
+    assert OPENCODE_PLUGIN.remove("export const Mine = 1", URL) == "export const Mine = 1"
 
 
 @pytest.mark.parametrize("target", [CLAUDE, CODEX, CODEX_HOOKS, OPENCODE])

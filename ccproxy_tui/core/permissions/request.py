@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-Source = Literal["mcp", "rest", "script", "claude-code", "codex", "sdk"]
+Source = Literal["mcp", "rest", "script", "claude-code", "codex", "opencode", "sdk"]
 Status = Literal["pending", "allowed", "denied", "expired", "cancelled"]
 
 

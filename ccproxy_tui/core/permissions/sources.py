@@ -13,6 +13,8 @@ from ccproxy_tui.core.permissions.request import PermissionRequest, Source
 
 HookSource = Literal["claude-code", "codex"]
 
+TAKES_NO_EDIT = frozenset({"codex", "opencode"})  # these run what they asked for, or nothing
+
 BLOCKING = frozenset({"PermissionRequest", "PreToolUse"})  # the hooks that wait for an answer
 
 # Input is any JSON: tools take numbers, lists and objects, and a narrower schema would refuse them unseen.
@@ -105,6 +107,37 @@ def hook_answer(entry: Entry, source: HookSource, event: str) -> Object:
         if decision.interrupt:
             told["interrupt"] = True
     return {"hookSpecificOutput": {"hookEventName": "PermissionRequest", "decision": told}}
+
+
+def read_opencode(body: Object) -> PermissionRequest:
+    """An event `permission.asked` of opencode, with the folder. Raises Misfit."""
+    tool = body.get("permission")
+    if not isinstance(tool, str) or not tool.strip():
+        raise Misfit("A question must name its permission.", "permission")
+    metadata, patterns = body.get("metadata"), body.get("patterns")
+    given: Object = dict(metadata) if isinstance(metadata, dict) else {}
+    if isinstance(given.get("filepath"), str):
+        given = {"file_path": given.pop("filepath"), **given}
+    if not given and isinstance(patterns, list):
+        given["patterns"] = patterns
+    call = body.get("tool")
+    return PermissionRequest(
+        tool,
+        given,
+        "opencode",
+        client="opencode",
+        session=_text(body, "sessionID"),
+        cwd=_text(body, "directory"),
+        tool_use=_text(call, "callID") if isinstance(call, dict) else "",
+    )
+
+
+def opencode_answer(entry: Entry) -> Object:
+    """What opencode takes as a reply; empty when nobody has decided: its own dialog goes on."""
+    decision = entry.decision
+    if decision is None or entry.status not in ("allowed", "denied"):
+        return {}
+    return {"reply": "once"} if decision.allowed else {"reply": "reject", "message": denial_of(entry)}
 
 
 def _before_use(entry: Entry) -> Object:

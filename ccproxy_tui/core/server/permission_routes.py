@@ -24,12 +24,15 @@ from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.sources import (
     BLOCKING,
+    TAKES_NO_EDIT,
     HookSource,
     check_answer,
     denial_of,
     hook_answer,
+    opencode_answer,
     read_check,
     read_hook,
+    read_opencode,
 )
 from ccproxy_tui.core.server.body import ClientGone
 from ccproxy_tui.core.server.hub import Hub
@@ -66,6 +69,7 @@ def permission_routes(api: PermissionApi, guard: Callable[[Handler], Handler]) -
         Route("/mcp/permission/check", api.check, methods=["POST"]),
         Route("/hooks/claude-code", api.hook("claude-code"), methods=["POST"]),
         Route("/hooks/codex", api.hook("codex"), methods=["POST"]),
+        Route("/hooks/opencode", api.opencode, methods=["POST"]),
     ]
 
 
@@ -106,6 +110,16 @@ class PermissionApi:
             return _json(hook_answer(entry, source, event))
 
         return answer
+
+    async def opencode(self, request: Request) -> Response:
+        """A question of opencode's plugin, which asks in its own dialog, too."""
+        try:
+            asked = read_opencode(await _body(request))
+        except Misfit as misfit:
+            raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
+        if not self._hub.desk.answers(asked):
+            return _json({})
+        return _json(opencode_answer(await self._settled(request, asked)))
 
     def _answered_there(self, body: Object, event: str) -> None:
         """The tool has gone on: what it asked has been answered in its own terminal."""
@@ -180,6 +194,9 @@ class PermissionApi:
 
     async def respond(self, request: Request) -> Response:
         given = await _typed(request, _Answer)
+        asked = self._hub.broker.get(request.path_params["id"]).request
+        if given.allowed and given.input is not None and asked.source in TAKES_NO_EDIT:
+            raise InvalidRequest(f"{asked.source} takes no other input; deny it with words instead.")
         decision = Decision(
             allowed=given.allowed,
             by=given.by[:80] or "person",

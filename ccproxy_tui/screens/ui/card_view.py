@@ -16,6 +16,9 @@ from ccproxy_tui.screens.widgets.detail_view import Line
 
 _KINDS = {
     "Bash": "run a command",
+    "bash": "run a command",
+    "edit": "edit a file",
+    "webfetch": "fetch a page",
     "Write": "write a file",
     "Edit": "edit a file",
     "MultiEdit": "edit a file",
