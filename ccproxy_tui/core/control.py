@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ccproxy_tui.core.frames import (
     AccountDetail,
+    AuditRow,
     BodyPart,
     CodexView,
     Detail,
@@ -98,6 +99,10 @@ class Control(Protocol):
 
     async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
         """Rules for the request's session, its project, or the user; they settle the request, too."""
+        ...
+
+    async def permission_history(self, count: int) -> list[AuditRow]:
+        """Permission requests that have ended, the latest first."""
         ...
 
     async def rules(self) -> list[RuleView]:

@@ -324,6 +324,25 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     preview: list[str] = []
 
 
+class AuditRow(msgspec.Struct, frozen=True):
+    """A permission request that has ended. `asked` is in seconds since the epoch, `input` its masked start."""
+
+    id: str
+    asked: float
+    seconds: float
+    source: str
+    client: str
+    session: str
+    exchange: str
+    cwd: str
+    model: str
+    tool: str
+    input: str
+    status: str
+    by: str
+    message: str
+
+
 class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A rule in force. `hits` since the proxy runs; `until` (seconds since the epoch) when it is `lent` for a while."""
 

@@ -18,7 +18,7 @@ from textual.widget import Widget
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AskView, Watch
 from ccproxy_tui.core.permissions.sources import TAKES_NO_EDIT
-from ccproxy_tui.screens.answers import EditDialog, MessageDialog, RuleDialog, RulesDialog
+from ccproxy_tui.screens.answers import EditDialog, HistoryDialog, MessageDialog, RuleDialog, RulesDialog
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.card_guard import CardGuard
@@ -80,12 +80,14 @@ class ApprovalsScreen(BaseScreen):
         "the notes. With the card focused (ctrl+g or !): a allows, d denies, D denies with a message for the model, i "
         "denies and stops its turn, e edits the input first, A makes a rule of it, x gives it more time. A card takes "
         "no key in its first moment, and none while keys are held; a grave one wants a twice; one that does not fit "
-        "must be scrolled to its end first. o opens the stream that asked, R lists the rules with their hits."
+        "must be scrolled to its end first. o opens the stream that asked, R lists the rules with their hits, H what "
+        "was answered before."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "step(1)", "next", id="approvals.next"),
         Binding("p", "step(-1)", "previous", id="approvals.previous"),
         Binding("R", "rules", "rules", id="approvals.rules"),
+        Binding("H", "history", "history", id="approvals.history"),
         Binding("o", "open_stream", "open its stream", id="approvals.open"),
     ]
 
@@ -218,6 +220,11 @@ class ApprovalsScreen(BaseScreen):
         """Every rule in force."""
         self.guard.note_key(self.now())
         self.app.push_screen(RulesDialog(self.control))
+
+    def action_history(self) -> None:
+        """What has ended, with who said what to it."""
+        self.guard.note_key(self.now())
+        self.app.push_screen(HistoryDialog(self.control))
 
     def action_open_stream(self) -> None:
         """The exchange that the question came with."""

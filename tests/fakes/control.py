@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
+
 from ccproxy_tui.core.control import Control, ControlError, ControlLost
 from ccproxy_tui.core.frames import (
     AccountDetail,
     AccountView,
     AgentView,
+    AuditRow,
     BodyInfo,
     BodyPart,
     CodexView,
@@ -256,6 +259,26 @@ class FakeControl:
         self.calls.append(("rules", ask, rules, action, scope, hours))
         if self.refusal:
             raise ControlError(self.refusal)
+
+    async def permission_history(self, count: int) -> list[AuditRow]:
+        one = AuditRow(
+            "p1",
+            STARTED,
+            4.2,
+            "claude-code",
+            "claude-code",
+            "s1",
+            "e1",
+            "/repo",
+            "opus",
+            "Bash",
+            '{"command": "make"}',
+            "allowed",
+            "person",
+            "",
+        )
+        by_rule = {"id": "p2", "asked": STARTED + 60, "seconds": 0.0, "status": "denied", "by": "rule Bash(rm\x1b:*)"}
+        return [one, msgspec.structs.replace(one, **by_rule, message="Denied by the rule")]
 
     async def rules(self) -> list[RuleView]:
         return [

@@ -282,3 +282,18 @@ async def test_hostile_questions_stay_in_their_place(
             assert not any(unicodedata.category(char) in ("Cc", "Cf") for char in "".join(lines))
         assert isinstance(app.screen, ApprovalsScreen)
         assert not any(call[0] == "answer ask" for call in control.calls)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_was_answered_before(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, size: str, same_as: Compare
+) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        await pilot.press("H")
+        await until(lambda: "make" in screen_text(app))
+        await settle(pilot)
+        same_as(app, f"history-{size}")
+        assert "\x1b" not in screen_text(app)
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, ApprovalsScreen))

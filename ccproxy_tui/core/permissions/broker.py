@@ -51,6 +51,7 @@ class Broker:
     def __init__(self, clock: Clock, changed: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
         self._changed = changed
+        self.on_end: Callable[[Entry], None] = lambda _: None
         self._pending: OrderedDict[str, Entry] = OrderedDict()
         self._ended: deque[Entry] = deque(maxlen=KEPT)
         self.revision = 0
@@ -145,6 +146,7 @@ class Broker:
         by = decision.by if decision is not None else "its asker"
         log.info("%s: %s by %s after %.1f s (%s)", status, entry.request.tool[:80], by, waited, entry.id)
         self._note()
+        self.on_end(entry)
         entry.done.set()
 
     def _note(self) -> None:

@@ -7,11 +7,36 @@ from collections.abc import Callable
 
 import msgspec
 
+from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.permissions.rules import decide
+from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.settings.models import Permissions
+
+_SHOWN = 4000  # characters of an input that are kept
+
+
+def audit_row(entry: Entry) -> AuditRow:
+    """What is kept of a request that has ended: secrets masked, the input cut."""
+    asked, decision = entry.request, entry.decision
+    return AuditRow(
+        entry.id,
+        entry.created,
+        round((entry.ended or entry.created) - entry.created, 3),
+        asked.source,
+        asked.client,
+        asked.session,
+        asked.exchange,
+        asked.cwd,
+        asked.model,
+        redact_text(asked.tool[:200]),
+        redact_bytes(entry.look.shown[:_SHOWN]).decode("utf-8", "replace"),
+        entry.status,
+        decision.by if decision is not None else "its asker",
+        redact_text(decision.message) if decision is not None else "",
+    )
 
 
 class Desk:

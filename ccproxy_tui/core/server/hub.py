@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal, Protocol
 
 from ccproxy_tui.core.auth.account import AnyAccount
@@ -18,12 +19,13 @@ from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.permissions.rules import Rule, parse_rule
 from ccproxy_tui.core.provider import Provider, RunsAgents
-from ccproxy_tui.core.server.desk import Desk
+from ccproxy_tui.core.server.desk import Desk, audit_row
 from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.settings import Loaded, Settings
 from ccproxy_tui.core.settings.models import Models, Permissions
+from ccproxy_tui.core.storage import Audit
 from ccproxy_tui.core.store import Store
 from ccproxy_tui.core.supervisor import Tasks
 
@@ -73,6 +75,7 @@ class Hub:
         self.desk = Desk(self.broker, self.rules, self._permissions, self._is_watched, self.store.latest_of)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
+        self.audit: Audit | None = None
         self.sdk: RunsAgents | None = None
         self.prefixes: dict[str, str] = {}
         self.running: dict[str, Running] = {}
@@ -216,9 +219,16 @@ class Hub:
         left = [exchange for exchange in self.running.values() if exchange.interrupt("drained")]
         return len(left)
 
+    def keep_history(self, path: Path) -> None:
+        """From now on, every permission request that has ended is kept there."""
+        audit = self.audit = Audit(path, self.settings.history.days, self.clock.now())
+        self.broker.on_end = lambda entry: audit.note(audit_row(entry))
+
     async def close(self) -> None:
         for provider in self.providers.values():
             await provider.close()
+        if self.audit is not None:
+            await asyncio.to_thread(self.audit.close)
         self.memory.close()
         await self.tasks.close()
 

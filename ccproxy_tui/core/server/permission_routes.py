@@ -35,6 +35,7 @@ from ccproxy_tui.core.permissions.sources import (
     read_opencode,
 )
 from ccproxy_tui.core.server.body import ClientGone
+from ccproxy_tui.core.server.desk import audit_row
 from ccproxy_tui.core.server.hub import Hub
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -63,6 +64,7 @@ def permission_routes(api: PermissionApi, guard: Callable[[Handler], Handler]) -
     return [
         Route("/permissions", api.ask, methods=["POST"]),
         Route("/permissions/stream", guard(api.stream)),
+        Route("/permissions/history", guard(api.history)),
         Route("/permissions/{id}", guard(api.get)),
         Route("/permissions/{id}/respond", guard(api.respond), methods=["POST"]),
         Route("/permissions/{id}/extend", guard(api.extend), methods=["POST"]),
@@ -208,6 +210,16 @@ class PermissionApi:
         entry = self._hub.broker.answer(request.path_params["id"], decision)
         return _json({"status": "success", "permission_id": entry.id, "allowed": given.allowed})
 
+    async def history(self, request: Request) -> Response:
+        """What has ended, the latest first: from the disk where it is kept, else since the proxy runs."""
+        try:
+            count = min(max(int(request.query_params.get("limit", "200")), 1), 10_000)
+        except ValueError as error:
+            raise InvalidRequest("limit must be a number.") from error
+        hub = self._hub
+        rows = await hub.audit.recent(count) if hub.audit is not None else []
+        return _json(rows or [audit_row(entry) for entry in hub.broker.ended[:count]])
+
     async def extend(self, request: Request) -> Response:
         given = await _typed(request, _Extension)
         entry = self._hub.broker.extend(request.path_params["id"], given.seconds)
@@ -284,5 +296,5 @@ def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat()
 
 
-def _json(value: Object) -> Response:
+def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")

@@ -107,6 +107,8 @@ class ProxyServer:
         self._tcp = bind_tcp(loaded.settings.server.host, loaded.settings.server.port, paths)
         self.hub = Hub(loaded, clock, control_token(paths))
         self.hub.memory = Memory(paths.data / "memory.sqlite3")
+        if loaded.settings.history.enabled:
+            self.hub.keep_history(paths.data / "history.duckdb")
         self.hub.demo = demo
         self.hub.port = self._tcp.getsockname()[1]
         self.hub.add_providers(load_providers(lambda: self.hub.settings))

@@ -401,6 +401,13 @@ class Permissions(Section):
     )
 
 
+class History(Section):
+    enabled: bool = Field(
+        False, description="Keep permission requests and their answers in history.duckdb in the data folder."
+    )
+    days: float = Field(90, ge=1, le=3650, description="How long they are kept.")
+
+
 class ModelRule(Section):
     """One line of the model table."""
 
@@ -488,6 +495,7 @@ class Settings(BaseSettings):
     claude: Claude = Claude()
     codex: Codex = Codex()
     permissions: Permissions = Permissions()
+    history: History = History()
     models: Models = Models()
     ui: Ui = Ui()
 

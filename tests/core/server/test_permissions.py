@@ -247,7 +247,7 @@ HOOK = {
             {"behavior": "allow", "updatedInput": {"command": "pwd"}},
         ),
         ("claude-code", {"allowed": False, "message": "no"}, {"behavior": "deny", "message": "no"}),
-        ("codex", {"allowed": True, "edited": {"command": "pwd"}}, {"behavior": "allow"}),
+        ("codex", {"allowed": True}, {"behavior": "allow"}),
         ("codex", {"allowed": False, "interrupt": True, "message": "no"}, {"behavior": "deny", "message": "no"}),
     ],
 )
@@ -261,6 +261,23 @@ async def test_hooks_get_the_decision_in_their_own_shape(
     await control.answer_permission(name, **answer)
     expected = {"hookEventName": "PermissionRequest", "decision": decision}
     assert (await asking).json() == {"hookSpecificOutput": expected}
+
+
+@pytest.mark.parametrize("source", ["codex", "opencode"])
+async def test_a_tool_that_takes_no_other_input_never_runs_the_first_one_for_it(
+    proxy: Proxy, control: ControlClient, source: str
+) -> None:
+    body = {
+        "codex": {"hook_event_name": "PermissionRequest", "tool_name": "Bash", "tool_input": {"command": "rm x"}},
+        "opencode": {"id": "per_1", "permission": "bash", "metadata": {"command": "rm x"}, "sessionID": "s"},
+    }[source]
+    asking = asyncio.create_task(proxy.client.post(f"/hooks/{source}", json=body))
+    name = await asked(proxy)
+    with pytest.raises(ControlError, match="takes no other input"):
+        await control.answer_permission(name, allowed=True, edited={"command": "ls"})
+    await control.answer_permission(name, allowed=False, message="no")
+    told = (await asking).json()
+    assert told == {"reply": "reject", "message": "no"} if source == "opencode" else "deny" in str(told)
 
 
 async def test_a_hook_before_use_has_a_shape_of_its_own(proxy: Proxy, control: ControlClient) -> None:

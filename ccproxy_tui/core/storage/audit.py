@@ -1,0 +1,120 @@
+"""Who asked for what, and who said what to it: a row for each permission request that has ended.
+
+One thread owns the database and imports it when the first row comes. Rows wait for it in a queue; what can't be written
+is said once, and lost from the disk alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ccproxy_tui.core.frames import AuditRow
+
+if TYPE_CHECKING:
+    import duckdb
+
+log = logging.getLogger(__name__)
+
+_COLUMNS = AuditRow.__struct_fields__
+_SCHEMA = """CREATE TABLE IF NOT EXISTS permissions (
+    id VARCHAR PRIMARY KEY, asked DOUBLE, seconds DOUBLE, source VARCHAR, client VARCHAR, session VARCHAR,
+    exchange VARCHAR, cwd VARCHAR, model VARCHAR, tool VARCHAR, input VARCHAR, status VARCHAR, "by" VARCHAR,
+    message VARCHAR)"""
+_INSERT = f"INSERT OR REPLACE INTO permissions VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - marks only
+_SELECT = "SELECT * FROM permissions ORDER BY asked DESC LIMIT ?"
+_FORGET = "DELETE FROM permissions WHERE asked < ?"
+_LAST_SECONDS = 2.0
+
+Work = Callable[["duckdb.DuckDBPyConnection"], object]
+
+
+class Audit:
+    """`days` is how long rows are kept, by `now` (seconds since the epoch) when the database is opened."""
+
+    def __init__(self, path: Path, days: float, now: float) -> None:
+        self._path = path
+        self._oldest = now - days * 86_400
+        self._queue: queue.SimpleQueue[AuditRow | tuple[Work, Future[object]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self.problem = ""
+
+    def note(self, row: AuditRow) -> None:
+        """Never blocks."""
+        self._start()
+        self._queue.put(row)
+
+    async def recent(self, count: int) -> list[AuditRow]:
+        """The latest first. Empty when the database can't be used."""
+        self._start()
+        done: Future[object] = Future()
+        self._queue.put((lambda database: database.execute(_SELECT, [count]).fetchall(), done))
+        rows = await asyncio.wrap_future(done)
+        return [AuditRow(*row) for row in rows] if isinstance(rows, list) else []
+
+    def close(self) -> None:
+        """Write what waits. Bounded in time."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(_LAST_SECONDS)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+            self._thread.start()
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        database = self._open()
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, AuditRow):
+                self._write(database, item)
+            else:
+                self._answer(database, *item)
+        if database is not None:
+            database.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection | None:
+        import duckdb
+
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            database = duckdb.connect(str(self._path), config={"threads": 1, "memory_limit": "64MB"})
+            self._path.chmod(0o600)
+            database.execute(_SCHEMA)
+            database.execute(_FORGET, [self._oldest])
+        except (OSError, duckdb.Error) as error:
+            self._fail(str(error))
+            return None
+        return database
+
+    def _write(self, database: duckdb.DuckDBPyConnection | None, row: AuditRow) -> None:
+        import duckdb
+
+        if database is None:
+            return
+        try:
+            database.execute(_INSERT, [getattr(row, name) for name in _COLUMNS])
+        except duckdb.Error as error:
+            self._fail(str(error))
+
+    def _answer(self, database: duckdb.DuckDBPyConnection | None, work: Work, done: Future[object]) -> None:
+        import duckdb
+
+        try:
+            done.set_result(work(database) if database is not None else None)
+        except duckdb.Error as error:
+            self._fail(str(error))
+            done.set_result(None)
+
+    def _fail(self, reason: str) -> None:
+        if not self.problem:
+            log.warning("answers to permission requests are not kept in %s: %s", self._path, reason.split("\n")[0])
+        self.problem = reason.split("\n")[0]

@@ -1,0 +1,81 @@
+"""What is kept of permission requests, in a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+import pytest
+
+from ccproxy_tui.core.frames import AuditRow
+from ccproxy_tui.core.storage import Audit
+from tests.conftest import StartProxy, running_proxy, until
+
+SECRET = "sk-ant-api03-0123456789abcdefghij"
+
+
+def row(name: str, asked: float = 1_790_000_000.0, **more: Any) -> AuditRow:
+    fields: dict[str, Any] = dict.fromkeys(AuditRow.__struct_fields__, "x") | {"id": name, "asked": asked}
+    return AuditRow(**fields | {"seconds": 1.0} | more)
+
+
+async def test_rows_come_back_the_latest_first_and_old_ones_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "history.duckdb"
+    audit = Audit(path, 90, 1_790_000_000.0)
+    for number in range(50):
+        audit.note(row(f"p{number}", 1_790_000_000.0 + number, tool="'; DROP TABLE permissions --"))
+    assert [one.id for one in await audit.recent(3)] == ["p49", "p48", "p47"]
+    audit.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    later = Audit(path, 90, 1_790_000_010.0 + 90 * 86_400)
+    assert len(await later.recent(100)) == 40
+    later.close()
+
+
+async def test_a_database_that_can_t_be_used_is_said_and_nothing_waits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "history.duckdb"
+    path.write_bytes(b"this is no database" * 1000)
+    audit = Audit(path, 90, 0.0)
+    audit.note(row("p1"))
+    assert await audit.recent(5) == []
+    audit.close()
+    assert "are not kept" in caplog.text
+    assert audit.problem
+
+
+async def test_each_request_and_its_answer_are_kept(start_proxy: StartProxy) -> None:
+    environ = {"HISTORY__ENABLED": "true", "PERMISSIONS__WITHOUT_FRONT_END": "wait"}
+    async with running_proxy(**environ) as proxy:
+        check = {"tool_name": "Bash", "input": {"command": f"curl -H {SECRET}"}, "session_id": "s1", "cwd": "/repo"}
+
+        async def ask() -> httpx.Response:
+            return await proxy.client.post("/mcp/permission/check", json=check)
+
+        asking = asyncio.create_task(ask())
+        await until(lambda: len(proxy.hub.broker.pending) == 1)
+        control = proxy.control()
+        await control.answer_permission(proxy.hub.broker.pending[0].id, allowed=False, message="not so")
+        await asking
+        leaving = asyncio.create_task(ask())
+        await until(lambda: len(proxy.hub.broker.pending) == 1)
+        leaving.cancel()
+        await until(lambda: proxy.hub.broker.pending == [])
+        gone, denied = await control.permission_history(10)
+        assert (gone.status, gone.by) == ("cancelled", "its asker")
+        assert (denied.tool, denied.status, denied.by, denied.message) == ("Bash", "denied", "person", "not so")
+        assert (denied.session, denied.cwd, denied.source) == ("s1", "/repo", "rest")
+        assert "curl -H" in denied.input
+        assert SECRET not in denied.input
+        await control.close()
+    found = list(Path.home().rglob("history.duckdb"))
+    with duckdb.connect(str(found[0]), read_only=True) as database:
+        assert database.execute("SELECT status FROM permissions ORDER BY asked").fetchall() == [
+            ("denied",),
+            ("cancelled",),
+        ]

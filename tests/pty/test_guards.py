@@ -1,0 +1,92 @@
+"""The card's guards with real keys in a real terminal and in real time: what was not meant for it answers nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.pty.terminal import Terminal
+from tests.pty.test_terminal import Start, start, up
+
+__all__ = ["start"]
+pytestmark = [pytest.mark.pty, pytest.mark.timeout(90)]
+
+
+class Asker(threading.Thread):
+    """A tool that asks, and waits."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self._url = f"http://127.0.0.1:{port}/mcp/permission/check"
+        self.answer: dict[str, Any] | None = None
+
+    def run(self) -> None:
+        body = json.dumps({"tool_name": "Bash", "input": {"command": "git status"}}).encode()
+        request = urllib.request.Request(self._url, body, {"content-type": "application/json"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=60) as answered:
+            self.answer = json.loads(answered.read())
+
+
+def hold(terminal: Terminal, key: str, seconds: float) -> None:
+    """A key that is held down repeats about thirty times a second."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        terminal.send(key)
+        terminal.read(0.03)
+
+
+def quiet(terminal: Terminal, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        terminal.read(0.05)
+
+
+def test_nothing_but_a_key_that_was_meant_answers(start: Start) -> None:
+    terminal, _, port = up(start, "demo")
+    terminal.send("2")
+    terminal.wait_for("Nothing waits for an answer.")
+    asker = Asker(port)
+    holding = threading.Thread(target=asker.start)
+    holding.start()
+    hold(terminal, "a", 2.0)  # typed ahead, and held while the card comes up
+    terminal.wait_for("Bash wants to run a command")
+    assert asker.answer is None
+    terminal.send("\x1b[200~a\x1b[201~")  # pasted
+    quiet(terminal, 0.5)
+    assert asker.answer is None
+    terminal.send("a")
+    asker.join(5)
+    assert asker.answer is not None
+    assert asker.answer["behavior"] == "allow"
+
+
+def test_enter_space_letters_digits_clicks_and_early_keys_never_allow(start: Start) -> None:
+    terminal, _, port = up(start, "demo")
+    asker = Asker(port)
+    asker.start()
+    terminal.wait_for("1 waits")
+    terminal.send("\x1b[O\x1b[I")  # the terminal loses the focus, and has it again
+    terminal.send("\x07")  # ctrl+g: to the card
+    terminal.wait_for("Bash wants to run a command")
+    terminal.send("a")  # its first moment
+    terminal.wait_for("too early: nothing was answered")
+    quiet(terminal, 0.8)
+    for keys in ("\r", " ", "y", "Y", "\x1b[<0;40;14M\x1b[<0;40;14m", "\t", "\x1b[Z"):
+        terminal.send(keys)
+        quiet(terminal, 0.3)
+    terminal.send("1")
+    terminal.wait_for("1 waits")
+    assert asker.answer is None
+    terminal.send("\x07")
+    terminal.wait_for("Bash wants to run a command")
+    quiet(terminal, 0.9)
+    terminal.send("d")
+    asker.join(5)
+    assert asker.answer is not None
+    assert asker.answer["behavior"] == "deny"
