@@ -328,6 +328,17 @@ async def test_the_upstream_s_refusal_is_the_client_s_to_know(
     assert "slow down" in answer.json()["error"]["message"]
 
 
+async def test_without_a_login_the_client_hears_what_to_do(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await start_proxy(**environ)
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    (Path.home() / ".claude" / ".credentials.json").unlink()
+    answer = await proxy.client.post("/sdk/v1/messages", json=request())
+    assert (answer.status_code, "ccproxy-tui auth login" in answer.text) == (401, True), answer.text
+    assert upstream.seen == []
+
+
 async def test_fifty_requests_over_a_pool_of_three(
     start_proxy: StartProxy, upstream: ScriptedUpstream, environ: dict[str, str]
 ) -> None:

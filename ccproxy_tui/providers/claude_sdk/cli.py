@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ccproxy_tui import __version__
 from ccproxy_tui.core.detection.capture import CaptureFailed, run_bounded
+from ccproxy_tui.core.settings import Settings
 
 ADD_SDK = "pip install 'ccproxy-tui[sdk]'"
 # Older ones take a request's text for a command when it begins with a slash.
@@ -21,7 +22,8 @@ _SNAPSHOTS = (2, 1, 330)  # from here on a system prompt is kept from the first 
 _VERSION = re.compile(rb"(\d+)\.(\d+)\.(\d+)")
 _VERSION_SECONDS = 10.0
 # Of our own settings and of an agent that we run in ourselves: nothing that an agent needs, or may know.
-_OURS = re.compile(r"(CCPROXY_|CLAUDECODE$|CLAUDE_CODE_(ENTRYPOINT|SSE_PORT)$|[A-Z]+__)")
+_SECTIONS = "|".join(Settings.model_fields).upper()
+_OURS = re.compile(rf"(CCPROXY_|CLAUDECODE$|CLAUDE_CODE_(ENTRYPOINT|SSE_PORT)$|({_SECTIONS})__)")
 
 
 class CliUnusable(Exception):

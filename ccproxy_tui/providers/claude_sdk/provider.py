@@ -52,6 +52,7 @@ _WISHES = (
     *("cwd", "permission-mode", "allowed-tools", "disallowed-tools", "max-turns", "max-thinking-tokens"),
     "append-system-prompt",
 )
+_LOGIN_HINT = "(Agents use the login of the Claude CLI: `claude`, or `ccproxy-tui auth login`.)"
 SDK_HEADER = ("x-claude-sdk-response", "true")
 
 
@@ -89,6 +90,8 @@ class ClaudeSdk:
 
     async def send(self, call: Call, report: Publish) -> Answer:
         if call.operation == "count_tokens":
+            report(Routed(call.exchange, self.name, "", call.format or "", billing="free"))
+            _mark(report, call, "answered here", "an estimate: an agent can't count")
             return _whole({"input_tokens": estimate_tokens(msgspec.json.decode(call.body))})
         if call.operation != "messages":
             raise RouteNotFound("Claude Code's agent serves messages, chat and responses.")
@@ -240,7 +243,8 @@ class _Turning:
         if self._turn.done and (failed := self._turn.failure) is not None:
             if stopped := self._lease.agent.stopped:
                 raise Stopped(stopped)
-            raise UpstreamRefused(failed.status, kind_of(failed.status), failed.message)
+            words = f"{failed.message} {_LOGIN_HINT}" if failed.status == 401 else failed.message
+            raise UpstreamRefused(failed.status, kind_of(failed.status), words)
         return events
 
     @property

@@ -26,6 +26,8 @@ Mode = Literal["forward", "formatted", "ignore"]
 SOURCE = "claude_code_sdk"
 
 _USAGE = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+# Errors of Claude Code's own, from before it has asked anybody.
+_ERRORS = {"authentication_failed": 401, "billing_error": 402, "rate_limit": 429, "invalid_request": 400}
 _RESULT = (
     *("subtype", "duration_ms", "duration_api_ms", "is_error", "num_turns", "session_id", "total_cost_usd"),
     *("usage", "result"),
@@ -154,7 +156,7 @@ class Turn:
         inner = _object(message, "message")
         blocks = [block for block in _list(inner.get("content")) if isinstance(block, dict)]
         if message.get("is_api_error_message") is True or message.get("error"):
-            status = message.get("api_error_status")
+            status = message.get("api_error_status") or _ERRORS.get(str(message.get("error")))
             self.failure = Failure(status if isinstance(status, int) else 502, _texts(blocks) or "the turn failed")
             return []
         events: list[Object] = []

@@ -154,6 +154,7 @@ def test_an_agent_gets_no_secret_of_ours_and_no_way_back_to_itself() -> None:
     made = agent_environ({**environ, "ANTHROPIC_BASE_URL": f"{url}/sdk"}, {"MINE": "1"}, url)
     assert made["PATH"] == "/bin"
     assert made["MINE"] == "1"
+    assert agent_environ({"MY__OWN": "1"}, {}, url)["MY__OWN"] == "1"
     assert not {"SECURITY__AUTH_TOKEN", "CCPROXY_TOKEN", "CLAUDECODE", "ANTHROPIC_BASE_URL"} & set(made)
     assert agent_environ({"ANTHROPIC_BASE_URL": f"{url}/api"}, {}, url)["ANTHROPIC_BASE_URL"] == f"{url}/api"
 
