@@ -113,6 +113,8 @@ async def test_the_whole_request_reaches_the_model(
     assert message["content"][1]["text"] == "Hello there"
     assert (message["stop_reason"], message["usage"]["output_tokens"]) == ("end_turn", 42)
     assert message["content"][2]["total_cost_usd"] > 0
+    marks = {mark.name: mark.detail for mark in (await proxy.ended()).marks}
+    assert marks["turn ended"].startswith("1 turn of the model, $0.0")
     notes = {note.field for note in (await proxy.ended()).notes}
     assert {"temperature", "max_tokens"} <= notes
 

@@ -83,12 +83,16 @@ for line in sys.stdin:
         say(type="control_response", response=reply)
         if message["request"]["subtype"] == "interrupt":
             result(subtype="error_during_execution", is_error=True)
-    elif message["type"] == "user":
+        continue
+    content = message["message"]["content"]
+    text = content if isinstance(content, str) else " ".join(block.get("text", "") for block in content)
+    with Path(__file__).with_name("heard").open("a") as heard:
+        heard.write(text + "\n")
+    if message["type"] == "user":
         if message.get("shouldQuery") is False:
-            result(num_turns=0)
+            if mood != "mute-history":
+                result(num_turns=0)
             continue
-        content = message["message"]["content"]
-        text = content if isinstance(content, str) else " ".join(block.get("text", "") for block in content)
         stubborn = "stubborn" in text
         answer(text)
 if "ignore-term" in mood:

@@ -110,8 +110,8 @@ class Hub:
 
     @property
     def url(self) -> str:
-        host = self.settings.server.host
-        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{self.port}"  # noqa: S104 - compared
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.server.host, self.settings.server.host)  # noqa: S104 - compared
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def ask(self, request: PermissionRequest) -> Entry:
         return await self.desk.settle(request)

@@ -78,6 +78,7 @@ class Agent:
         self.session = session  # the client's name of the conversation; empty for one turn alone
         self.state: State = "starting"
         self.problem = ""
+        self.half_told = False  # whether only a part of what was said before has reached it
         self.stopped = ""  # why the person has ended the turn that runs
         self.job = Job()
         self.turns = 0
@@ -112,6 +113,7 @@ class Agent:
 
     async def tell(self, history: Sequence[Said]) -> None:
         """Turns that were before, as messages of their own: no turn of its own comes of them. Raises AgentFailed."""
+        self.half_told = bool(history)
         for said in history:
             if said.role == "assistant":
                 await self._write(_answer(said, self.options.model))
@@ -122,6 +124,7 @@ class Agent:
                     await self._until_result()
             except TimeoutError:
                 raise await self._fail("it does not take the earlier turns") from None
+        self.half_told = False
 
     async def _until_result(self) -> None:
         while (message := await self.process.messages.get()) is not None:

@@ -25,7 +25,14 @@ from ccproxy_tui.core.processes import memory_of
 from ccproxy_tui.core.provider import Host
 from ccproxy_tui.core.settings.agents import Claude
 from ccproxy_tui.core.supervisor import Tasks
-from ccproxy_tui.providers.claude_sdk.cli import Cli, CliUnusable, agent_environ, find_cli, transcript_of
+from ccproxy_tui.providers.claude_sdk.cli import (
+    Cli,
+    CliUnusable,
+    agent_environ,
+    find_cli,
+    forget_transcript,
+    transcript_of,
+)
 from ccproxy_tui.providers.claude_sdk.options import Options, arguments
 from ccproxy_tui.providers.claude_sdk.process import ClaudeProcess
 
@@ -166,10 +173,12 @@ class Agents:
         try:
             if not whole and session is not None:
                 await agent.interrupt(self._settings().sdk_session_pool.stream_interrupt_timeout)
-            if session is None or agent.state == "dead":
+            if session is None or agent.state == "dead" or agent.half_told:
                 await self._end(agent)
                 if session is not None:
                     session.agent = None
+            if session is not None and agent.half_told:  # a conversation that begins in the middle is none
+                await asyncio.to_thread(forget_transcript, self._child_environ(agent.options), agent.name)
         finally:
             if session is not None:
                 session.problem = agent.problem
@@ -244,10 +253,7 @@ class Agents:
         while len([one for one in self._agents.values() if one not in self._ready]) >= settings.max_sessions:
             idle = [one for one in self._sessions.values() if one.agent is not None and not one.turn.locked()]
             if idle:
-                oldest = min(idle, key=lambda one: one.agent.used if one.agent is not None else 0.0)
-                agent, oldest.agent = oldest.agent, None
-                assert agent is not None
-                await self._end(agent)
+                await self._end_idle_one(min(idle, key=lambda one: one.agent.used if one.agent is not None else 0.0))
                 continue
             self._freed.clear()
             try:
@@ -262,6 +268,13 @@ class Agents:
         self._agents.pop(agent.number, None)
         self._freed.set()
         self.changed()
+
+    async def _end_idle_one(self, session: Session) -> None:
+        """Nobody's turn begins meanwhile: a new process must find the conversation as this one leaves it."""
+        async with session.turn:
+            agent, session.agent = session.agent, None
+            if agent is not None:
+                await self._end(agent)
 
     async def _ask(self, request: PermissionRequest) -> Entry:
         """A tool of an agent wants to run. Without a host, nobody could allow it: the answer is no."""
@@ -339,8 +352,7 @@ class Agents:
             if agent is None or session.turn.locked():
                 continue
             if agent.used < limit or not agent.process.alive:
-                session.agent = None
-                await self._end(agent)
+                await self._end_idle_one(session)
         while len(self._ready) > self._target:
             await self._end(self._ready.pop())
 
@@ -426,9 +438,10 @@ class Agents:
         if agent in self._ready:
             self._ready.remove(agent)
         session = next((one for one in self._sessions.values() if one.agent is agent), None)
-        await self._end(agent)
-        if session is not None and not session.turn.locked():
-            session.agent = None
+        if session is None or session.turn.locked():
+            await self._end(agent)
+        else:
+            await self._end_idle_one(session)
             if again:
                 self.give_back(await self.lease(agent.options, session.name, _say_nothing), whole=True)
         self._refill()

@@ -91,6 +91,12 @@ def agent_environ(environ: Mapping[str, str], more: Mapping[str, str], url: str)
     return {**own, **more}
 
 
+def forget_transcript(environ: Mapping[str, str], name: str) -> None:
+    """Take a conversation out of what Claude Code keeps. One that is not there is no error."""
+    if (path := transcript_of(environ, name)) is not None:
+        path.unlink(missing_ok=True)
+
+
 def transcript_of(environ: Mapping[str, str], name: str) -> Path | None:
     """Where Claude Code keeps the conversation of that id, if it does."""
     home = Path(environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME") or Path.home()) / ".claude")

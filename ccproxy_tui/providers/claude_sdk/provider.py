@@ -240,6 +240,8 @@ class _Turning:
         if message.get("subtype") == "init":
             self._note_payer(message)
         events = self._turn.feed(message)
+        if self._turn.done and self._turn.summary:
+            _mark(self._report, self._call, "turn ended", self._turn.summary)
         if self._turn.done and (failed := self._turn.failure) is not None:
             if stopped := self._lease.agent.stopped:
                 raise Stopped(stopped)

@@ -67,7 +67,7 @@ class Turn:
         self.started = False
         self.done = False
         self.failure: Failure | None = None
-        self.cost: float | None = None
+        self.summary = ""  # of the whole turn, in words
 
     @property
     def running_tools(self) -> bool:
@@ -200,8 +200,7 @@ class Turn:
 
     def _end(self, message: Object) -> list[Object]:
         self.done = True
-        cost = message.get("total_cost_usd")
-        self.cost = float(cost) if isinstance(cost, int | float) else None
+        self.summary = _summary(message)
         if message.get("is_error") is True and self.failure is None:
             self._fail(message)
         if self.failure is not None:
@@ -341,6 +340,13 @@ def _content(content: Any) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _summary(message: Object) -> str:
+    turns, cost = message.get("num_turns"), message.get("total_cost_usd")
+    words = [f"{turns} turn{'s' * (turns != 1)} of the model"] if isinstance(turns, int) else []
+    words += [f"${cost:.4f} at the API's prices"] if isinstance(cost, int | float) else []
+    return ", ".join(words)
 
 
 def _usage(given: Any) -> Object:

@@ -146,6 +146,24 @@ async def test_without_the_sdk_its_routes_say_what_adds_it(
     assert "pip install" in (await proxy.client.get("/sdk/status")).json()["problem"]
 
 
+async def test_a_history_that_was_told_by_half_is_told_anew(
+    start_proxy: StartProxy, tool: Path, environ: dict[str, str]
+) -> None:
+    """The client leaves while the earlier turns are handed over: nothing of them may be left in the session."""
+    proxy = await start_proxy(**environ)
+    said = [{"role": role, "content": f"{role} {n}"} for n in range(3) for role in ("user", "assistant")]
+    request = body() | {"messages": [*said, {"role": "user", "content": "and now?"}]}
+    (tool.parent / "mood").write_text("mute-history")
+    asking = asyncio.create_task(proxy.client.post("/sdk/s/v1/messages", json=request))
+    await until(lambda: (tool.parent / "heard").exists())
+    asking.cancel()
+    await until(lambda: agents_of(proxy).view().agents == [])
+    (tool.parent / "mood").write_text("")
+    assert (await proxy.client.post("/sdk/s/v1/messages", json=request)).status_code == 200
+    heard = (tool.parent / "heard").read_text().splitlines()
+    assert heard[-7:] == [*(one["content"] for one in said), "and now?"]
+
+
 async def test_one_that_takes_no_interrupt_is_ended(start_proxy: StartProxy, environ: dict[str, str]) -> None:
     proxy = await start_proxy(**environ)
     async with proxy.client.stream("POST", "/sdk/s/v1/messages", json=body("stubborn", stream=True)) as answer:
