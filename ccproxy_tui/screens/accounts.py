@@ -11,7 +11,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from ccproxy_tui.core.control import ControlError, ControlLost
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AccountDetail, Watch
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
@@ -102,12 +101,8 @@ class AccountsScreen(BaseScreen):
         self.background(self._load, group="accounts")
 
     async def _load(self) -> None:
-        try:
-            details = await self.control.accounts()
-        except ControlLost:
-            return  # the status bar says so, and this is read again when the proxy is there
-        except ControlError as error:
-            self.proxy_app.say(str(error), "error")
+        details = await self.fetch(lambda: self.control.accounts())
+        if details is None:
             return
         self._accounts.clear()
         self._accounts.update({detail.view.provider: detail for detail in details})

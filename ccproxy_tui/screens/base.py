@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker
 
-from ccproxy_tui.core.control import Control, ControlError
+from ccproxy_tui.core.control import Control, ControlError, ControlLost
 from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 from ccproxy_tui.screens.ui.session import Session
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ccproxy_tui.app import CCProxyApp
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 NARROW, WIDE = 72, 110
 SHORT, TALL = 20, 30
@@ -116,6 +118,18 @@ class BaseScreen(Screen[None]):
             await self.carried_out()
 
         self.background(run)
+
+    async def fetch(self, read: Callable[[], Awaitable[T]]) -> T | None:
+        """What the proxy answers; None when it does not. A refusal is said here; that the connection is lost stands in
+        the status bar, and everything is read again when it is back.
+        """
+        try:
+            return await read()
+        except ControlLost:
+            return None
+        except ControlError as error:
+            self.proxy_app.say(str(error), "error")
+            return None
 
     async def carried_out(self) -> None:
         """A verb has come to its end, good or bad: time to read anew."""

@@ -12,7 +12,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from ccproxy_tui.core.control import ControlError, ControlLost
 from ccproxy_tui.core.escape import escape_block, escape_line
 from ccproxy_tui.core.frames import CodexView, DetectionView, TestResult, Watch
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
@@ -106,13 +105,9 @@ class CodexScreen(BaseScreen):
         self.background(self._load, group="codex")
 
     async def _load(self) -> None:
-        try:
-            views = await self.control.detections()
-            self._codex = await self.control.codex()
-        except ControlLost:
-            return  # the status bar says so, and this is read again when the proxy is there
-        except ControlError as error:
-            self.proxy_app.say(str(error), "error")
+        views = await self.fetch(lambda: self.control.detections())
+        self._codex = await self.fetch(lambda: self.control.codex())
+        if views is None:
             return
         self._detections.clear()
         self._detections.update({view.tool: view for view in views})

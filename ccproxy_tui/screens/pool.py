@@ -10,7 +10,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from ccproxy_tui.core.control import ControlError, ControlLost
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AgentView, SdkView, Watch
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
@@ -113,12 +112,10 @@ class PoolScreen(BaseScreen):
         self.background(self._load, group="pool")
 
     async def _load(self) -> None:
-        try:
-            self._view = await self.control.sdk()
-        except ControlLost:
-            return  # the status bar says so, and this is read again when the proxy is there
-        except ControlError as error:
-            self._view = SdkView(problem=str(error))
+        view = await self.fetch(lambda: self.control.sdk())
+        if view is None:
+            return
+        self._view = view
         self._agents.clear()
         self._agents.update({str(one.id): one for one in self._view.agents})
         self.list.rebuild()

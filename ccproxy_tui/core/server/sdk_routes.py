@@ -11,8 +11,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
+from ccproxy_tui.core.frames import SdkView
 from ccproxy_tui.core.provider import RunsAgents
 from ccproxy_tui.core.server.hub import Hub
+
+_OFF = "SDK mode is switched off (providers.claude_sdk.enabled)."
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -33,7 +36,8 @@ class _SdkApi:
         self._hub = hub
 
     async def view(self, _: Request) -> Response:
-        view = await agents_of(self._hub).sdk()
+        sdk = self._hub.sdk
+        view = await sdk.sdk() if sdk is not None else SdkView(problem=_OFF)
         return Response(msgspec.json.encode(view), media_type="application/json")
 
     async def warm(self, _: Request) -> Response:
@@ -60,7 +64,7 @@ class _SdkApi:
 
 def agents_of(hub: Hub) -> RunsAgents:
     if hub.sdk is None:
-        raise RouteNotFound("SDK mode is switched off (providers.claude_sdk.enabled).")
+        raise RouteNotFound(_OFF)
     return hub.sdk
 
 

@@ -164,6 +164,16 @@ async def test_a_history_that_was_told_by_half_is_told_anew(
     assert heard[-7:] == [*(one["content"] for one in said), "and now?"]
 
 
+async def test_sdk_mode_can_be_switched_off(start_proxy: StartProxy, environ: dict[str, str]) -> None:
+    proxy = await start_proxy(**environ, PROVIDERS__CLAUDE_SDK__ENABLED="false")
+    control = proxy.control()
+    assert "switched off" in (await control.sdk()).problem
+    with pytest.raises(ControlError, match="switched off"):
+        await control.warm_agents()
+    await control.close()
+    assert (await proxy.client.post("/sdk/v1/messages", json=body())).status_code == 404
+
+
 async def test_one_that_takes_no_interrupt_is_ended(start_proxy: StartProxy, environ: dict[str, str]) -> None:
     proxy = await start_proxy(**environ)
     async with proxy.client.stream("POST", "/sdk/s/v1/messages", json=body("stubborn", stream=True)) as answer:
