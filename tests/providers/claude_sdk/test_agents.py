@@ -230,9 +230,7 @@ async def test_idle_ones_end_by_themselves(start_proxy: StartProxy, environ: dic
     assert not lives(agent.pid)
 
 
-async def test_the_pool_is_refilled_checked_and_shrinks(
-    start_proxy: StartProxy, tool: Path, environ: dict[str, str]
-) -> None:
+async def test_the_pool_is_refilled_and_checked(start_proxy: StartProxy, tool: Path, environ: dict[str, str]) -> None:
     proxy = await start_proxy(
         **environ,
         CLAUDE__SDK_POOL__ENABLED="true",
