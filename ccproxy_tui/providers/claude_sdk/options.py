@@ -76,6 +76,13 @@ def narrowed(options: Options, wishes: Object) -> Options:
     return replace(options, **fits)
 
 
+def least_thinking(limit: int | str, wanted: int | str) -> int | str:
+    """What a request asks for, as far as a budget of the settings allows it."""
+    if not isinstance(limit, int) or wanted == "disabled":
+        return wanted or limit
+    return min(limit, wanted) if isinstance(wanted, int) else limit
+
+
 def joined(*texts: str) -> str:
     return "\n\n".join(text for text in texts if text)
 

@@ -40,7 +40,7 @@ from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.providers.claude_sdk.agents import Agents, Lease
 from ccproxy_tui.providers.claude_sdk.ask import Ask, read_ask, since_last_answer
 from ccproxy_tui.providers.claude_sdk.cli import ADD_SDK, has_sdk
-from ccproxy_tui.providers.claude_sdk.options import Options, joined, narrowed, options_of
+from ccproxy_tui.providers.claude_sdk.options import Options, joined, least_thinking, narrowed, options_of
 from ccproxy_tui.providers.claude_sdk.quota import headers_of
 from ccproxy_tui.providers.claude_sdk.turn import Form, Turn, assembled
 from ccproxy_tui.providers.registry import Context
@@ -110,14 +110,17 @@ class ClaudeSdk:
         except Misfit as misfit:
             where = misfit.dotted()
             raise InvalidRequest(f"{where}: {misfit.message}" if where else misfit.message, field=where) from misfit
+        thinking = least_thinking(options.thinking, ask.thinking)
+        if ask.thinking and thinking != ask.thinking:
+            notes.changed("thinking", f"the settings allow {thinking} tokens (claude.code_options)", str(ask.thinking))
         if len(notes):
             report(Converted(call.exchange, tuple(notes)))
         return ask, replace(
             options,
-            model=call.model,
+            model=call.model or options.model,
             system=joined(options.system, ask.system),
             replaces_system=options.replaces_system and bool(ask.system),
-            thinking=ask.thinking or options.thinking,
+            thinking=thinking,
             effort=ask.effort,
         )
 

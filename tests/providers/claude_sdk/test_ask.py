@@ -15,7 +15,7 @@ from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.settings.agents import Claude
 from ccproxy_tui.providers.claude_sdk.ask import Ask, Said, read_ask, since_last_answer
 from ccproxy_tui.providers.claude_sdk.cli import agent_environ
-from ccproxy_tui.providers.claude_sdk.options import Options, arguments, narrowed, options_of
+from ccproxy_tui.providers.claude_sdk.options import Options, arguments, least_thinking, narrowed, options_of
 from ccproxy_tui.providers.claude_sdk.quota import headers_of
 
 
@@ -124,6 +124,23 @@ def test_a_request_narrows(wishes: dict[str, Any], changed: dict[str, Any]) -> N
 def test_a_request_never_widens(wishes: dict[str, Any]) -> None:
     with pytest.raises(Misfit):
         narrowed(OPTIONS, wishes)
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted", "got"),
+    [
+        ("", "", ""),
+        ("", 5000, 5000),
+        ("", "adaptive", "adaptive"),
+        (2000, "", 2000),
+        (2000, 1000, 1000),
+        (2000, 5000, 2000),
+        (2000, "adaptive", 2000),
+        (2000, "disabled", "disabled"),
+    ],
+)
+def test_a_budget_of_the_settings_is_the_most(limit: int | str, wanted: int | str, got: int | str) -> None:
+    assert least_thinking(limit, wanted) == got
 
 
 def test_no_value_is_taken_for_a_flag() -> None:
