@@ -24,7 +24,7 @@ run: $(READY)
 	@$(BIN)/ccproxy-tui
 
 test: $(READY)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -121,7 +121,7 @@ def _write(tool: str, target: Target, path: Path, before: str, after: str | None
             replace_file(path, after.encode())
     except OSError as error:
         raise Failure(f"{path} can't be written: {error.strerror}.") from error
-    click.echo(f"{'restored' if undo else 'wrote'} {path}")
+    click.echo(f"{'removed' if after is None else 'restored' if undo else 'wrote'} {path}")
 
 
 def _remember(memory: Path, kept: dict[str, Any] | None, path: Path, before: str, after: str) -> None:
