@@ -64,6 +64,7 @@ class ExchangeRecord:
     duration: float | None = None
     last_byte: float = 0.0  # monotonic, of the last byte from upstream
     waiting_for_upstream: bool = False
+    questions: int = 0  # permission requests that hold it
 
     notes: tuple[Note, ...] = ()  # the conversion report
     marks: list[Mark] = field(default_factory=list)

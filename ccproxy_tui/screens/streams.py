@@ -45,7 +45,8 @@ class StreamsScreen(BaseScreen):
     TAB = "streams"
     HELP = (
         "Every request that went through the proxy, newest first. While the cursor is on the top row it follows new "
-        "ones. States: wait, live, stall (nothing came for a while), a status number, 499 (the client left), ERR."
+        "ones. States: wait, live, tool (it waits for an "
+        "answer), stall (nothing came for a while), a status number, 499 (the client left), ERR."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", id="streams.filter"),

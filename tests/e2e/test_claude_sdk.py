@@ -18,6 +18,7 @@ from ccproxy_tui.core import instances
 from ccproxy_tui.core.connect import add_to_claude
 from ccproxy_tui.core.control_client import ControlClient
 from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.server.viewer import state_word
 from ccproxy_tui.providers.claude_sdk.agents import Agents
 from ccproxy_tui.providers.claude_sdk.turn import assembled
 from tests.conftest import Proxy, StartProxy, running_proxy, until
@@ -274,12 +275,16 @@ async def test_the_person_is_asked_for_the_agent_s_tools(
     assert (asked.tool, asked.input["command"], asked.source) == ("Bash", "touch asked.txt", "sdk")
     assert (asked.session, asked.model, asked.exchange) == ("p", MODEL, proxy.last.id)
     assert asked.cwd == environ["CLAUDE__CODE_OPTIONS__CWD"]
+    assert state_word(proxy.last, proxy.hub.clock.monotonic() + 100, 20) == "tool", "not a stall"
     control = proxy.control()
     await control.answer_permission(entry.id, **answer)
     await control.close()
     message = (await asking).json()
     assert {path.name for path in Path(asked.cwd).iterdir()} == ({ran} if ran else set())
     assert said in json.dumps(message)
+    marks = [(mark.name, mark.detail) for mark in (await proxy.ended()).marks]
+    assert ("asks", "Bash") in marks
+    assert ("allowed" if answer["allowed"] else "denied", "Bash by person") in marks
 
 
 async def test_a_denial_can_end_the_turn(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import msgspec
 
+from ccproxy_tui.core.events import Marked
 from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.preview import look_at
@@ -14,6 +16,7 @@ from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.permissions.rules import decide
 from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.settings.models import Permissions
+from ccproxy_tui.core.store import Store
 
 _SHOWN = 4000  # characters of an input that are kept
 
@@ -40,7 +43,7 @@ def audit_row(entry: Entry) -> AuditRow:
 
 
 class Desk:
-    """`watched` says whether somebody could answer now; `exchange_of` finds a session's latest exchange."""
+    """`watched` says whether somebody could answer now; `store` has the exchanges that questions come with."""
 
     def __init__(
         self,
@@ -48,13 +51,13 @@ class Desk:
         rules: RuleBook,
         settings: Callable[[], Permissions],
         watched: Callable[[], bool],
-        exchange_of: Callable[[str], str],
+        store: Store,
     ) -> None:
         self._broker = broker
         self._rules = rules
         self._settings = settings
         self._watched = watched
-        self._exchange_of = exchange_of
+        self._store = store
 
     @property
     def watched(self) -> bool:
@@ -73,7 +76,7 @@ class Desk:
     async def settle(self, asked: PermissionRequest) -> Entry:
         """The question when it has ended. Whoever is cancelled while waiting takes it back. Raises InvalidRequest."""
         if asked.session and not asked.exchange:
-            asked = msgspec.structs.replace(asked, exchange=self._exchange_of(asked.session))
+            asked = msgspec.structs.replace(asked, exchange=self._store.latest_of(asked.session))
         looked = await asyncio.to_thread(look_at, asked)
         strict = not self._watched() and self._settings().without_front_end == "deny"
         rule = None if strict else self._rules.settle(asked)
@@ -85,4 +88,22 @@ class Desk:
         if not self.attended:
             message = "Nobody is at the terminal to allow it"
             return self._broker.answer(entry.id, Decision(allowed=False, by="no front end", message=message))
-        return await self._broker.wait(entry)
+        with self._held(entry):
+            return await self._broker.wait(entry)
+
+    @contextlib.contextmanager
+    def _held(self, entry: Entry) -> Iterator[None]:
+        """Its exchange, while it is live, is held by the question, and says so."""
+        name = entry.request.exchange
+        self._say(name, 1, "asks", entry.request.tool)
+        try:
+            yield
+        finally:
+            by = entry.decision.by if entry.decision is not None else "its asker"
+            self._say(name, -1, entry.status, f"{entry.request.tool} by {by}")
+
+    def _say(self, exchange: str, questions: int, name: str, detail: str) -> None:
+        record = self._store.get(exchange)
+        if record is not None and record.live:
+            record.questions += questions
+            self._store.apply(Marked(exchange, name, redact_text(detail[:200])))

@@ -425,7 +425,7 @@ class Exchange:
             return
         settings = self._hub.settings.server
         silent = now - record.last_byte
-        if silent >= settings.stall_seconds and not self._stalled:
+        if silent >= settings.stall_seconds and not self._stalled and not record.questions:
             self._stalled = True
             self._hub.bus.publish(Marked(self.id, "stalled", f"nothing from upstream for {silent:.0f} s"))
         elif silent < settings.stall_seconds and self._stalled:

@@ -72,7 +72,7 @@ class Hub:
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules)
         self.permission_watchers: set[asyncio.Event] = set()
-        self.desk = Desk(self.broker, self.rules, self._permissions, self._is_watched, self.store.latest_of)
+        self.desk = Desk(self.broker, self.rules, self._permissions, self._is_watched, self.store)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
         self.audit: Audit | None = None

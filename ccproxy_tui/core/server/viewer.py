@@ -209,6 +209,8 @@ def ask_view(entry: Entry) -> AskView:
 def state_word(record: ExchangeRecord, now: float, stall: float) -> str:
     """One word (or status number) for the state of an exchange."""
     if record.ended is None:
+        if record.questions:
+            return "tool"
         if now - record.last_byte >= stall:
             return "stall"
         return "wait" if record.first_byte is None else "live"
