@@ -219,7 +219,7 @@ class HistoryDialog(ModalScreen[None]):
 
     def on_mount(self) -> None:
         when = Column[AuditRow]("when", "when", 13, lambda one: words.moment(one.asked))
-        status = Column[AuditRow]("status", "", 9, lambda one: one.status, style=_status_style)
+        status = Column[AuditRow]("status", "", 9, lambda one: escape_line(one.status), style=_status_style)
         tool = Column[AuditRow]("tool", "tool", 12, lambda one: escape_line(one.tool))
         what = Column[AuditRow]("what", "what", 0, lambda one: escape_line(one.input))
         took = Column[AuditRow]("took", "took", 6, lambda one: words.duration(one.seconds), right=True)

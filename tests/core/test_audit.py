@@ -29,7 +29,11 @@ async def test_rows_come_back_the_latest_first_and_old_ones_are_forgotten(tmp_pa
     for number in range(50):
         audit.note(row(f"p{number}", 1_790_000_000.0 + number, tool="'; DROP TABLE permissions --"))
     assert [one.id for one in await audit.recent(3)] == ["p49", "p48", "p47"]
+    audit.note(row("odd", 1.0, message="\ud800"))
+    assert len(await audit.recent(1000)) == 50, "what can't be written stops nothing"
     audit.close()
+    assert await audit.recent(3) == [], "and nobody waits for a closed one"
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     later = Audit(path, 90, 1_790_000_010.0 + 90 * 86_400)
     assert len(await later.recent(100)) == 40

@@ -191,7 +191,8 @@ async def test_no_client_is_offered_a_tool_that_has_run(
     text = (await proxy.client.post("/claude/sdk/v1/responses", json=responses)).text
     assert "response.completed" in text
     assert "function_call" not in text
-    assert "All done." in text.replace('","', "") or "done" in text
+    deltas = [one["delta"] for one in events_of(text) if one["type"] == "response.output_text.delta"]
+    assert "All done." in "".join(deltas)
 
 
 async def test_sessions_remember_and_know_nothing_of_each_other(
@@ -344,6 +345,28 @@ async def test_without_a_login_the_client_hears_what_to_do(
     answer = await proxy.client.post("/sdk/v1/messages", json=request())
     assert (answer.status_code, "ccproxy-tui auth login" in answer.text) == (401, True), answer.text
     assert upstream.seen == []
+
+
+async def test_a_header_may_narrow_as_well_and_no_text_is_on_the_command_line(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, environ: dict[str, str]
+) -> None:
+    upstream.default = saying("Hello")
+    servers = {"CLAUDE__CODE_OPTIONS__MCP_SERVERS": '{"x": {"type": "http", "url": "http://127.0.0.1:9/hush-hush"}}'}
+    proxy = await start_proxy(**environ, **servers)
+    for header, value in (("permission-mode", "bypassPermissions"), ("max-turns", "0"), ("cwd", "/")):
+        answer = await proxy.client.post("/sdk/v1/messages", json=request(), headers={f"x-ccproxy-{header}": value})
+        assert (answer.status_code, header.replace("-", "_") in answer.text) == (400, True)
+    headers = {"x-ccproxy-max-turns": "9" * 5000, "x-ccproxy-permission-mode": "plan"}
+    long = "Talk like a pirate. \0" * 20_000  # more than one word of a command line may have
+    answer = await proxy.client.post("/sdk/s/v1/messages", json=request(system=long), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert turns(upstream)[-1].body.count(b"like a pirate") == 20_000
+    [agent] = agents_of(proxy).view().agents
+    command = Path(f"/proc/{agent.pid}/cmdline").read_text()
+    assert "--permission-mode=plan" in command
+    assert "hush-hush" not in command
+    assert "pirate" not in command
+    assert list(Paths.of_user().runtime.glob("agent-*")) == []
 
 
 async def test_fifty_requests_over_a_pool_of_three(

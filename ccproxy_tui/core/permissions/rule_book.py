@@ -46,8 +46,8 @@ class RuleBook:
         self._loans += loans
 
     def take_back(self, loans: Iterable[Loan]) -> None:
-        gone = list(loans)
-        self._loans = [loan for loan in self._loans if loan not in gone]
+        gone = {id(loan) for loan in loans}  # an equal one may have been lent before
+        self._loans = [loan for loan in self._loans if id(loan) not in gone]
 
     def settle(self, request: PermissionRequest) -> Rule | None:
         """The rule that allows or denies it; None when a person must."""

@@ -86,7 +86,7 @@ class _ControlApi:
             raise InvalidRequest("The body is too large.")
         try:
             return msgspec.json.decode(body or b"{}", type=shape)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRequest(f"Not what this verb takes: {error}.") from error
 
     def _record(self, request: Request) -> ExchangeRecord:

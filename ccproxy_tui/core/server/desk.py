@@ -34,8 +34,8 @@ def audit_row(entry: Entry) -> AuditRow:
         asked.exchange,
         asked.cwd,
         asked.model,
-        redact_text(asked.tool[:200]),
-        redact_bytes(entry.look.shown[:_SHOWN]).decode("utf-8", "replace"),
+        redact_text(asked.tool[:_SHOWN])[:200],
+        redact_bytes(entry.look.shown[: 2 * _SHOWN])[:_SHOWN].decode("utf-8", "replace"),  # no secret is cut in two
         entry.status,
         decision.by if decision is not None else "its asker",
         redact_text(decision.message) if decision is not None else "",
@@ -106,4 +106,4 @@ class Desk:
         record = self._store.get(exchange)
         if record is not None and record.live:
             record.questions += questions
-            self._store.apply(Marked(exchange, name, redact_text(detail[:200])))
+            self._store.apply(Marked(exchange, name, redact_text(detail[:_SHOWN])[:200]))

@@ -84,6 +84,8 @@ class _RuleApi:
         asked = entry.request
         project = asked.cwd if given.scope == "project" else ""
         session = asked.session if given.scope == "session" else ""
+        if given.scope != "user" and not (project or session):
+            raise InvalidRequest(f"The question names no {given.scope}, so the rule would hold everywhere.")
         try:
             rules = [parse_rule(text, given.action, project=project, session=session) for text in given.rules]
         except BadRule as problem:
@@ -92,8 +94,10 @@ class _RuleApi:
             if given.scope == "session" or given.hours is not None:
                 self._changes.append(_Change(added=True, loans=self._hub.rules.lend(rules, given.hours), kept=[]))
             else:
-                await self._keep([*self._kept, *rules])
-                self._changes.append(_Change(added=True, loans=[], kept=rules))
+                before = self._kept
+                new = [one for one in rules if one not in before]
+                await self._keep([*before, *new])
+                self._changes.append(_Change(added=True, loans=[], kept=new))
         if (rule := decide(rules, asked)) is not None and entry.status == "pending":
             decision = Decision(allowed=rule.action == "allow", by=f"rule {rule.text}")
             self._hub.broker.answer(entry.id, decision)
@@ -172,7 +176,7 @@ def _view(rule: Rule, hits: int, until: float | None = None, *, lent: bool = Fal
 async def _typed(request: Request, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(await request.body(), type=shape)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"Not what this route takes: {error}.") from error
 
 

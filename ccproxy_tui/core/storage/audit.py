@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ccproxy_tui.core.frames import AuditRow
+from ccproxy_tui.core.paths import private_dir
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,6 +44,7 @@ class Audit:
         self._oldest = now - days * 86_400
         self._queue: queue.SimpleQueue[AuditRow | tuple[Work, Future[object]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._closed = False
         self.problem = ""
 
     def note(self, row: AuditRow) -> None:
@@ -51,7 +53,9 @@ class Audit:
         self._queue.put(row)
 
     async def recent(self, count: int) -> list[AuditRow]:
-        """The latest first. Empty when the database can't be used."""
+        """The latest first. Empty when the database can't be used, or is closed."""
+        if self._closed:
+            return []
         self._start()
         done: Future[object] = Future()
         self._queue.put((lambda database: database.execute(_SELECT, [count]).fetchall(), done))
@@ -60,6 +64,7 @@ class Audit:
 
     def close(self) -> None:
         """Write what waits. Bounded in time."""
+        self._closed = True
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(_LAST_SECONDS)
@@ -85,7 +90,7 @@ class Audit:
         import duckdb
 
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_dir(self._path.parent)  # its log beside it is made with the rights that others may read
             database = duckdb.connect(str(self._path), config={"threads": 1, "memory_limit": "64MB"})
             self._path.chmod(0o600)
             database.execute(_SCHEMA)
@@ -102,7 +107,7 @@ class Audit:
             return
         try:
             database.execute(_INSERT, [getattr(row, name) for name in _COLUMNS])
-        except duckdb.Error as error:
+        except (duckdb.Error, UnicodeError) as error:
             self._fail(str(error))
 
     def _answer(self, database: duckdb.DuckDBPyConnection | None, work: Work, done: Future[object]) -> None:

@@ -154,10 +154,10 @@ class Agent:
                 self.process.messages.put_nowait(None)
                 return
 
-    async def interrupt(self, seconds: float) -> bool:
-        """End the turn that runs; the conversation can go on. False when it does not end in time: it is closed then."""
+    async def interrupt(self, seconds: float) -> None:
+        """End the turn that runs; the conversation can go on. When it does not end in time, the process is ended."""
         if self.state != "busy":
-            return self.state == "idle"
+            return
         self.state = "interrupting"
         try:
             async with asyncio.timeout(seconds):
@@ -166,13 +166,11 @@ class Agent:
         except (TimeoutError, OSError, ClaudeSDKError, AgentFailed) as error:
             log.warning("an agent did not take the interrupt (%s): it is ended", str(error) or "in time")
             await self.close()
-            return False
+            return
         except asyncio.CancelledError:
             await asyncio.shield(self.close())
             raise
-        self.state = "idle"
-        self.job = Job()
-        return True
+        self.state, self.job = "idle", Job()
 
     async def ask_to_stop(self) -> None:
         """Have the turn that runs end soon; whoever reads it sees its end."""

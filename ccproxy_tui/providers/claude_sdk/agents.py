@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import InvalidRequest, UpstreamRefused, UpstreamUnreachable
 from ccproxy_tui.core.frames import AgentView, SdkView
+from ccproxy_tui.core.paths import private_dir
 from ccproxy_tui.core.permissions import Entry, PermissionRequest
 from ccproxy_tui.core.processes import memory_of
 from ccproxy_tui.core.provider import Host
@@ -31,9 +33,10 @@ from ccproxy_tui.providers.claude_sdk.cli import (
     agent_environ,
     find_cli,
     forget_transcript,
+    has_sdk,
     transcript_of,
 )
-from ccproxy_tui.providers.claude_sdk.options import Options, arguments
+from ccproxy_tui.providers.claude_sdk.options import Options, arguments, files
 from ccproxy_tui.providers.claude_sdk.process import ClaudeProcess
 
 if TYPE_CHECKING:
@@ -69,8 +72,11 @@ class Lease:
 
 
 class Agents:
-    def __init__(self, settings: Callable[[], Claude], environ: Mapping[str, str], clock: Clock) -> None:
+    """`runtime` is a folder of this user alone."""
+
+    def __init__(self, settings: Callable[[], Claude], environ: Mapping[str, str], clock: Clock, runtime: Path) -> None:
         self._settings = settings
+        self._runtime = runtime
         self._environ = environ
         self._clock = clock
         self._tasks = Tasks()
@@ -111,7 +117,7 @@ class Agents:
             conversation.waiting -= 1
         try:
             agent, remembers = await self._agent_of(conversation, options, say)
-        except BaseException as error:
+        except BaseException as error:  # cancelled, too: the next request would wait for ever
             conversation.problem = str(error)
             conversation.turn.release()
             self.changed()
@@ -208,7 +214,8 @@ class Agents:
         kept = [] if name else ["--no-session-persistence"]
         name = name or str(uuid.uuid4())
         kept.append(f"--resume={name}" if resume else f"--session-id={name}")
-        command = [cli.path, *arguments(options), *cli.arguments, *kept]
+        folder = self._runtime / f"agent-{name}"
+        command = [cli.path, *arguments(options, folder), *cli.arguments, *kept]
         process = ClaudeProcess(command, options.cwd, self._child_environ(options))
         agent = Agent(process, options, self._ask, self._clock, name, session=session)
         self._agents[agent.number] = agent
@@ -216,14 +223,17 @@ class Agents:
         self.changed()
         started = self._clock.monotonic()
         try:
+            await asyncio.to_thread(_write_files, folder, files(options))
             await agent.start()
-        except BaseException as failure:
+        except BaseException as failure:  # cancelled, too: its place must not stay taken
             self._agents.pop(agent.number, None)
             self._freed.set()
             self.changed()
             if isinstance(failure, AgentFailed):
                 raise UpstreamUnreachable(str(failure)) from failure
             raise
+        finally:  # it has read them
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         say("agent started", f"in {self._clock.monotonic() - started:.2f} s")
         self.changed()
         return agent
@@ -456,11 +466,15 @@ class Agents:
             await asyncio.gather(*(self._end(agent) for agent in agents), return_exceptions=True)
 
 
+def _write_files(folder: Path, texts: Mapping[str, str]) -> None:
+    private_dir(folder)
+    for name, text in texts.items():
+        (folder / name).write_text(text, "utf-8", "replace")
+
+
 def _import_sdk() -> None:
     """In a thread: it takes half a second."""
-    import importlib.util
-
-    if importlib.util.find_spec("claude_agent_sdk") is not None:
+    if has_sdk():
         import claude_agent_sdk  # noqa: F401
 
 

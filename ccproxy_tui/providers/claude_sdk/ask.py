@@ -62,6 +62,8 @@ def read_ask(raw: bytes, report: Report) -> Ask:
     question = _blocks(turns[-1].content)
     if not question:
         raise Misfit("The last message is empty.", "messages", len(turns) - 1, "content")
+    if "\0" in str(body.get("model")):
+        raise Misfit("A model's name has no such character.", "model")
     thinking, effort = _thinking(body), _effort(body, report)
     return Ask(question, turns[:-1], _system(body), thinking, effort, body)
 

@@ -12,7 +12,9 @@ from ccproxy_tui.core.settings.agents import Claude
 
 # From the one that allows least to the one that allows most.
 _MODES = ("plan", "dontAsk", "default", "auto", "acceptEdits", "bypassPermissions")
+_DIGITS = 12  # more are no count of anything
 PERMISSION_SERVER = "ccproxy"
+_PROMPT, _SERVERS = "system-prompt.txt", "mcp.json"
 STDIO = "stdio"  # the name by which Claude Code asks its host
 
 
@@ -130,7 +132,9 @@ def _names(wishes: Object, key: str) -> tuple[str, ...] | None:
 
 def _lower(wishes: Object, key: str, limit: int) -> int:
     value = wishes.get(key)
-    wanted = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else maybe_int(wishes, key)
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        wishes = {key: int(value[:_DIGITS])}  # a header has only text
+    wanted = maybe_int(wishes, key)
     if wanted is None:
         return limit
     if wanted < 1:
@@ -140,19 +144,25 @@ def _lower(wishes: Object, key: str, limit: int) -> int:
     return wanted
 
 
-def arguments(options: Options) -> list[str]:
-    """The command line. Values that come from a request are bound to their flag by `=`, so that none is a flag."""
+def files(options: Options) -> dict[str, str]:
+    """What goes in by files: a command line has a limit, and is there for every user of the machine to read."""
+    return {name: text for name, text in ((_PROMPT, options.system), (_SERVERS, options.mcp_servers)) if text}
+
+
+def arguments(options: Options, folder: Path) -> list[str]:
+    """The command line, with `files` in that folder. Values are bound to their flag by `=`, so that none is a flag."""
     words = ["--output-format", "stream-json", "--input-format", "stream-json", "--verbose"]
     words += ["--include-partial-messages"]
     pairs = {
         "--model": options.model,
-        "--system-prompt" if options.replaces_system else "--append-system-prompt": options.system,
+        "--system-prompt-file" if options.replaces_system else "--append-system-prompt-file": options.system
+        and str(folder / _PROMPT),
         "--effort": options.effort,
         "--permission-mode": options.permission_mode,
         "--allowedTools": ",".join(options.allowed_tools),
         "--disallowedTools": ",".join(options.disallowed_tools),
         "--max-turns": str(options.max_turns or ""),
-        "--mcp-config": options.mcp_servers,
+        "--mcp-config": options.mcp_servers and str(folder / _SERVERS),
         "--permission-prompt-tool": options.permission_tool,
         "--max-thinking-tokens" if isinstance(options.thinking, int) else "--thinking": str(options.thinking),
     }

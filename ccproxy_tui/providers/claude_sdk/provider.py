@@ -67,7 +67,7 @@ class ClaudeSdk:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._home = Path.cwd() if os.access(".", os.R_OK) else context.paths.home
-        self.agents = Agents(lambda: self._settings, context.environ, context.clock)
+        self.agents = Agents(lambda: self._settings, context.environ, context.clock, context.paths.runtime)
 
     @property
     def _settings(self) -> Claude:
@@ -201,7 +201,7 @@ class _Turning:
             first = await self._first_events()
             if not self._call.stream:
                 return await self._whole(first)
-        except BaseException:
+        except BaseException:  # cancelled, too: nobody else would give the agent back
             self._give_back(whole=False)
             raise
         headers = [("content-type", "text/event-stream; charset=utf-8"), SDK_HEADER]

@@ -465,6 +465,26 @@ async def test_a_rule_is_made_of_a_question(proxy: Proxy, control: ControlClient
     assert third.json()["behavior"] == "allow"
 
 
+@pytest.mark.parametrize("scope", ["session", "project"])
+async def test_a_rule_for_a_place_that_the_question_does_not_name_is_refused(
+    proxy: Proxy, control: ControlClient, scope: str
+) -> None:
+    """It would hold everywhere."""
+    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=CHECK))
+    name = await asked(proxy)
+    with pytest.raises(ControlError, match=f"names no {scope}"):
+        await control.add_rules(name, ["Bash(ls:*)"], action="allow", scope=scope, hours=None)
+    assert proxy.hub.rules.rules() == []
+    asking.cancel()
+
+
+@pytest.mark.parametrize("body", [b"\xff", b'{"rule": "\xff"}', b"[" * 100_000, b"5"])
+async def test_what_is_no_verb_on_rules_is_refused(proxy: Proxy, body: bytes) -> None:
+    headers = {"x-ccproxy-control": proxy.hub.control_token}
+    answer = await proxy.client.post("/permissions/rules/remove", content=body, headers=headers)
+    assert answer.status_code == 400
+
+
 async def test_rules_are_listed_taken_out_and_brought_back(proxy: Proxy, control: ControlClient) -> None:
     asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s1")))
     name = await asked(proxy)

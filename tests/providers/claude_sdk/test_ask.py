@@ -15,7 +15,7 @@ from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.settings.agents import Claude
 from ccproxy_tui.providers.claude_sdk.ask import Ask, Said, read_ask, since_last_answer
 from ccproxy_tui.providers.claude_sdk.cli import agent_environ
-from ccproxy_tui.providers.claude_sdk.options import Options, arguments, least_thinking, narrowed, options_of
+from ccproxy_tui.providers.claude_sdk.options import Options, arguments, files, least_thinking, narrowed, options_of
 from ccproxy_tui.providers.claude_sdk.quota import headers_of
 
 
@@ -144,7 +144,9 @@ def test_a_budget_of_the_settings_is_the_most(limit: int | str, wanted: int | st
 
 
 def test_no_value_is_taken_for_a_flag() -> None:
-    made = arguments(Options("/repo", model="--dangerously-skip-permissions", system="--x", allowed_tools=("-a",)))
+    options = Options("/repo", model="--dangerously-skip-permissions", system="--x", allowed_tools=("-a",))
+    made = arguments(options, Path("/run/agent-1"))
+    assert files(options) == {"system-prompt.txt": "--x"}
     flags = [word for word in made if word.startswith("--") and "=" not in word]
     assert set(flags) == {
         *("--output-format", "--input-format", "--verbose", "--include-partial-messages"),
