@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Proxy, StartProxy, until
+from tests.e2e.clients import find
 from tests.e2e.test_claude_code import claude
 from tests.fakes.streams import message_events
 from tests.fakes.upstream import Reply, ScriptedUpstream, Seen, sse_reply
@@ -19,6 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 @pytest.fixture
 async def proxy(start_proxy: StartProxy) -> Proxy:
+    find("claude")  # it is run in the background, where nobody would hear that it is missing
     return await start_proxy(PERMISSIONS__WITHOUT_FRONT_END="wait")
 
 
