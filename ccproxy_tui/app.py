@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ TABS: dict[str, tuple[str, str, str, type[BaseScreen]]] = {
 BLURRED_HZ = 1.0
 SLOW_HZ = 0.5
 FATAL_EXIT = 1
+TERMINAL_SECONDS = 2.0
 
 
 class CCProxyApp(App[str]):
@@ -161,6 +163,13 @@ class CCProxyApp(App[str]):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._end_by, number, "stop")
         loop.add_signal_handler(signal.SIGHUP, self._end_by, signal.SIGHUP, "hangup")
+
+        self.set_interval(TERMINAL_SECONDS, self._look_for_terminal)
+
+    def _look_for_terminal(self) -> None:
+        """Only the leader of a session hears that its terminal is gone: below make, that is not this program."""
+        if sys.__stdin__ is not None and not os.isatty(sys.__stdin__.fileno()):
+            self._end_by(signal.SIGHUP, "hangup")
 
     def _end_by(self, number: int, outcome: str) -> None:
         self.exit(outcome, return_code=128 + number)

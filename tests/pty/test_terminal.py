@@ -381,3 +381,15 @@ def test_completion_is_printed_for_the_shell_that_was_named(shell: str) -> None:
 def test_the_token_of_a_flag_is_not_in_the_process_list(start: Start) -> None:
     _, proxy, _ = up(start, "--auth-token", "hidden-token-value")
     assert b"hidden-token-value" not in Path(f"/proc/{proxy}/cmdline").read_bytes()
+
+
+def test_a_terminal_that_goes_away_below_make_ends_it_too(start: Start) -> None:
+    """The leader of the session hears of it, and keeps it to itself."""
+    port = free_port()
+    leader = Terminal(["sh", "-c", 'trap "" HUP; "$@"; true', "sh", *program("demo", "--port", str(port))])
+    leader.wait_for(lambda: instances.on_port(Paths.of_user(), port) is not None)
+    leader.wait_for(f":{port}")
+    [screens] = children_of(leader.pid)
+    leader.hang_up()
+    wait(lambda: not is_running(screens))
+    leader.close()
