@@ -3,12 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo run test check format bench snapshots clean
+.PHONY: help demo run test fuzz check format bench snapshots clean
 
 help:
 	@echo "make demo       open the app on its built-in provider"
 	@echo "make run        open the app"
 	@echo "make test       run the tests"
+	@echo "make fuzz       let the property tests look for inputs they have not tried"
 	@echo "make check      lint, types, layers"
 	@echo "make snapshots  accept the screens as they look now"
 	@echo "make bench      measure against a direct connection and peers"
@@ -25,6 +26,9 @@ run: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+
+fuzz: $(READY)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --timeout 1800 --hypothesis-profile fuzz -m hypothesis $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 
 from ccproxy_tui.core.clock import SystemClock
@@ -30,6 +31,11 @@ from tests.fakes.upstream import ScriptedUpstream
 
 ACCESS_TOKEN = "sk-ant-oat01-test-access-token-0123456789"
 REFRESH_TOKEN = "sk-ant-ort01-test-refresh-token-0123456789"
+# The same examples each time, so that a change fails for what it changed; `make fuzz` looks for new ones.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("fuzz", max_examples=3000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("steady")
+
 NOWHERE = "http://127.0.0.1:9/nobody-listens"  # no test renews a token at a real provider
 FAR_FUTURE = 2_106_000_000_000
 

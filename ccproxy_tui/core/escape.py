@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 
-# C0 and C1 controls, soft hyphen, Arabic letter mark, Mongolian separator, zero-width and directional marks, line and
-# paragraph separators, invisible operators, annotation marks, BOM, tags, variation selectors supplement, surrogates.
+# Controls, line and paragraph separators, surrogates, and what Unicode 16 calls default ignorable or a format character
+# (https://www.unicode.org/Public/16.0.0/ucd/DerivedCoreProperties.txt). Two kinds of these are seen and so are left:
+# signs that enclose Arabic, Syriac and Kaithi numbers, and the selectors that make a sign an emoji (U+FE00 to U+FE0F).
 _HIDDEN = (
-    "\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f\U000e0100-\U000e01ef\ud800-\udfff"
+    "\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff\ud800-\udfff"
 )
 _LINE = re.compile(f"[\x00-\x1f{_HIDDEN}]")
 _BLOCK = re.compile(f"[\x00-\x08\x0b-\x1f{_HIDDEN}]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 import pytest
@@ -31,6 +32,15 @@ def test_what_can_not_be_seen_is_spelled_out(text: str, escaped: str) -> None:
 
 def test_a_block_keeps_its_newlines_and_tabs() -> None:
     assert escape_block("a\n\tb\x00") == "a\n\tb\\x00"
+
+
+def test_no_character_that_hides_is_forgotten() -> None:
+    seen = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+    hiding = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    every = [char for char in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(char) in hiding]
+    assert len(every) > 2000
+    assert [char for char in every if escape_line(char) == char] == list(seen)
+    assert not has_hidden(seen)
 
 
 @given(st.text())

@@ -35,7 +35,7 @@ _ENDS = {
     "cancelled": "its asker has left, or was answered elsewhere",
 }
 # They look like spaces, and no shell takes them for one.
-_ODD_SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+_ODD_SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000]")
 _DIFFERENCE = {"+": "added", "-": "removed"}
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)")
 _SHOWN_FIRST = ("command", "cmd", "script", "file_path", "notebook_path", "path", "url", "query")

@@ -230,7 +230,7 @@ _BASH = shutil.which("bash") or "/bin/bash"
 _TELL = '''command_not_found_handle() { printf '%s\\0' "$@" $'\\1' >&3; }; exec 3>"$2"; eval -- "$1"'''
 
 
-@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5 * settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_BARE | _QUOTED, max_size=8).map("".join))
 def test_bash_runs_nothing_but_the_parts(tmp_path: Path, line: str) -> None:
     """The oracle: a bash that finds no program, and tells what it would have run."""
