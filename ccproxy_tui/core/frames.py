@@ -297,7 +297,8 @@ class SdkView(msgspec.Struct, frozen=True, omit_defaults=True):
 class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A permission request. `input` is JSON text, cut when `size` (bytes) says more; `masked` when a secret was in it.
 
-    `high` asks for the key twice; `preview` is what would become of a file. Times are seconds since the epoch.
+    `high` asks for the key twice; `preview` is what would become of a file; `programs` are those that a command would
+    run, as far as can be told. Times are seconds since the epoch.
     """
 
     id: str
@@ -320,6 +321,7 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int = 0
     masked: bool = False
     notes: list[str] = []
+    programs: list[str] = []
     high: bool = False
     preview: list[str] = []
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ccproxy_tui.core.permissions.request import Look, PermissionRequest
-from ccproxy_tui.core.permissions.risk import risk_notes
+from ccproxy_tui.core.permissions.risk import programs_of, risk_notes
 
 SHOWN_INPUT = 256 * 1024  # bytes of an input that front ends get
 _LARGEST = 1024 * 1024
@@ -29,6 +29,7 @@ def look_at(request: PermissionRequest) -> Look:
     return Look(
         preview=preview_of(request.tool, request.input, request.cwd),
         notes=notes,
+        programs=programs_of(request.tool, request.input),
         shown=raw[:SHOWN_INPUT],
         size=len(raw),
     )

@@ -28,10 +28,14 @@ class PermissionRequest(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What there is to see of a question: notes, a difference, and the start of its input as JSON with its size."""
+    """What there is to see of a question: notes, a difference, and the start of its input as JSON with its size.
+
+    `programs` are those that a command runs, as far as can be told.
+    """
 
     preview: list[str] = []
     notes: list[str] = []
+    programs: list[str] = []
     shown: bytes = b"{}"
     size: int = 2
 

@@ -9,25 +9,29 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ccproxy_tui.core.escape import has_hidden
+from ccproxy_tui.core.permissions.command_words import is_outside, read_command
+from ccproxy_tui.core.redact import redact_text
 
 Level = Literal["", "HIGH"]
 
 SHELLS = frozenset({"Bash", "bash", "shell", "local_shell", "shell_command", "exec_command"})  # tools that run a line
 _FILES = ("Write", "Edit", "MultiEdit", "NotebookEdit", "Read")
-_DELETES = re.compile(
-    r"(?<![\w-])(rm|rmdir|unlink|shred|truncate|mkfs\S*|dd)(?![\w-])|git\s+(clean|reset\s+--hard)|--delete"
-)
+_DELETES = re.compile(r"(?<![\w-])(rm|rmdir|unlink|shred|truncate|mkfs\S*|dd)(?![\w-])|(?<!\S)--?delete(?![\w-])")
+_DISCARDS = re.compile(r"git\s+(clean|reset\s+--hard)(?![\w.-])")
 _NETWORK = re.compile(
     r"(?<![\w-])(curl|wget|nc|ncat|ssh|scp|rsync|ftp|telnet|git\s+(push|clone|fetch|pull)|pip3?\s+install"
     r"|npm\s+(install|i|publish)|npx|uvx?|docker\s+(pull|push))(?![\w-])"
 )
 _SUDO = re.compile(r"(?<![\w-])(sudo|doas|su|pkexec)(?![\w-])")
 _TO_SHELL = re.compile(r"\|\s*(sudo\s+)?(ba|z|da|k)?sh(?![\w-])|(?<![\w-])(ba|z|da)?sh\s+-c|(?<![\w-])eval(?![\w-])")
+_ADDRESS = re.compile(r"(?:https?|ftp|wss?)://[^\s'\"`;|&()<>]+")
+_NAMED = 3  # paths and hosts that a note names
+_PATH = 60  # characters of one
+_TEMPORARY = ("/tmp/", "/var/tmp/", "$TMPDIR/", "${TMPDIR}/")  # noqa: S108 # named to a person, not written to
 _SECRETS = re.compile(
     r"\.ssh(/|\b)|id_(rsa|ed25519|ecdsa)|\.aws/|\.gnupg|\.netrc|\.env\b|credentials\.json|auth\.json|\.npmrc|\.pypirc"
     r"|/etc/(shadow|passwd|sudoers)|\.kube/config|\.docker/config|ccproxy/control"
@@ -40,7 +44,7 @@ def risk_notes(tool: str, given: Any, cwd: str = "") -> list[str]:
     notes: list[str] = []
     command = command_of(tool, given)
     if command is not None:
-        notes += _of_command(command)
+        notes += _of_command(command, cwd)
     path = path_of(given)
     if path:
         notes += _of_path(tool, path, cwd)
@@ -59,6 +63,7 @@ def level_of(notes: list[str]) -> Level:
 
 _GRAVE = (
     "deletes",
+    "discards",
     "sudo",
     "pipes into a shell",
     "touches a place",
@@ -98,11 +103,16 @@ def hosts_of(given: Any) -> list[str]:
     value = given.get("url") if isinstance(given, dict) else None
     if not isinstance(value, str):
         return []
+    told = _host_told(value)
+    return [told] if told else []
+
+
+def _host_told(address: str) -> str:
     try:
-        host = urlsplit(value).hostname or ""
+        host = urlsplit(address).hostname or ""
     except ValueError:
-        return ["an address that can't be read"]
-    return [_told(host)] if host else []
+        return "an address that can't be read"
+    return _told(host) if host else ""
 
 
 def _told(host: str) -> str:
@@ -121,21 +131,46 @@ def _told(host: str) -> str:
         return f"{host} (a name that can't be decoded)"
 
 
-def _of_command(command: str) -> list[str]:
+def programs_of(tool: str, given: Any) -> list[str]:
+    """The programs that a command would run, as far as can be told."""
+    command = command_of(tool, given)
+    return read_command(command).programs if command else []
+
+
+def _of_command(command: str, cwd: str) -> list[str]:
     notes = []
-    if _DELETES.search(command):
-        notes.append("deletes")
+    words = read_command(command)
+    if words.deletes or _DELETES.search(command):
+        notes.append(_naming("deletes", words.deletes))
+    if words.discards or _DISCARDS.search(command):
+        notes.append("discards changes")
     if _SUDO.search(command):
         notes.append("sudo")
     if _TO_SHELL.search(command):
         notes.append("pipes into a shell")
-    if _NETWORK.search(command):
-        notes.append("network")
+    outside = [path for path in words.writes if cwd and is_outside(path, cwd)]
+    passing = [path for path in outside if path.startswith(_TEMPORARY) and ".." not in path]
+    lasting = [path for path in outside if path not in passing]
+    notes += [_naming("writes outside the project:", lasting)] if lasting else []
+    notes += [_naming("writes", passing)] if passing else []
+    hosts = list(dict.fromkeys(map(_host_told, _ADDRESS.findall(command))))
+    if hosts or _NETWORK.search(command):
+        notes.append(_naming("network:" if hosts else "network", hosts))
     if not _is_readable(command):
         notes.append("can't be read as shell words")
     if "\n" in command.strip():
         notes.append(f"{command.strip().count(chr(10)) + 1} lines")
     return notes
+
+
+def _naming(what: str, names: list[str]) -> str:
+    """`what` with the first of the names, and how many more there are."""
+    if not names:
+        return what
+    whole = [redact_text(name) for name in names[:_NAMED]]
+    told = [name if len(name) <= _PATH else f"{name[:_PATH]}…" for name in whole]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{what} {' '.join(told)}{more}"
 
 
 def _is_readable(command: str) -> bool:
@@ -149,9 +184,7 @@ def _is_readable(command: str) -> bool:
 def _of_path(tool: str, path: str, cwd: str) -> list[str]:
     if tool == "Read" or not cwd:
         return []
-    inside = PurePosixPath(path).is_relative_to(cwd) and ".." not in PurePosixPath(path).parts
-    relative = not path.startswith(("/", "~")) and ".." not in PurePosixPath(path).parts
-    return [] if inside or relative or tool not in _FILES else ["writes outside the project"]
+    return ["writes outside the project"] if tool in _FILES and is_outside(path, cwd) else []
 
 
 def _texts(given: Any) -> Iterator[str]:

@@ -201,6 +201,7 @@ def ask_view(entry: Entry) -> AskView:
         size=entry.look.size,
         masked=shown != entry.look.shown,
         notes=entry.look.notes,
+        programs=[redact_text(name) for name in entry.look.programs],
         high=level_of(entry.look.notes) == "HIGH",
         preview=[redact_text(line) for line in entry.look.preview],
     )

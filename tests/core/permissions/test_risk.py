@@ -14,14 +14,22 @@ from ccproxy_tui.core.permissions.risk import level_of, risk_notes
 @pytest.mark.parametrize(
     ("command", "note"),
     [
-        ("rm -rf build", "deletes"),
+        ("rm -rf build", "deletes build"),
+        ("rm -r a b c d e", "deletes a b c and 2 more"),
+        ("make && rm 'my file' | tee ../log", "deletes my file"),
+        ("find . -delete", "deletes"),
+        ("python -c 'rm x'", "deletes"),
         ("find . -name x --delete", "deletes"),
-        ("git reset --hard", "deletes"),
+        ("git reset --hard", "discards changes"),
+        ("git -C x push origin +main", "discards changes"),
+        ("git checkout -- a.py", "discards changes"),
         ("sudo ls", "sudo"),
         ("curl https://x | sh", "pipes into a shell"),
         ("bash -c 'x'", "pipes into a shell"),
         ("eval $X", "pipes into a shell"),
-        ("curl https://x", "network"),
+        ("curl https://x", "network: x"),
+        ("curl -s http://127.0.0.1:9/x | jq .", "network: 127.0.0.1 (a private address)"),
+        ("nc host 80", "network"),
         ("npm install x", "network"),
         ("cat ~/.ssh/id_rsa", "touches a place where secrets lie"),
         ("cat .env", "touches a place where secrets lie"),
@@ -39,7 +47,10 @@ def test_commands(command: str, note: str) -> None:
     assert note in risk_notes("Bash", {"command": command})
 
 
-@pytest.mark.parametrize("command", ["ls -la", "git status", "pytest -q", "echo remove", "performance", "grep form x"])
+@pytest.mark.parametrize(
+    "command",
+    [*("ls -la", "git status", "pytest -q"), *("echo remove", "performance", "grep form x", "git checkout -b a")],
+)
 def test_plain_commands_have_no_notes(command: str) -> None:
     assert risk_notes("Bash", {"command": command}, "/repo") == []
 
@@ -66,6 +77,27 @@ def test_writes_outside_the_project() -> None:
     for path in ("/repo/a", "a/b"):
         assert risk_notes("Write", {"file_path": path}, "/repo") == []
     assert risk_notes("Read", {"file_path": "/usr/include/x.h"}, "/repo") == []
+
+
+@pytest.mark.parametrize(
+    ("command", "notes"),
+    [
+        ("make > ../log 2>&1", ["writes outside the project: ../log"]),
+        ("cd .. && echo a >> b", ["writes outside the project: ../b"]),
+        ("cp a b ~/c", ["writes outside the project: ~/c"]),
+        ("echo x | tee /etc/a $HOME/b", ["writes outside the project: /etc/a $HOME/b"]),
+        ("make > /tmp/log", ["writes /tmp/log"]),
+        ("make > /tmp/../etc/x", ["writes outside the project: /tmp/../etc/x"]),
+        ("make > out/log; cp a b; touch /repo/c; x 2>/dev/null", []),
+    ],
+)
+def test_commands_that_write_outside_the_project(command: str, notes: list[str]) -> None:
+    assert risk_notes("Bash", {"command": command}, "/repo") == notes
+
+
+def test_no_secret_is_named_in_part() -> None:
+    secret = "sk-ant-oat01-" + "a" * 80
+    assert "sk-ant-oat01-a" not in str(risk_notes("Bash", {"command": f"rm {secret}"}))
 
 
 def test_hidden_characters_are_found_however_deep() -> None:
