@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from textual import events
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
@@ -22,55 +21,15 @@ from ccproxy_tui.screens.answers import EditDialog, HistoryDialog, MessageDialog
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.card_guard import CardGuard
-from ccproxy_tui.screens.ui.card_view import card_lines, headline
+from ccproxy_tui.screens.ui.card_view import body_lines, head_lines, headline
 from ccproxy_tui.screens.ui.mirror import Changes
+from ccproxy_tui.screens.ui.pieces import PieceLine
 from ccproxy_tui.screens.widgets.bars import KeyLine
-from ccproxy_tui.screens.widgets.detail_view import DetailView
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
+from ccproxy_tui.screens.widgets.permission_card import PermissionCard, Verb
 
 MORE_SECONDS = 120.0
 TOLD_SECONDS = 2.0
-Verb = Literal["allow", "deny", "message", "interrupt", "edit", "extend", "rule"]
-
-
-class PermissionCard(DetailView):
-    """One question, whole. It says which keys were pressed; what they mean is the screen's to decide."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "answer('allow')", "allow", id="approvals.allow", show=False),
-        Binding("d", "answer('deny')", "deny", id="approvals.deny", show=False),
-        Binding("D", "answer('message')", "deny with a message", id="approvals.message", show=False),
-        Binding("i", "answer('interrupt')", "deny and interrupt", id="approvals.interrupt", show=False),
-        Binding("e", "answer('edit')", "edit", id="approvals.edit", show=False),
-        Binding("A", "answer('rule')", "always", id="approvals.rule", show=False),
-        Binding("x", "answer('extend')", "more time", id="approvals.extend", show=False),
-    ]
-
-    def __init__(self, screen: ApprovalsScreen, guard: CardGuard) -> None:
-        super().__init__(id="card", empty="Nothing waits for an answer.")
-        self._answers = screen
-        self._guard = guard
-
-    def on_key(self, event: events.Key) -> None:
-        if event.key not in ("a", "A", "d", "D", "i", "e", "x"):
-            self._guard.note_key(self._answers.now())
-
-    def on_paste(self, event: events.Paste) -> None:
-        """A paste is no answer, whatever is in it."""
-        self._guard.note_key(self._answers.now())
-        event.stop()
-
-    def on_focus(self) -> None:
-        """By a key or by a click: whatever brought the focus here is no answer."""
-        self._guard.rearm(self._answers.now())
-
-    def action_answer(self, verb: Verb) -> None:
-        self._answers.answer(verb)
-
-    @property
-    def is_seen(self) -> bool:
-        """Whether its end has been on screen."""
-        return self.top >= self.last_top
 
 
 class ApprovalsScreen(BaseScreen):
@@ -97,13 +56,14 @@ class ApprovalsScreen(BaseScreen):
         self._chosen = ""
         self._told = float("-inf")  # when a key was last explained
         self._answered: set[str] = set()  # from here
+        self._body: tuple[AskView, int, Sequence[PieceLine]] | None = None
         self.guard = CardGuard()
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="asks-box", classes="box"):
             yield LiveList[AskView]([], id="asks-list", empty=("", "no tool has asked yet"))
         with Vertical(id="card-box", classes="box"):
-            yield PermissionCard(self, self.guard)
+            yield PermissionCard(self.guard, self.now, self.answer)
 
     @property
     def list(self) -> LiveList[AskView]:
@@ -193,12 +153,19 @@ class ApprovalsScreen(BaseScreen):
         if self.focused is not self.list:
             self.list.select(ask.id)
         self.guard.show(ask.id, self.now())
-        card.show_lines(card_lines(ask, card.size.width, self.proxy_app.clock.now(), place, len(pending)))
+        head = head_lines(ask, card.size.width, self.proxy_app.clock.now(), place, len(pending))
+        card.show_lines([*head, *self._body_of(ask, card.size.width)])
         unseen = card.last_top - card.top
         title = "answer" if ask.status == "pending" else "over"
         self.query_one("#card-box").border_title = f"{title}, {unseen} more lines" if unseen > 0 else title
         if ask.status != "pending" or self._told < self.now() - TOLD_SECONDS:
             self.refresh_keys()
+
+    def _body_of(self, ask: AskView, width: int) -> Sequence[PieceLine]:
+        """Made once: only the head changes while the time runs."""
+        if self._body is None or self._body[0] is not ask or self._body[1] != width:
+            self._body = ask, width, body_lines(ask, width)
+        return self._body[2]
 
     def on_live_list_moved(self, event: LiveList.Moved) -> None:
         if self.focused is self.list:  # else the list moved by itself, and the card stays

@@ -49,13 +49,21 @@ def asking(name: str, tool: str = "Bash", input_: str = '{"command": "git status
 
 
 ASKS = [
-    asking("1", input_='{"command": "rm -rf build && make", "timeout": 5000}', notes=["deletes"], high=True),
+    asking(
+        "1",
+        input_=json.dumps(
+            {"command": 'rm -rf build && make -j4 all CFLAGS="-O2 -g" | tee ../make.log\nls build', "timeout": 5000}
+        ),
+        notes=["deletes build", "writes outside the project: ../make.log", "2 lines"],
+        programs=["rm", "make", "tee", "ls"],
+        high=True,
+    ),
     asking(
         "2",
         "Edit",
         '{"file_path": "/repo/a.py", "old_string": "x", "new_string": "y"}',
-        preview=["@@ -1,2 +1,2 @@", " import os", "-x", "+y"],
-        reason="default",
+        preview=["@@ -1,3 +1,3 @@", " import os", " ", "-x = None", "+y = 'it'  # is"],
+        reason="permission mode plan",
     ),
     asking(
         "3", "WebFetch", '{"url": "https://example.org/"}', status="denied", by="person", notes=["network: example.org"]

@@ -74,7 +74,7 @@ def read_hook(body: Object, source: HookSource) -> PermissionRequest:
     tool = body.get("tool_name")
     if not isinstance(tool, str) or not tool.strip():
         raise Misfit("A hook must name its tool.", "tool_name")
-    suggestions = body.get("permission_suggestions")
+    suggestions, mode = body.get("permission_suggestions"), _text(body, "permission_mode")
     return PermissionRequest(
         tool,
         body.get("tool_input"),
@@ -83,7 +83,7 @@ def read_hook(body: Object, source: HookSource) -> PermissionRequest:
         session=_text(body, "session_id"),
         cwd=_text(body, "cwd"),
         model=_text(body, "model"),
-        reason=_text(body, "permission_mode"),
+        reason=f"permission mode {mode}" if mode not in ("", "default") else "",
         tool_use=_text(body, "tool_use_id"),
         suggestions=suggestions if isinstance(suggestions, list) else [],
     )

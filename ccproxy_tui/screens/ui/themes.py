@@ -24,6 +24,8 @@ DARK = Theme(
         "block-cursor-foreground": "#ffffff",
         "block-cursor-text-style": "none",
         "footer-key-foreground": "#7dcfff",
+        "added-ground": "#1a2a20",
+        "removed-ground": "#33202a",
     },
 )
 LIGHT = Theme(
@@ -44,9 +46,12 @@ LIGHT = Theme(
         "block-cursor-background": "#c9dcf7",
         "block-cursor-foreground": "#000000",
         "block-cursor-text-style": "none",
+        "added-ground": "#e2f2dc",
+        "removed-ground": "#fae3df",
     },
 )
 _PLAIN = "ansi_default"
+_NO_GROUND = {"added-ground": _PLAIN, "removed-ground": _PLAIN}
 _BASE = BUILTIN_THEMES["ansi-dark"]
 ANSI = replace(
     _BASE,
@@ -63,6 +68,7 @@ ANSI = replace(
         "text-error": "ansi_red",
         "text-accent": "ansi_cyan",
         "text-primary": "ansi_blue",
+        **_NO_GROUND,
     },
 )
 MONO = replace(
@@ -80,6 +86,7 @@ MONO = replace(
         "block-cursor-text-style": "reverse",
         "surface-lighten-1": _PLAIN,
         "border": _PLAIN,
+        **_NO_GROUND,
         **dict.fromkeys(
             ("text-muted", "text-success", "text-warning", "text-error", "text-accent", "text-primary"), _PLAIN
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from textual.strip import Strip
 
@@ -13,6 +13,7 @@ from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.widgets.line_view import LineView
 
 Line = tuple[str, str]  # text, style name
+L = TypeVar("L")
 
 
 def summary_lines(detail: Detail) -> list[Line]:
@@ -56,7 +57,28 @@ def timeline_lines(detail: Detail) -> list[Line]:
     return lines
 
 
-class DetailView(LineView):
+class KeptLines(LineView, Generic[L]):
+    """Lines that are all there; only those that differ from the last ones are painted again."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._lines: list[L] = []
+
+    def show_lines(self, lines: list[L]) -> None:
+        """Repaint the lines that differ."""
+        old, self._lines = self._lines, lines
+        if self.scroll_lines_to(self.top) or not lines or not old:
+            self.refresh()
+            return
+        for index, (before, now) in enumerate(zip_longest(old, lines)):
+            if before != now:
+                self.repaint_line(index)
+
+    def line_count(self) -> int:
+        return len(self._lines) or 1
+
+
+class DetailView(KeptLines[Line]):
     """Lines with named styles; used for docks and for the inspector's Timeline."""
 
     DEFAULT_CSS = """
@@ -76,7 +98,6 @@ class DetailView(LineView):
 
     def __init__(self, *, id: str | None = None, empty: str = "no exchange selected") -> None:
         super().__init__(id=id)
-        self._lines: list[Line] = []
         self._empty = empty
 
     def show(self, detail: Detail | None, *, timeline_first: bool = False) -> None:
@@ -86,19 +107,6 @@ class DetailView(LineView):
         parts = [summary_lines(detail), timeline_lines(detail)]
         first, second = reversed(parts) if timeline_first else parts
         self.show_lines([*first, ("", ""), *second])
-
-    def show_lines(self, lines: list[Line]) -> None:
-        """Repaint the lines that differ."""
-        old, self._lines = self._lines, lines
-        if self.scroll_lines_to(self.top) or not lines or not old:
-            self.refresh()
-            return
-        for index, (before, now) in enumerate(zip_longest(old, lines)):
-            if before != now:
-                self.repaint_line(index)
-
-    def line_count(self) -> int:
-        return len(self._lines) or 1
 
     def draw_line(self, index: int, width: int) -> Strip:
         text, name = self._lines[index] if self._lines else (self._empty, "dim")

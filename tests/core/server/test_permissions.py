@@ -406,7 +406,8 @@ async def test_a_front_end_hears_at_once(start_proxy: StartProxy) -> None:
         True,
         True,
     )
-    assert "deletes" in pending.notes
+    assert "deletes x" in pending.notes
+    assert pending.programs == ["rm", "echo"]
     assert (ended.status, ended.by) == ("denied", "person")
     assert asking is not None
     await asking

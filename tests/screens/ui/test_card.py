@@ -13,7 +13,8 @@ from rich.cells import cell_len
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AskView
 from ccproxy_tui.screens.ui.card_guard import CardGuard
-from ccproxy_tui.screens.ui.card_view import card_lines, headline
+from ccproxy_tui.screens.ui.card_view import body_lines, head_lines, headline
+from ccproxy_tui.screens.ui.pieces import PieceLine
 
 
 def shown(at: float = 100.0) -> CardGuard:
@@ -70,8 +71,12 @@ def ask(tool: str, input_: Any, **more: Any) -> AskView:
     return AskView("1", tool, "pending", expires=160.0, input=text, size=len(text.encode()), **more)
 
 
+def card_lines(view: AskView, width: int) -> list[PieceLine]:
+    return [*head_lines(view, width, 100.0, 1, 1), *body_lines(view, width)]
+
+
 def words_of(view: AskView, width: int = 60) -> str:
-    return "\n".join(text for text, _ in card_lines(view, width, 100.0, 1, 1))
+    return "\n".join(line.text for line in card_lines(view, width))
 
 
 def test_a_command_is_shown_to_its_end() -> None:
@@ -106,10 +111,10 @@ def test_a_difference_takes_the_place_of_the_texts() -> None:
         {"file_path": "a.py", "old_string": "OLD", "new_string": "NEW"},
         preview=["@@ -1 +1 @@", "-OLD line", "+NEW line"],
     )
-    lines = card_lines(view, 60, 100.0, 1, 1)
-    assert ("   1 -OLD line", "removed") in lines
-    assert ("   1 +NEW line", "added") in lines
-    assert not any("old_string" in text for text, _ in lines)
+    lines = card_lines(view, 60)
+    assert PieceLine((("   1 -", "removed"), ("OLD line", "")), "removed") in lines
+    assert PieceLine((("   1 +", "added"), ("NEW line", "")), "added") in lines
+    assert not any("old_string" in line.text for line in lines)
     bare = words_of(ask("Edit", {"file_path": "a.py", "old_string": "OLD", "new_string": "NEW"}))
     assert "old_string: OLD" in bare
 
@@ -127,13 +132,13 @@ def test_one_that_is_over_says_so() -> None:
 def test_lines_of_a_difference_have_the_numbers_of_the_file() -> None:
     preview = ["@@ -9,3 +9,4 @@", " nine", "-ten", "+TEN", "+more", " eleven", "@@ -40 +41 @@", "-x", "+y"]
     view = ask("Edit", {"file_path": "a"}, preview=preview)
-    shown_ = [text for text, _ in card_lines(view, 60, 100.0, 1, 1)][-9:]
+    shown_ = [line.text for line in card_lines(view, 60)][-9:]
     assert shown_ == [
         *("@@ -9,3 +9,4 @@", "   9  nine", "  10 -ten", "  10 +TEN", "  11 +more", "  12  eleven"),
         *("@@ -40 +41 @@", "  40 -x", "  41 +y"),
     ]
     new = ask("Write", {"file_path": "a"}, preview=["new file, 3 characters", "+a", "+b"])
-    assert [text for text, _ in card_lines(new, 60, 100.0, 1, 1)][-2:] == ["   1 +a", "   2 +b"]
+    assert [line.text for line in card_lines(new, 60)][-2:] == ["   1 +a", "   2 +b"]
 
 
 # Escapes that terminals act on, marks that reorder or hide, widths that lie, and markup of other systems.
@@ -160,7 +165,7 @@ TEXT = st.text() | st.lists(st.sampled_from(CORPUS), max_size=4).map("".join)
 @given(TEXT.filter(bool), JSON | TEXT, st.sampled_from([60, 80, 120]), TEXT, st.lists(TEXT, max_size=3))
 def test_any_input_fits_and_hides_nothing(tool: str, input_: Any, width: int, cwd: str, preview: list[str]) -> None:
     view = ask(tool, input_, cwd=cwd, client=tool, session=cwd, reason=cwd, preview=preview, notes=[cwd])
-    for text, _ in card_lines(view, width, 100.0, 1, 1):
+    for text in (line.text for line in card_lines(view, width)):
         assert cell_len(text) <= max(width, 2)
         assert escape_line(text) == text
     assert "\n" not in headline(view)
