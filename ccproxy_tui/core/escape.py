@@ -6,6 +6,7 @@ like, so that no text can move the cursor, hide itself, or read differently from
 
 from __future__ import annotations
 
+import json
 import re
 
 # Controls, line and paragraph separators, surrogates, and what Unicode 16 calls default ignorable or a format character
@@ -39,6 +40,11 @@ def escape_line(text: str) -> str:
 def escape_block(text: str) -> str:
     """`text` with its newlines and tabs kept."""
     return _BLOCK.sub(_spell, text)
+
+
+def escape_json(text: str) -> str:
+    """JSON that means the same, with what hides spelled as JSON spells it."""
+    return _BLOCK.sub(lambda match: json.dumps(match.group())[1:-1], text)
 
 
 def has_hidden(text: str) -> bool:

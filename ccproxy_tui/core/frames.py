@@ -358,11 +358,15 @@ class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RuleProposal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Rules that would have allowed `fits` of the last `of` permission requests."""
+    """Rules that would have allowed `fits` of the last `of` permission requests.
+
+    `offer` says in words what the tool itself would change for not having to ask again.
+    """
 
     rules: list[str] = []
     fits: int = 0
     of: int = 0
+    offer: str = ""
 
 
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):

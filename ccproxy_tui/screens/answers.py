@@ -1,269 +1,207 @@
-"""The dialogs of the Approvals screen: words for a denial, an edited input, rules out of a question, and all rules."""
+"""Answers that take more than a key: words for a denial, and an edited input."""
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static, TextArea
 
-from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AuditRow, RuleProposal, RuleView
-from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
-from ccproxy_tui.screens.ui import words
-from ccproxy_tui.screens.widgets.live_list import Column, LiveList
+from ccproxy_tui.core.escape import escape_json, escape_line, has_hidden
+from ccproxy_tui.screens.ui.card_view import difference_lines
+from ccproxy_tui.screens.widgets.piece_view import PieceView
+
+_ARMED = 0.6  # seconds that a difference must have been on screen before it is sent
+# What is edited as it is, in place of the JSON around it.
+_TEXTS = ("command", "cmd", "script", "content", "new_string", "prompt", "url", "query")
+_SUFFIXES = {"command": ".sh", "cmd": ".sh", "script": ".sh"}
 
 
-class MessageDialog(ModalScreen[str]):
+class Denial(NamedTuple):
+    message: str
+    interrupt: bool = False
+
+
+class MessageDialog(ModalScreen["Denial | None"]):
     """A few words for the model, on a denial."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('')", show=False, id="message.cancel")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", show=False, id="message.cancel"),
+        Binding("ctrl+s", "send(True)", "deny, and end its turn", show=False, id="message.interrupt", priority=True),
+    ]
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Deny, and say to the model:", markup=False, classes="dialog-text")
             yield Input(id="denial", placeholder="use git mv instead")
+            yield Static("enter denies, ctrl+s denies and ends its turn", markup=False, classes="dialog-hint")
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip())
+    def on_input_submitted(self) -> None:
+        self.action_send(False)
 
-
-@dataclass(frozen=True, slots=True)
-class NewRules:
-    rules: list[str]
-    action: str
-    scope: str
-    hours: float | None
-
-
-# Key -> action, scope, hours, words.
-_CHOICES: dict[str, tuple[str, str, float | None, str]] = {
-    "f2": ("allow", "session", None, "allow in this session"),
-    "f3": ("allow", "project", 8.0, "allow in this project for 8 hours"),
-    "f4": ("allow", "project", None, "allow in this project, always"),
-    "f5": ("allow", "user", None, "allow everywhere, always"),
-    "f6": ("deny", "user", None, "deny everywhere, always"),
-}
-
-
-class RuleDialog(ModalScreen["NewRules | None"]):
-    """Rules out of a question, to be changed at will; a function key says for how much they hold."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", show=False, id="rule.cancel"),
-        *(
-            Binding(key, f"choose('{key}')", words_, show=False, id=f"rule.{key}", priority=True)
-            for key, (_, _, _, words_) in _CHOICES.items()
-        ),
-    ]
-
-    def __init__(self, proposal: RuleProposal) -> None:
-        super().__init__()
-        self._proposal = proposal
-
-    def compose(self) -> ComposeResult:
-        proposal = self._proposal
-        told = (
-            f"would have allowed {proposal.fits} of your last {proposal.of} questions"
-            if proposal.rules
-            else ("no rule is proposed: it deletes, runs other text, or can't be read for certain")
-        )
-        with Vertical(classes="dialog wide-dialog"):
-            yield Static("Rules, one on a line, as Claude Code writes them:", markup=False)
-            yield TextArea("\n".join(proposal.rules), id="rules")
-            yield Static(told, markup=False, classes="dialog-hint", id="rule-told")
-            for key, (_, _, _, words_) in _CHOICES.items():
-                yield Static(f"{key}  {words_}", markup=False)
-
-    def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
-
-    def action_choose(self, key: str) -> None:
-        rules = [line.strip() for line in self.query_one(TextArea).text.splitlines() if line.strip()]
-        action, scope, hours, _ = _CHOICES[key]
-        try:
-            for rule in rules:
-                parse_rule(rule, "deny" if action == "deny" else "allow")
-        except BadRule as problem:
-            self.query_one("#rule-told", Static).update(escape_line(str(problem)))
-            return
-        if rules:
-            self.dismiss(NewRules(rules, action, scope, hours))
+    def action_send(self, interrupt: bool) -> None:
+        message = self.query_one(Input).value.strip()
+        self.dismiss(Denial(message, interrupt) if message else None)
 
 
 class EditDialog(ModalScreen[Any]):
-    """The input as JSON, to be allowed as it is then. Ends with None when the person leaves."""
+    """The input, changed, to be allowed so: what has changed is shown before it is sent.
+
+    A command, or the text that a tool takes, is edited as it is; everything else as JSON. Ends with the whole input, or
+    None when the person leaves.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", show=False, id="edit.cancel"),
+        Binding("escape", "back", show=False, id="edit.cancel"),
         Binding("ctrl+s", "send", "allow it so", show=False, id="edit.send", priority=True),
+        Binding("f2", "whole", "all of it as JSON", show=False, id="edit.whole", priority=True),
+        Binding("f4", "editor", "open $EDITOR", show=False, id="edit.editor", priority=True),
     ]
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: Any, now: Callable[[], float]) -> None:
         super().__init__()
-        self._text = json.dumps(given, indent=2, ensure_ascii=False)
+        self._given = given
+        self._now = now
+        self._field = _text_of(given)
+        self._reviewed: Any = None
+        self._shown = float("inf")
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide-dialog"):
-            yield Static("Edit the input: ctrl+s allows it so, esc leaves", markup=False, classes="dialog-text")
-            yield TextArea(self._text, id="edited")
-            yield Static("", markup=False, classes="dialog-hint", id="edit-problem")
+            yield Static("", markup=False, id="edit-title")
+            yield TextArea(self._text(self._given), id="edited")
+            yield PieceView(id="edit-difference")
+            yield Static("", markup=False, classes="dialog-hint", id="edit-told")
 
     def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
+        self._write()
+
+    # --- keys ---
+
+    def action_back(self) -> None:
+        if self._is_reviewing:
+            self._write()
+        else:
+            self.dismiss(None)
 
     def action_send(self) -> None:
-        try:
-            edited = json.loads(self.query_one(TextArea).text)
-        except (ValueError, RecursionError) as error:
-            self.query_one("#edit-problem", Static).update(escape_line(f"not valid JSON: {error}"))
+        """First show what has changed, then allow it."""
+        if self._is_reviewing:
+            if self._now() - self._shown >= _ARMED:
+                self.dismiss(self._reviewed)
             return
-        self.dismiss(edited)
+        try:
+            edited = self._edited()
+        except (ValueError, RecursionError) as error:
+            self._tell(f"not valid JSON: {error}")
+            return
+        if edited == self._given:
+            self._tell("nothing has changed: esc leaves, and a on the card allows it as it is")
+            return
+        self._review(edited)
 
+    def action_whole(self) -> None:
+        """All of the input as JSON, with what was edited so far."""
+        if self._field and not self._is_reviewing:
+            edited = self._edited()
+            self._field = ""
+            self._area.text = self._text(edited)
+            self._write()
 
-class RulesDialog(ModalScreen[None]):
-    """Every rule in force, with how often it has answered; to be taken out, and the last change undone."""
+    def action_editor(self) -> None:
+        """In the person's own editor, on this terminal."""
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+        if self._is_reviewing:
+            return
+        if not editor:
+            self._tell("no editor is set: $VISUAL or $EDITOR names one")
+            return
+        try:
+            with self.app.suspend():
+                self._area.text = _edit_outside(editor, self._area.text, _SUFFIXES.get(self._field, ".json"))
+        except SuspendNotSupported:
+            self._tell("this terminal can't be lent to an editor")
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            self._tell(f"the editor did not do it: {error}")
+        self.refresh(layout=True)
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss(None)", show=False, id="rules.close"),
-        Binding("d", "remove", "remove", show=False, id="rules.remove"),
-        Binding("u", "undo", "undo", show=False, id="rules.undo"),
-    ]
-
-    def __init__(self, control: Control) -> None:
-        super().__init__()
-        self._rule_control = control
-        self._rules: dict[str, RuleView] = {}
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog wide-dialog rules-dialog"):
-            yield LiveList[RuleView]([], id="rules-list", empty=("", "no rule answers: A on a card makes one"))
-            yield Static("d removes, u undoes the last change, esc leaves", markup=False, id="rules-told")
+    # --- the two looks ---
 
     @property
-    def list(self) -> LiveList[RuleView]:
-        return self.query_one(LiveList)
+    def _area(self) -> TextArea:
+        return self.query_one(TextArea)
 
-    def on_mount(self) -> None:
-        action = Column[RuleView]("action", "", 6, lambda one: one.action, style=_rule_style)
-        rule = Column[RuleView]("rule", "rule", 0, lambda one: escape_line(one.rule))
-        where = Column[RuleView]("where", "where", 24, lambda one: escape_line(where_of(one)))
-        hits = Column[RuleView]("hits", "hits", 5, lambda one: str(one.hits), right=True)
-        narrow = self.app.size.width < 72
-        self.list.set_columns([action, rule, hits] if narrow else [action, rule, where, hits])
-        self.list.set_items(self._rules)
-        self.list.set_order(lambda one: (one.action != "deny", one.rule), reverse=False, keep=lambda _: True)
-        self.list.focus()
-        self.run_worker(self._reload(), exit_on_error=False)
+    @property
+    def _is_reviewing(self) -> bool:
+        return self.query_one(PieceView).display
 
-    async def _reload(self) -> None:
-        try:
-            found = await self._rule_control.rules()
-        except ControlError as error:
-            self._tell(str(error))
-            return
-        self._rules.clear()
-        self._rules.update({str(place): one for place, one in enumerate(found)})
-        self.list.rebuild()
+    def _write(self) -> None:
+        what = f"its {self._field}" if self._field else "its input"
+        self.query_one("#edit-title", Static).update(f"Edit {what}:")
+        self._area.display, self.query_one(PieceView).display = True, False
+        self._area.focus()
+        whole = "f2 all as JSON, " if self._field else ""
+        self._tell(f"ctrl+s shows what changes, {whole}f4 opens $EDITOR, esc leaves")
 
-    def action_remove(self) -> None:
-        if (rule := self.list.selected) is not None:
-            self.run_worker(self._change(lambda: self._remove(rule)), exit_on_error=False)
-
-    async def _remove(self, rule: RuleView) -> str:
-        await self._rule_control.remove_rule(rule)
-        return f"{rule.rule} is gone; u brings it back"
-
-    def action_undo(self) -> None:
-        self.run_worker(self._change(self._rule_control.undo_rules), exit_on_error=False)
-
-    async def _change(self, verb: Callable[[], Awaitable[str]]) -> None:
-        try:
-            self._tell(await verb())
-        except ControlError as error:
-            self._tell(str(error))
-        await self._reload()
+    def _review(self, edited: Any) -> None:
+        self.query_one("#edit-title", Static).update("It would be allowed so:")
+        view = self.query_one(PieceView)
+        self._area.display, view.display = False, True
+        before, after = (self._text(value).splitlines() for value in (self._given, edited))
+        found = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]
+        view.top = 0
+        view.show_lines(difference_lines(found, self.query_one("#edit-title").size.width))
+        view.focus()
+        self._reviewed, self._shown = edited, self._now()
+        self._tell("ctrl+s allows it so, esc goes on editing")
 
     def _tell(self, text: str) -> None:
-        self.query_one("#rules-told", Static).update(escape_line(text))
+        self.query_one("#edit-told", Static).update(escape_line(text))
+
+    # --- the text ---
+
+    def _text(self, given: Any) -> str:
+        return str(given[self._field]) if self._field else escape_json(json.dumps(given, indent=2, ensure_ascii=False))
+
+    def _edited(self) -> Any:
+        """Raises ValueError, RecursionError."""
+        text = self._area.text
+        return {**self._given, self._field: text} if self._field else json.loads(text)
 
 
-class HistoryDialog(ModalScreen[None]):
-    """Who asked for what, and what became of it."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "dismiss(None)", show=False, id="history.close")]
-
-    def __init__(self, control: Control) -> None:
-        super().__init__()
-        self._history_control = control
-        self._rows: dict[str, AuditRow] = {}
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog wide-dialog rules-dialog"):
-            yield LiveList[AuditRow]([], id="history-list", empty=("", "no tool has asked yet"))
-            yield Static("", markup=False, id="history-told")
-
-    @property
-    def list(self) -> LiveList[AuditRow]:
-        return self.query_one(LiveList)
-
-    def on_mount(self) -> None:
-        when = Column[AuditRow]("when", "when", 13, lambda one: words.moment(one.asked))
-        status = Column[AuditRow]("status", "", 9, lambda one: escape_line(one.status), style=_status_style)
-        tool = Column[AuditRow]("tool", "tool", 12, lambda one: escape_line(one.tool))
-        what = Column[AuditRow]("what", "what", 0, lambda one: escape_line(one.input))
-        took = Column[AuditRow]("took", "took", 6, lambda one: words.duration(one.seconds), right=True)
-        narrow = self.app.size.width < 72
-        self.list.set_columns([status, tool, what] if narrow else [when, status, tool, what, took])
-        self.list.set_items(self._rows)
-        self.list.set_order(lambda one: one.asked, reverse=True, keep=lambda _: True)
-        self.list.focus()
-        self.run_worker(self._load(), exit_on_error=False)
-
-    async def _load(self) -> None:
-        try:
-            found = await self._history_control.permission_history(1000)
-        except ControlError as error:
-            self.query_one("#history-told", Static).update(escape_line(str(error)))
-            return
-        self._rows.update({one.id: one for one in found})
-        self.list.rebuild()
-        self._tell()
-
-    def on_live_list_moved(self, event: LiveList.Moved) -> None:
-        self._tell()
-
-    def _tell(self) -> None:
-        """The whole of the row under the cursor."""
-        row = self.list.selected
-        if row is None:
-            return
-        who = f"{row.client or row.source} in {row.cwd}" if row.cwd else row.client or row.source
-        said = f": {row.message}" if row.message else ""
-        self.query_one("#history-told", Static).update(escape_line(f"{row.status} by {row.by}{said}, asked by {who}"))
+def _text_of(given: Any) -> str:
+    """The name of the one text that is worth editing alone; empty: edit it all, as what hides must be spelled out."""
+    if not isinstance(given, dict):
+        return ""
+    name = next((name for name in _TEXTS if isinstance(given.get(name), str)), "")
+    return name if name and not has_hidden(given[name]) else ""
 
 
-def _status_style(row: AuditRow) -> str:
-    return {"allowed": "ok", "denied": "error"}.get(row.status, "warning")
+def _edit_outside(editor: str, text: str, suffix: str) -> str:
+    """What the editor leaves of `text`, in a file that only this user can read, and that is gone after.
 
-
-def _rule_style(rule: RuleView) -> str:
-    return {"allow": "ok", "deny": "error"}.get(rule.action, "warning")
-
-
-def where_of(rule: RuleView) -> str:
-    """Where a rule holds, and for how long."""
-    place = f"session {rule.session}" if rule.session else rule.project or "everywhere"
-    if rule.until is not None:
-        return f"{place}, to {words.moment(rule.until)}"
-    return f"{place}, while it runs" if rule.lent else place
+    Raises OSError, ValueError, subprocess.CalledProcessError.
+    """
+    handle, name = tempfile.mkstemp(prefix="ccproxy-", suffix=suffix)
+    path = Path(name)
+    try:
+        os.close(handle)
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        subprocess.run([*shlex.split(editor), name], check=True)  # the person's own setting
+        return path.read_bytes().decode("utf-8", "surrogatepass").removesuffix("\n")
+    finally:
+        path.unlink(missing_ok=True)

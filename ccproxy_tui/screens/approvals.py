@@ -17,8 +17,10 @@ from textual.widget import Widget
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AskView, Watch
 from ccproxy_tui.core.permissions.sources import TAKES_NO_EDIT
-from ccproxy_tui.screens.answers import EditDialog, HistoryDialog, MessageDialog, RuleDialog, RulesDialog
+from ccproxy_tui.screens.answers import EditDialog, MessageDialog
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
+from ccproxy_tui.screens.history import HistoryDialog
+from ccproxy_tui.screens.rules import RuleDialog, RulesDialog
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.card_guard import CardGuard
 from ccproxy_tui.screens.ui.card_view import body_lines, head_lines, headline
@@ -37,10 +39,10 @@ class ApprovalsScreen(BaseScreen):
     HELP = (
         "Tools of your agents that wait for a yes or a no. The card shows all that would be run or written; look at "
         "the notes. With the card focused (ctrl+g or !): a allows, d denies, D denies with a message for the model, i "
-        "denies and stops its turn, e edits the input first, A makes a rule of it, x gives it more time. A card takes "
-        "no key in its first moment, and none while keys are held; a grave one wants a twice; one that does not fit "
-        "must be scrolled to its end first. o opens the stream that asked, R lists the rules with their hits, H what "
-        "was answered before."
+        "denies and stops its turn, e edits it and shows what changes first, A makes a rule of it, x gives it more "
+        "time. A card takes no key in its first moment, and none while keys are held; a grave one wants a twice; one "
+        "that does not fit must be scrolled to its end first. o opens the stream that asked, R lists the rules with "
+        "their hits, H what was answered before."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "step(1)", "next", id="approvals.next"),
@@ -260,12 +262,12 @@ class ApprovalsScreen(BaseScreen):
         return "denied"
 
     async def _deny_with_message(self, ask: AskView) -> str:
-        message = await self.app.push_screen_wait(MessageDialog())
-        if not message:
+        denial = await self.app.push_screen_wait(MessageDialog())
+        if denial is None:
             return ""
-        await self.control.answer_permission(ask.id, allowed=False, message=message)
+        await self.control.answer_permission(ask.id, allowed=False, message=denial.message, interrupt=denial.interrupt)
         self._leave(ask)
-        return "denied, with your words"
+        return f"denied, with your words{', and its turn ends' if denial.interrupt else ''}"
 
     async def _interrupt(self, ask: AskView) -> str:
         await self.control.answer_permission(ask.id, allowed=False, interrupt=True)
@@ -282,7 +284,7 @@ class ApprovalsScreen(BaseScreen):
         if ask.source in TAKES_NO_EDIT:
             return f"{ask.source} takes no other input: D denies it with words for the model"
         try:
-            dialog = EditDialog(json.loads(ask.input))
+            dialog = EditDialog(json.loads(ask.input), self.now)
         except (ValueError, RecursionError):
             return "it can't be edited here: it is nested too deeply"
         edited = await self.app.push_screen_wait(dialog)
@@ -299,7 +301,7 @@ class ApprovalsScreen(BaseScreen):
             return ""
         await self.control.add_rules(ask.id, made.rules, action=made.action, scope=made.scope, hours=made.hours)
         self._leave(ask)
-        return f"{made.action} from now on: {', '.join(made.rules)}"
+        return f"{made.action} from now on: {', '.join(made.rules)}" if made.rules else "allowed, as the tool offers"
 
     def _leave(self, ask: AskView) -> None:
         """On to the next one, which must arm anew."""

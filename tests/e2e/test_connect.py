@@ -211,6 +211,23 @@ async def test_claude_code_in_another_terminal_is_answered_from_here(
         await terminal.end()
 
 
+async def test_claude_code_keeps_the_rule_that_it_has_offered(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    upstream.default = wanting("npm install left-pad --dry-run --offline", upstream)
+    await run("connect", "claude-code", SERVER__PORT=str(proxy.hub.port))
+    terminal = Terminal(proxy)
+    try:
+        await until(lambda: len(proxy.hub.broker.pending) == 1, seconds=60)
+        [entry] = proxy.hub.broker.pending
+        control = proxy.control()
+        assert "allow Bash(npm install *) in this project" in (await control.propose_rules(entry.id)).offer
+        await control.add_rules(entry.id, [], action="allow", scope="asker", hours=None)
+        await control.close()
+        kept = Path.home() / ".claude" / "settings.local.json"
+        await until(lambda: kept.exists() and "Bash(npm install *)" in kept.read_text(), seconds=30)
+    finally:
+        await terminal.end()
+
+
 async def test_an_answer_in_the_other_terminal_clears_the_card(proxy: Proxy, upstream: ScriptedUpstream) -> None:
     upstream.default = wanting("touch asked.txt", upstream)
     await run("connect", "claude-code", SERVER__PORT=str(proxy.hub.port))

@@ -134,6 +134,7 @@ class FakeControl:
         self.bodies: dict[str, bytes] = {}
         self.entries: list[dict[str, Any]] = []
         self.refusal = ""
+        self.offer = ""
         self.login: LoginView | None = None
 
     def push(self, frame: Frame) -> None:
@@ -253,7 +254,7 @@ class FakeControl:
             raise ControlError(self.refusal)
 
     async def propose_rules(self, ask: str) -> RuleProposal:
-        return RuleProposal(["Bash(git status:*)"], 14, 200)
+        return RuleProposal(["Bash(git status:*)"], 14, 200, self.offer)
 
     async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
         self.calls.append(("rules", ask, rules, action, scope, hours))

@@ -6,12 +6,13 @@ import json
 import threading
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.pty.terminal import Terminal
-from tests.pty.test_terminal import Start, start, up
+from tests.pty.test_terminal import Start, is_restored, start, up
 
 __all__ = ["start"]
 pytestmark = [pytest.mark.pty, pytest.mark.timeout(90)]
@@ -90,3 +91,33 @@ def test_enter_space_letters_digits_clicks_and_early_keys_never_allow(start: Sta
     asker.join(5)
     assert asker.answer is not None
     assert asker.answer["behavior"] == "deny"
+
+
+def test_a_command_is_edited_in_the_persons_own_editor(start: Start, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text(
+        '#!/bin/sh\nstat -c %a "$1" > "$0.mode"\necho EDITING; read word < /dev/tty\nprintf "git $word" > "$1"\n'
+    )
+    editor.chmod(0o755)
+    terminal, _, port = up(start, "demo", environ={"EDITOR": str(editor)})
+    asker = Asker(port)
+    asker.start()
+    terminal.wait_for("1 waits")
+    terminal.send("\x07")
+    terminal.wait_for("Bash wants to run a command")
+    quiet(terminal, 0.9)
+    terminal.send("e")
+    terminal.wait_for("Edit its command:")
+    terminal.send("\x1bOS")  # F4
+    terminal.wait_for("EDITING")
+    assert is_restored(terminal)
+    terminal.send("diff\n")
+    terminal.wait_for("git diff")
+    terminal.send("\x13")
+    terminal.wait_for("It would be allowed so:")
+    quiet(terminal, 0.9)
+    terminal.send("\x13")
+    asker.join(5)
+    assert asker.answer is not None
+    assert (asker.answer["behavior"], asker.answer["updatedInput"]) == ("allow", {"command": "git diff"})
+    assert Path(f"{editor}.mode").read_text().strip() == "600"

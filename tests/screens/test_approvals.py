@@ -13,10 +13,12 @@ from textual.pilot import Pilot
 from textual.widgets import TextArea
 
 from ccproxy_tui.app import CCProxyApp
+from ccproxy_tui.core.escape import has_hidden
 from ccproxy_tui.core.frames import AskView, Frame
-from ccproxy_tui.screens.answers import EditDialog, MessageDialog, RulesDialog
+from ccproxy_tui.screens.answers import EditDialog, MessageDialog
 from ccproxy_tui.screens.approvals import ApprovalsScreen
 from ccproxy_tui.screens.inspector import InspectorScreen
+from ccproxy_tui.screens.rules import RulesDialog
 from ccproxy_tui.screens.streams import StreamsScreen
 from tests.conftest import until
 from tests.fakes.clock import FakeClock
@@ -151,15 +153,97 @@ async def test_every_answer(app: CCProxyApp, control: FakeControl, clock: FakeCl
         await pilot.press("x")
         await until(lambda: ("extend", "4", 120.0) in control.calls)
         clock.advance(1)
+        await pilot.press("D")
+        await until(lambda: isinstance(app.screen, MessageDialog))
+        await pilot.press("n", "o", "ctrl+s")
+        await until(lambda: ("answer ask", "4", False, "no", True, None) in control.calls)
+
+
+def edits(control: FakeControl) -> list[Any]:
+    return [call[5] for call in control.calls if call[0] == "answer ask"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_an_edit_is_shown_before_it_is_sent(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, size: str, same_as: Compare
+) -> None:
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_card(app, pilot, control, clock, asking("1", input_='{"command": "git status", "timeout": 5}'))
+        clock.advance(1)
+        await pilot.press("e")
+        await until(lambda: "Edit its command:" in screen_text(app))
+        area = app.screen.query_one(TextArea)
+        assert area.text == "git status"
+        await pilot.press("ctrl+s")
+        await until(lambda: "nothing has changed" in screen_text(app))
+        area.text = "git diff\nls \x1b[2J"
+        await pilot.press("ctrl+s")
+        await until(lambda: "   1 -git status" in screen_text(app))
+        assert "   2 +ls \\x1b[2J" in screen_text(app)
+        await settle(pilot)
+        same_as(app, f"edit-{size}")
+        await pilot.press("ctrl+s", "ctrl+s")  # held down: it was not read yet
+        await settle(pilot)
+        assert edits(control) == []
+        await pilot.press("escape")
+        await until(lambda: area.display and area.has_focus)
+        area.text = "git diff"
+        await pilot.press("ctrl+s")
+        await until(lambda: "   1 +git diff" in screen_text(app))
+        clock.advance(1)
+        await pilot.press("ctrl+s")
+        await until(lambda: edits(control) == [{"command": "git diff", "timeout": 5}])
+
+
+async def test_all_of_an_input_is_edited_as_json(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1", input_='{"command": "a", "timeout": 5}'))
+        clock.advance(1)
         await pilot.press("e")
         await until(lambda: isinstance(app.screen, EditDialog))
         area = app.screen.query_one(TextArea)
+        area.text = "b"
+        await pilot.press("f2")
+        await until(lambda: json.loads(area.text) == {"command": "b", "timeout": 5})
         area.text = "{nonsense"
         await pilot.press("ctrl+s")
         await until(lambda: "not valid JSON" in screen_text(app))
-        area.text = '{"command": "git diff"}'
+        area.text = '{"command": "b", "timeout": 6}'
         await pilot.press("ctrl+s")
-        await until(lambda: ("answer ask", "4", True, "", False, {"command": "git diff"}) in control.calls)
+        await until(lambda: '+  "timeout": 6' in screen_text(app))
+        clock.advance(1)
+        await pilot.press("ctrl+s")
+        await until(lambda: edits(control) == [{"command": "b", "timeout": 6}])
+
+
+@pytest.mark.parametrize("hidden", ["\x1b[2J", "\x9b31m", "\u202e", "\U000e0041", "a\rb"])
+async def test_what_hides_is_spelled_out_where_it_is_edited(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, hidden: str
+) -> None:
+    given = {"command": f"ls {hidden}"}
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1", input_=json.dumps(given)))
+        clock.advance(1)
+        await pilot.press("e")
+        await until(lambda: "Edit its input:" in screen_text(app))
+        area = app.screen.query_one(TextArea)
+        assert json.loads(area.text) == given
+        assert not has_hidden(area.text)
+
+
+async def test_an_editor_that_is_not_set_or_can_not_be_opened_is_said(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        clock.advance(1)
+        await pilot.press("e")
+        await until(lambda: isinstance(app.screen, EditDialog))
+        await pilot.press("f4")
+        await until(lambda: "no editor is set" in screen_text(app))
+        monkeypatch.setenv("EDITOR", "vi")
+        await pilot.press("f4")
+        await until(lambda: "can't be lent to an editor" in screen_text(app))
 
 
 async def test_a_grave_one_wants_the_key_twice(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
@@ -217,6 +301,30 @@ async def test_a_rule_is_made_from_the_card(app: CCProxyApp, control: FakeContro
         area.text = "Bash(git status:*)"
         await pilot.press("f4")
         await until(lambda: ("rules", "1", ["Bash(git status:*)"], "allow", "project", None) in control.calls)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_letter_makes_a_rule_outside_of_the_text(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, size: str, same_as: Compare
+) -> None:
+    control.offer = "allow Bash(git:*) in its session \x1b[2J"
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"), asking("2"))
+        clock.advance(1)
+        await pilot.press("A")
+        await until(lambda: "as the tool offers: allow Bash(git:*)" in screen_text(app))
+        assert "\\x1b[2J" in screen_text(app)
+        await settle(pilot)
+        same_as(app, f"rule-{size}")
+        await pilot.press("tab", "enter", "space")
+        assert not any(call[0] == "rules" for call in control.calls)
+        await pilot.press("h")
+        await until(lambda: ("rules", "1", ["Bash(git status:*)"], "allow", "project", 8.0) in control.calls)
+        clock.advance(1)
+        await pilot.press("A")
+        await until(lambda: "as the tool offers" in screen_text(app))
+        await pilot.press("f7")
+        await until(lambda: ("rules", "2", [], "allow", "asker", None) in control.calls)
 
 
 async def test_after_an_answer_the_card_goes_on_by_itself(

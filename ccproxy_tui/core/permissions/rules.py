@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from ccproxy_tui.core.escape import has_hidden
 from ccproxy_tui.core.permissions.request import PermissionRequest
 from ccproxy_tui.core.permissions.risk import SHELLS, command_of, path_of
 from ccproxy_tui.core.permissions.shell import split_command
@@ -83,7 +84,12 @@ def decide(rules: Iterable[Rule], request: PermissionRequest) -> Rule | None:
 
 
 def propose(request: PermissionRequest) -> list[str]:
-    """One rule for each part of what is asked; none where a rule would say too much."""
+    """One rule for each part of what is asked; none where a rule would say too much, or something that hides."""
+    texts = _proposed(request)
+    return [] if any(map(has_hidden, texts)) else texts
+
+
+def _proposed(request: PermissionRequest) -> list[str]:
     command = command_of(request.tool, request.input)
     if command is not None:
         parts = split_command(command)

@@ -13,6 +13,7 @@ from ccproxy_tui.core.permissions.request import PermissionRequest, Source
 
 HookSource = Literal["claude-code", "codex"]
 
+_TAKES_UPDATES = frozenset({"claude-code", "sdk"})  # these change their own settings with an answer
 TAKES_NO_EDIT = frozenset({"codex", "opencode"})  # these run what they asked for, or nothing
 
 BLOCKING = frozenset({"PermissionRequest", "PreToolUse"})  # the hooks that wait for an answer
@@ -87,6 +88,47 @@ def read_hook(body: Object, source: HookSource) -> PermissionRequest:
         tool_use=_text(body, "tool_use_id"),
         suggestions=suggestions if isinstance(suggestions, list) else [],
     )
+
+
+_PLACES = {
+    "session": "in its session",
+    "localSettings": "in this project, in its settings of yours",
+    "projectSettings": "in this project, for all who work on it",
+    "userSettings": "everywhere",
+}
+
+
+def offer_of(asked: PermissionRequest) -> str:
+    """What a tool would change in its own settings for not having to ask again, in words; empty: it offers nothing.
+
+    The shapes are those of Claude Code's permission updates (https://code.claude.com/docs/en/hooks).
+    """
+    told = [_offer(one) for one in asked.suggestions]
+    return "; ".join(told) if all(told) and asked.source in _TAKES_UPDATES else ""
+
+
+def _offer(update: Any) -> str:
+    if not isinstance(update, dict):
+        return ""
+    where = _PLACES.get(_text(update, "destination"), "")
+    match update.get("type"):
+        case "addRules" if isinstance(update.get("rules"), list):
+            rules = [_rule_words(rule) for rule in update["rules"]]
+            what = f"{_text(update, 'behavior')} {', '.join(rules)}" if all(rules) else ""
+        case "setMode":
+            what = f"permission mode {_text(update, 'mode')}"
+        case "addDirectories" if isinstance(update.get("directories"), list):
+            what = f"work in {', '.join(map(str, update['directories']))} too"
+        case _:
+            what = ""
+    return f"{what} {where}" if what and where else ""
+
+
+def _rule_words(rule: Any) -> str:
+    if not isinstance(rule, dict) or not _text(rule, "toolName"):
+        return ""
+    content = _text(rule, "ruleContent")
+    return f"{rule['toolName']}({content})" if content else str(rule["toolName"])
 
 
 def hook_answer(entry: Entry, source: HookSource, event: str) -> Object:

@@ -12,10 +12,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
-from ccproxy_tui.core.frames import RuleView
-from ccproxy_tui.core.permissions import Decision
+from ccproxy_tui.core.frames import RuleProposal, RuleView
+from ccproxy_tui.core.permissions import Decision, Entry
 from ccproxy_tui.core.permissions.rule_book import Loan, count_allowed
 from ccproxy_tui.core.permissions.rules import Action, BadRule, Rule, decide, parse_rule, propose
+from ccproxy_tui.core.permissions.sources import offer_of
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.settings import SettingsError, edit
 from ccproxy_tui.core.settings.models import PermissionRule
@@ -25,11 +26,14 @@ T = TypeVar("T")
 
 
 class _NewRules(msgspec.Struct):
-    """`hours` lends them for a while; without, a session's last as long as the proxy, the others are saved."""
+    """`hours` lends them for a while; without, a session's last as long as the proxy, the others are saved.
 
-    rules: list[str]
+    With the scope "asker" the tool that asks changes its own settings as it has offered, and `rules` are not looked at.
+    """
+
+    rules: list[str] = []
     action: Action = "allow"
-    scope: Literal["session", "project", "user"] = "session"
+    scope: Literal["session", "project", "user", "asker"] = "session"
     hours: float | None = None
 
 
@@ -75,13 +79,16 @@ class _RuleApi:
         texts = propose(entry.request)
         rules = [parse_rule(text, "allow") for text in texts]
         fits, count = count_allowed(rules, (one.request for one in self._hub.broker.ended))
-        return _json({"rules": texts, "fits": fits, "of": count})
+        offer = offer_of(entry.request)
+        return _json(RuleProposal(texts, fits, count, offer))
 
     async def add(self, request: Request) -> Response:
         """Rules out of a question, which they then settle: for its session, its project, or everywhere."""
         given = await _typed(request, _NewRules)
         entry = self._hub.broker.get(request.path_params["id"])
         asked = entry.request
+        if given.scope == "asker":
+            return self._take_offer(entry)
         project = asked.cwd if given.scope == "project" else ""
         session = asked.session if given.scope == "session" else ""
         if given.scope != "user" and not (project or session):
@@ -102,6 +109,12 @@ class _RuleApi:
             decision = Decision(allowed=rule.action == "allow", by=f"rule {rule.text}")
             self._hub.broker.answer(entry.id, decision)
         return _json({"added": [rule.text for rule in rules], "settled": entry.status != "pending"})
+
+    def _take_offer(self, entry: Entry) -> Response:
+        if not offer_of(entry.request):
+            raise InvalidRequest("The tool that asks offers no rules of its own.")
+        self._hub.broker.answer(entry.id, Decision(allowed=True, by="person", updates=entry.request.suggestions))
+        return _json({"added": [], "settled": True})
 
     # --- all of them ---
 

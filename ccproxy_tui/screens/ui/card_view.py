@@ -69,6 +69,11 @@ def body_lines(ask: AskView, width: int) -> list[PieceLine]:
     return [piece for line in lines for piece in wrapped(line, width)]
 
 
+def difference_lines(difference: Sequence[str], width: int) -> list[PieceLine]:
+    """A unified difference (without its two lines of names), numbered and wrapped."""
+    return [piece for line in _numbered(difference, None) for piece in wrapped(line, width)]
+
+
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _PROGRAMS} more" if len(names) > _PROGRAMS else ""
     return ", ".join(name[:40] for name in names[:_PROGRAMS]) + more

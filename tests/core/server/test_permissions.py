@@ -466,6 +466,58 @@ async def test_a_rule_is_made_of_a_question(proxy: Proxy, control: ControlClient
     assert third.json()["behavior"] == "allow"
 
 
+SUGGESTIONS = [
+    {
+        "type": "addRules",
+        "rules": [{"toolName": "Bash", "ruleContent": "npm install *"}, {"toolName": "WebSearch"}],
+        "behavior": "allow",
+        "destination": "localSettings",
+    },
+    {"type": "addDirectories", "directories": ["/srv"], "destination": "session"},
+    {"type": "setMode", "mode": "acceptEdits", "destination": "session"},
+]
+
+
+async def test_what_the_tool_itself_offers_is_taken(proxy: Proxy, control: ControlClient) -> None:
+    hook = {**HOOK, "permission_suggestions": SUGGESTIONS}
+    asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=hook))
+    name = await asked(proxy)
+    assert (await control.propose_rules(name)).offer == (
+        "allow Bash(npm install *), WebSearch in this project, in its settings of yours; "
+        "work in /srv too in its session; permission mode acceptEdits in its session"
+    )
+    await control.add_rules(name, [], action="allow", scope="asker", hours=None)
+    decision = (await asking).json()["hookSpecificOutput"]["decision"]
+    assert decision == {"behavior": "allow", "updatedPermissions": SUGGESTIONS}
+    assert proxy.hub.rules.rules() == []
+
+
+@pytest.mark.parametrize(
+    "suggestions",
+    [
+        [],
+        "all",
+        [*SUGGESTIONS, {"type": "what", "destination": "session"}],
+        [{"type": "setMode", "mode": "acceptEdits"}],
+        [{"type": "setMode", "mode": "acceptEdits", "destination": "elsewhere"}],
+        [{"type": "addRules", "rules": [1], "behavior": "allow", "destination": "session"}],
+        [{"type": "addRules", "rules": [{"toolName": 1}], "behavior": "allow", "destination": "session"}],
+        [None],
+    ],
+)
+async def test_an_offer_that_can_not_be_told_in_words_is_none(
+    proxy: Proxy, control: ControlClient, suggestions: Any
+) -> None:
+    hook = {**HOOK, "permission_suggestions": suggestions}
+    asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=hook))
+    name = await asked(proxy)
+    assert (await control.propose_rules(name)).offer == ""
+    with pytest.raises(ControlError, match="offers no rules"):
+        await control.add_rules(name, [], action="allow", scope="asker", hours=None)
+    await control.answer_permission(name, allowed=True)
+    assert (await asking).json()["hookSpecificOutput"]["decision"] == {"behavior": "allow"}
+
+
 @pytest.mark.parametrize("scope", ["session", "project"])
 async def test_a_rule_for_a_place_that_the_question_does_not_name_is_refused(
     proxy: Proxy, control: ControlClient, scope: str

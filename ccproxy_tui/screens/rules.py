@@ -1,0 +1,194 @@
+"""Rules: made out of a question, and all of them with their hits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static, TextArea
+
+from ccproxy_tui.core.control import Control, ControlError
+from ccproxy_tui.core.escape import escape_block, escape_line
+from ccproxy_tui.core.frames import RuleProposal, RuleView
+from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
+from ccproxy_tui.screens.base import BaseScreen
+from ccproxy_tui.screens.ui import words
+from ccproxy_tui.screens.widgets.live_list import Column, LiveList
+
+
+@dataclass(frozen=True, slots=True)
+class NewRules:
+    rules: list[str]
+    action: str
+    scope: str
+    hours: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A function key, which works in the text as well, and a letter for terminals that keep those keys."""
+
+    key: str
+    letter: str
+    action: str
+    scope: str
+    hours: float | None
+    words: str
+
+
+_CHOICES = (
+    _Choice("f2", "s", "allow", "session", None, "allow in this session"),
+    _Choice("f3", "h", "allow", "project", 8.0, "allow in this project for 8 hours"),
+    _Choice("f4", "p", "allow", "project", None, "allow in this project, always"),
+    _Choice("f5", "u", "allow", "user", None, "allow everywhere, always"),
+    _Choice("f6", "d", "deny", "user", None, "deny everywhere, always"),
+)
+_OFFER = _Choice("f7", "c", "allow", "asker", None, "")
+
+
+class _Choices(Static, can_focus=True):
+    """Where the letters count: in the text they are text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(one.letter, f"screen.choose('{one.key}')", one.words, show=False, id=f"rule.{one.scope}_{one.action}")
+        for one in (*_CHOICES, _OFFER)
+    ]
+
+
+class RuleDialog(ModalScreen["NewRules | None"]):
+    """Rules out of a question, to be changed at will; a key says for how much they hold."""
+
+    VERTICAL_BREAKPOINTS = BaseScreen.VERTICAL_BREAKPOINTS
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", show=False, id="rule.cancel"),
+        *(
+            Binding(one.key, f"choose('{one.key}')", one.words, show=False, id=f"rule.{one.key}", priority=True)
+            for one in (*_CHOICES, _OFFER)
+        ),
+    ]
+
+    def __init__(self, proposal: RuleProposal) -> None:
+        super().__init__()
+        self._proposal = proposal
+        offer = [replace(_OFFER, words=f"as the tool offers: {proposal.offer}")] if proposal.offer else []
+        self._choices = {one.key: one for one in (*_CHOICES, *offer)}
+
+    def compose(self) -> ComposeResult:
+        proposal = self._proposal
+        told = (
+            f"would have allowed {proposal.fits} of your last {proposal.of} questions"
+            if proposal.rules
+            else ("no rule is proposed: it deletes, runs other text, or can't be read for certain")
+        )
+        lines = [f"{one.key} {one.letter}  {one.words}" for one in self._choices.values()]
+        with Vertical(classes="dialog wide-dialog"):
+            yield Static("Rules, one on a line, as Claude Code writes them:", markup=False)
+            yield TextArea("\n".join(proposal.rules), id="rules")
+            yield Static(told, markup=False, classes="dialog-hint", id="rule-told")
+            yield _Choices(escape_block("\n".join(lines)), markup=False, id="rule-choices")
+            yield Static("a function key, or tab and the letter; esc leaves", markup=False, classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        self.query_one(TextArea).focus()
+
+    def action_choose(self, key: str) -> None:
+        choice = self._choices.get(key)
+        if choice is None:
+            return
+        if choice.scope == _OFFER.scope:
+            self.dismiss(NewRules([], choice.action, choice.scope, None))
+            return
+        rules = [line.strip() for line in self.query_one(TextArea).text.splitlines() if line.strip()]
+        try:
+            for rule in rules:
+                parse_rule(rule, "deny" if choice.action == "deny" else "allow")
+        except BadRule as problem:
+            self.query_one("#rule-told", Static).update(escape_line(str(problem)))
+            return
+        if rules:
+            self.dismiss(NewRules(rules, choice.action, choice.scope, choice.hours))
+
+
+class RulesDialog(ModalScreen[None]):
+    """Every rule in force, with how often it has answered; to be taken out, and the last change undone."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss(None)", show=False, id="rules.close"),
+        Binding("d", "remove", "remove", show=False, id="rules.remove"),
+        Binding("u", "undo", "undo", show=False, id="rules.undo"),
+    ]
+
+    def __init__(self, control: Control) -> None:
+        super().__init__()
+        self._rule_control = control
+        self._rules: dict[str, RuleView] = {}
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide-dialog rules-dialog"):
+            yield LiveList[RuleView]([], id="rules-list", empty=("", "no rule answers: A on a card makes one"))
+            yield Static("d removes, u undoes the last change, esc leaves", markup=False, id="rules-told")
+
+    @property
+    def list(self) -> LiveList[RuleView]:
+        return self.query_one(LiveList)
+
+    def on_mount(self) -> None:
+        action = Column[RuleView]("action", "", 6, lambda one: one.action, style=_rule_style)
+        rule = Column[RuleView]("rule", "rule", 0, lambda one: escape_line(one.rule))
+        where = Column[RuleView]("where", "where", 24, lambda one: escape_line(where_of(one)))
+        hits = Column[RuleView]("hits", "hits", 5, lambda one: str(one.hits), right=True)
+        narrow = self.app.size.width < 72
+        self.list.set_columns([action, rule, hits] if narrow else [action, rule, where, hits])
+        self.list.set_items(self._rules)
+        self.list.set_order(lambda one: (one.action != "deny", one.rule), reverse=False, keep=lambda _: True)
+        self.list.focus()
+        self.run_worker(self._reload(), exit_on_error=False)
+
+    async def _reload(self) -> None:
+        try:
+            found = await self._rule_control.rules()
+        except ControlError as error:
+            self._tell(str(error))
+            return
+        self._rules.clear()
+        self._rules.update({str(place): one for place, one in enumerate(found)})
+        self.list.rebuild()
+
+    def action_remove(self) -> None:
+        if (rule := self.list.selected) is not None:
+            self.run_worker(self._change(lambda: self._remove(rule)), exit_on_error=False)
+
+    async def _remove(self, rule: RuleView) -> str:
+        await self._rule_control.remove_rule(rule)
+        return f"{rule.rule} is gone; u brings it back"
+
+    def action_undo(self) -> None:
+        self.run_worker(self._change(self._rule_control.undo_rules), exit_on_error=False)
+
+    async def _change(self, verb: Callable[[], Awaitable[str]]) -> None:
+        try:
+            self._tell(await verb())
+        except ControlError as error:
+            self._tell(str(error))
+        await self._reload()
+
+    def _tell(self, text: str) -> None:
+        self.query_one("#rules-told", Static).update(escape_line(text))
+
+
+def _rule_style(rule: RuleView) -> str:
+    return {"allow": "ok", "deny": "error"}.get(rule.action, "warning")
+
+
+def where_of(rule: RuleView) -> str:
+    """Where a rule holds, and for how long."""
+    place = f"session {rule.session}" if rule.session else rule.project or "everywhere"
+    if rule.until is not None:
+        return f"{place}, to {words.moment(rule.until)}"
+    return f"{place}, while it runs" if rule.lent else place
