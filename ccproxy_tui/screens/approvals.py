@@ -59,6 +59,7 @@ class ApprovalsScreen(BaseScreen):
         self._told = float("-inf")  # when a key was last explained
         self._answered: set[str] = set()  # from here
         self._body: tuple[AskView, int, Sequence[PieceLine]] | None = None
+        self._unseen = 0  # lines of the card below the screen, as the keys tell them
         self.guard = CardGuard()
 
     def compose_body(self) -> Iterable[Widget]:
@@ -98,7 +99,9 @@ class ApprovalsScreen(BaseScreen):
     def on_resize(self) -> None:
         super().on_resize()
         self.call_after_refresh(self._lay_out)
-        self.call_after_refresh(self._show)
+
+    def on_permission_card_moved(self) -> None:
+        self._show()
 
     def _lay_out(self) -> None:
         state = Column[AskView](
@@ -157,10 +160,18 @@ class ApprovalsScreen(BaseScreen):
         self.guard.show(ask.id, self.now())
         head = head_lines(ask, card.size.width, self.proxy_app.clock.now(), place, len(pending))
         card.show_lines([*head, *self._body_of(ask, card.size.width)])
-        unseen = card.last_top - card.top
-        title = "answer" if ask.status == "pending" else "over"
-        self.query_one("#card-box").border_title = f"{title}, {unseen} more lines" if unseen > 0 else title
+        self._tell_unseen()
         if ask.status != "pending" or self._told < self.now() - TOLD_SECONDS:
+            self.refresh_keys()
+
+    def _tell_unseen(self) -> None:
+        """In the title, and where there is none before the keys."""
+        ask = self._asks.get(self._chosen)
+        title = "answer" if ask is not None and ask.status == "pending" else "over"
+        unseen = self.card.unseen
+        self.query_one("#card-box").border_title = f"{title}, {_lines(unseen)}" if unseen else title
+        if unseen != self._unseen:
+            self._unseen = unseen
             self.refresh_keys()
 
     def _body_of(self, ask: AskView, width: int) -> Sequence[PieceLine]:
@@ -318,7 +329,9 @@ class ApprovalsScreen(BaseScreen):
             return (("n", "next"), ("?", "help"), ("q", "quit"))
         if self.focused is not self.card:
             return (("ctrl+g", "answer"), ("?", "help"), ("q", "quit"))
+        more = (("j", _lines(self._unseen)),) if self._unseen and self.has_class("-short") else ()
         return (
+            *more,
             ("a", "allow"),
             ("d", "deny"),
             ("D", "with words"),
@@ -328,6 +341,10 @@ class ApprovalsScreen(BaseScreen):
             ("x", "more time"),
             ("n", "next"),
         )
+
+
+def _lines(unseen: int) -> str:
+    return f"{unseen} more line{'s' * (unseen != 1)}"
 
 
 def ask_line(asks: Sequence[AskView], now: float) -> str:

@@ -262,6 +262,9 @@ async def test_what_does_not_fit_must_be_read_first(app: CCProxyApp, control: Fa
     long = json.dumps({"command": "\n".join(f"echo {number}" for number in range(60)) + "\nrm -rf /"})
     async with app.run_test(size=(60, 15)) as pilot:
         await open_card(app, pilot, control, clock, asking("1", input_=long))
+        await until(lambda: " j 51 more lines" in screen_text(app))
+        await pilot.press("j")
+        await until(lambda: " j 50 more lines" in screen_text(app))
         for _ in range(12):
             clock.advance(1)
             await pilot.press("a")

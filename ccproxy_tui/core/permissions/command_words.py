@@ -36,6 +36,7 @@ _DROPS = {  # the verbs of git, and the words that make them drop something
     "push": ("-f", "-d", "--delete", "--mirror"),
 }
 _LONG = ("--force", "+")  # how such words begin, `--force-with-lease` and `+main` too
+_OPEN = ("~", "$")  # paths that only a shell can tell begin so
 _DELETES = frozenset(("rm", "rmdir", "unlink", "shred", "truncate"))
 _WRITES_LAST = frozenset(("cp", "mv", "ln", "install", "rsync"))
 _WRITES_ALL = frozenset(("tee", "touch", "mkdir"))
@@ -62,7 +63,7 @@ def read_command(line: str) -> CommandWords:
     found = CommandWords()
     base = ""
     for part in _parts(_HERE.sub(r" \3\n", line[:LONGEST])):
-        found.writes += [posixpath.join(base, target) for target in part.targets]
+        found.writes += [_placed(base, target) for target in part.targets]
         words = _command(part.words)
         if not words:
             continue
@@ -71,19 +72,26 @@ def read_command(line: str) -> CommandWords:
         name = posixpath.basename(words[places[-1]])
         paths = [word for word in words[places[-1] + 1 :] if not word.startswith("-")]
         if name == "cd":
-            base = posixpath.join(base, paths[0] if paths else "~")
+            base = _placed(base, paths[0] if paths else "~")
             continue
         found.discards |= name == "git" and _discards(words[places[-1] + 1 :])
-        placed = [posixpath.join(base, path) for path in paths]
+        placed = [_placed(base, path) for path in paths]
         found.deletes += placed if name in _DELETES else []
         found.writes += placed if name in _WRITES_ALL else placed[-1:] if name in _WRITES_LAST else []
     found.programs = list(dict.fromkeys(found.programs))
     return found
 
 
+def _placed(base: str, path: str) -> str:
+    if not base or path.startswith(_OPEN):
+        return path
+    whole = posixpath.join(base, path)
+    return whole if base.startswith(_OPEN) else posixpath.normpath(whole)
+
+
 def is_outside(path: str, cwd: str) -> bool:
     """Whether a path leads out of the folder, or begins with what only the shell knows."""
-    if path.startswith(("~", "$")):
+    if path.startswith(_OPEN):
         return True
     whole, base = posixpath.normpath(posixpath.join(cwd, path)), posixpath.normpath(cwd)
     return whole != base and not whole.startswith(f"{base.rstrip('/')}/")

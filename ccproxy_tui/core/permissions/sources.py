@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions.broker import Entry
 from ccproxy_tui.core.permissions.request import PermissionRequest, Source
+from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 
 HookSource = Literal["claude-code", "codex"]
 
@@ -114,7 +115,8 @@ def _offer(update: Any) -> str:
     match update.get("type"):
         case "addRules" if isinstance(update.get("rules"), list):
             rules = [_rule_words(rule) for rule in update["rules"]]
-            what = f"{_text(update, 'behavior')} {', '.join(rules)}" if all(rules) else ""
+            behavior = _text(update, "behavior")
+            what = f"{behavior} {', '.join(rules)}" if all(_may_offer(rule, behavior) for rule in rules) else ""
         case "setMode":
             what = f"permission mode {_text(update, 'mode')}"
         case "addDirectories" if isinstance(update.get("directories"), list):
@@ -122,6 +124,15 @@ def _offer(update: Any) -> str:
         case _:
             what = ""
     return f"{what} {where}" if what and where else ""
+
+
+def _may_offer(rule: str, behavior: str) -> bool:
+    """What is never allowed by a rule of ours is not offered by another name."""
+    try:
+        parse_rule(rule, "deny" if behavior == "deny" else "allow")
+    except BadRule:
+        return False
+    return True
 
 
 def _rule_words(rule: Any) -> str:

@@ -54,7 +54,7 @@ def head_lines(ask: AskView, width: int, now: float, place: int, count: int) -> 
 
 def body_lines(ask: AskView, width: int) -> list[PieceLine]:
     """Who asks, what to look at, and all that would be run or written."""
-    who = [ask.client or ask.source, f"session {ask.session}" if ask.session else "", ask.model]
+    who = [ask.client or ask.source, f"session {_short(ask.session)}" if ask.session else "", ask.model]
     who += [f"sub-agent {ask.agent}" if ask.agent else "", "o opens its stream" if ask.exchange else ""]
     first = escape_line("  ".join(part for part in who if part))
     where = escape_line(f"  in {ask.cwd}") if ask.cwd else ""
@@ -72,6 +72,11 @@ def body_lines(ask: AskView, width: int) -> list[PieceLine]:
 def difference_lines(difference: Sequence[str], width: int) -> list[PieceLine]:
     """A unified difference (without its two lines of names), numbered and wrapped."""
     return [piece for line in _numbered(difference, None) for piece in wrapped(line, width)]
+
+
+def _short(session: str) -> str:
+    """Enough of a long id to tell one from another."""
+    return session if len(session) <= 12 else f"{session[:8]}…"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.message import Message
 
 from ccproxy_tui.screens.ui.card_guard import CardGuard
 from ccproxy_tui.screens.widgets.piece_view import PieceView
@@ -26,6 +27,9 @@ class PermissionCard(PieceView):
         Binding("A", "answer('rule')", "always", id="approvals.rule", show=False),
         Binding("x", "answer('extend')", "more time", id="approvals.extend", show=False),
     ]
+
+    class Moved(Message):
+        """Other lines of it are on screen than before."""
 
     def __init__(self, guard: CardGuard, now: Callable[[], float], answer: Callable[[Verb], None]) -> None:
         super().__init__(id="card", empty="Nothing waits for an answer.")
@@ -48,6 +52,20 @@ class PermissionCard(PieceView):
 
     def action_answer(self, verb: Verb) -> None:
         self._answer(verb)
+
+    def scroll_lines_to(self, top: int) -> bool:
+        moved = super().scroll_lines_to(top)
+        if moved:
+            self.post_message(self.Moved())
+        return moved
+
+    def on_resize(self) -> None:
+        self.post_message(self.Moved())
+
+    @property
+    def unseen(self) -> int:
+        """Lines below the screen."""
+        return max(self.last_top - self.top, 0)
 
     @property
     def is_seen(self) -> bool:

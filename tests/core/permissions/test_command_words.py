@@ -36,7 +36,8 @@ def test_programs(line: str, programs: list[str]) -> None:
 def test_paths_are_told_from_where_a_cd_leads() -> None:
     found = read_command("cd build && rm a 'b c' > log; cp x y ../z; cd /srv; tee q 2>err >&2")
     assert found.deletes == ["build/a", "build/b c"]
-    assert found.writes == ["build/log", "build/../z", "/srv/err", "/srv/q"]
+    assert found.writes == ["build/log", "z", "/srv/err", "/srv/q"]
+    assert read_command("cd; touch a; cd ..; touch b ~/c").writes == ["~/a", "~/../b", "~/c"]
 
 
 @pytest.mark.parametrize("path", ["..", "/", "/repo2", "~", "~/x", "$HOME/x", "a/../../b"])

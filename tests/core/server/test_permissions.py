@@ -503,6 +503,7 @@ async def test_what_the_tool_itself_offers_is_taken(proxy: Proxy, control: Contr
         [{"type": "addRules", "rules": [1], "behavior": "allow", "destination": "session"}],
         [{"type": "addRules", "rules": [{"toolName": 1}], "behavior": "allow", "destination": "session"}],
         [None],
+        [{**SUGGESTIONS[0], "rules": [{"toolName": "Bash", "ruleContent": "rm -rf build/"}]}],
     ],
 )
 async def test_an_offer_that_can_not_be_told_in_words_is_none(
