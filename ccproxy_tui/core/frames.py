@@ -346,13 +346,17 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A rule in force. `hits` since the proxy runs; `until` (seconds since the epoch) when it is `lent` for a while."""
+    """A rule in force; `until` when it is `lent` for a while. Times in seconds since the epoch.
+
+    `hits` and the `last` of them are told as far as the history goes, which begins with the proxy where none is kept.
+    """
 
     rule: str
     action: Literal["allow", "ask", "deny"]
     project: str = ""
     session: str = ""
     hits: int = 0
+    last: float = 0.0
     until: float | None = None
     lent: bool = False
 

@@ -141,10 +141,11 @@ class RulesDialog(ModalScreen[None]):
     def on_mount(self) -> None:
         action = Column[RuleView]("action", "", 6, lambda one: one.action, style=_rule_style)
         rule = Column[RuleView]("rule", "rule", 0, lambda one: escape_line(one.rule))
-        where = Column[RuleView]("where", "where", 24, lambda one: escape_line(where_of(one)))
+        where = Column[RuleView]("where", "where", 26, lambda one: escape_line(where_of(one)))
         hits = Column[RuleView]("hits", "hits", 5, lambda one: str(one.hits), right=True)
+        last = Column[RuleView]("last", "last", 13, lambda one: words.moment(one.last) if one.last else "never")
         narrow = self.app.size.width < 72
-        self.list.set_columns([action, rule, hits] if narrow else [action, rule, where, hits])
+        self.list.set_columns([action, rule, hits] if narrow else [action, rule, where, last, hits])
         self.list.set_items(self._rules)
         self.list.set_order(lambda one: (one.action != "deny", one.rule), reverse=False, keep=lambda _: True)
         self.list.focus()

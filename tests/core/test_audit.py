@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,29 @@ async def test_each_request_and_its_answer_are_kept(start_proxy: StartProxy) -> 
             ("denied",),
             ("cancelled",),
         ]
+
+
+async def test_hits_and_what_a_rule_would_have_allowed_outlive_the_proxy() -> None:
+    rule = [{"rule": "Bash(ls:*)"}]
+    environ = {
+        "HISTORY__ENABLED": "true",
+        "PERMISSIONS__WITHOUT_FRONT_END": "wait",
+        "PERMISSIONS__RULES": json.dumps(rule),
+    }
+
+    def check(command: str) -> dict[str, Any]:
+        return {"tool_name": "Bash", "input": {"command": command}, "session_id": "s1", "cwd": "/repo"}
+
+    async with running_proxy(**environ) as proxy:
+        for command in ("ls a", "ls b", "ls " + "c" * 5000):
+            await proxy.client.post("/mcp/permission/check", json=check(command))
+    async with running_proxy(**environ) as proxy:
+        control = proxy.control()
+        [view] = await control.rules()
+        assert (view.hits, view.last > 0) == (3, True)
+        asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=check("ls a && git diff")))
+        await until(lambda: len(proxy.hub.broker.pending) == 1)
+        proposal = await control.propose_rules(proxy.hub.broker.pending[0].id)
+        assert (proposal.rules, proposal.fits, proposal.of) == (["Bash(ls a:*)", "Bash(git diff:*)"], 1, 3)
+        await control.close()
+        asking.cancel()

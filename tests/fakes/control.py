@@ -283,7 +283,7 @@ class FakeControl:
 
     async def rules(self) -> list[RuleView]:
         return [
-            RuleView("Bash(git diff:*)", "allow", hits=14),
+            RuleView("Bash(git diff:*)", "allow", hits=14, last=STARTED - 90),
             RuleView("Edit(src/**)", "allow", "/repo", hits=3, until=STARTED + 7200, lent=True),
             RuleView("Bash(rm\x1b:*)", "deny", session="s1", lent=True),
         ]

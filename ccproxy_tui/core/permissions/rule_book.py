@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.permissions.request import PermissionRequest
@@ -19,6 +19,13 @@ class Loan:
     until: float | None
 
 
+class Hits(NamedTuple):
+    """How often a rule has answered, and when last (seconds since the epoch; 0 for never)."""
+
+    times: int = 0
+    last: float = 0.0
+
+
 class RuleBook:
     """`kept` gives the rules of the settings, as they are now."""
 
@@ -26,7 +33,7 @@ class RuleBook:
         self._clock = clock
         self._kept = kept
         self._loans: list[Loan] = []
-        self.hits: Counter[str] = Counter()
+        self.hits: dict[str, Hits] = {}
 
     def loans(self) -> list[Loan]:
         now = self._clock.now()
@@ -53,7 +60,7 @@ class RuleBook:
         """The rule that allows or denies it; None when a person must."""
         rule = decide(self.rules(), request)
         if rule is not None:
-            self.hits[rule.text] += 1
+            self.hits[rule.text] = Hits(self.hits.get(rule.text, Hits()).times + 1, self._clock.now())
         return rule
 
 

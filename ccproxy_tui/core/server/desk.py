@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import msgspec
 
 from ccproxy_tui.core.events import Marked
 from ccproxy_tui.core.frames import AuditRow
-from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest, Source
 from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.permissions.rules import decide
@@ -40,6 +41,15 @@ def audit_row(entry: Entry) -> AuditRow:
         decision.by if decision is not None else "its asker",
         redact_text(decision.message) if decision is not None else "",
     )
+
+
+def asked_of(row: AuditRow) -> PermissionRequest:
+    """The question of a row. What was cut of its input can't be read, and fits no rule for certain."""
+    try:
+        given = msgspec.json.decode(row.input)
+    except (msgspec.DecodeError, RecursionError):
+        given = None
+    return PermissionRequest(row.tool, given, cast("Source", row.source), session=row.session, cwd=row.cwd)
 
 
 class Desk:

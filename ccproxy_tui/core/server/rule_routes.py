@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -13,14 +13,16 @@ from starlette.routing import BaseRoute, Route
 
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.frames import RuleProposal, RuleView
-from ccproxy_tui.core.permissions import Decision, Entry
-from ccproxy_tui.core.permissions.rule_book import Loan, count_allowed
+from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions.rule_book import Hits, Loan, count_allowed
 from ccproxy_tui.core.permissions.rules import Action, BadRule, Rule, decide, parse_rule, propose
 from ccproxy_tui.core.permissions.sources import offer_of
+from ccproxy_tui.core.server.desk import asked_of
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.settings import SettingsError, edit
 from ccproxy_tui.core.settings.models import PermissionRule
 
+_LAST = 200  # questions that a rule is tried on
 Handler = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
@@ -78,7 +80,7 @@ class _RuleApi:
         entry = self._hub.broker.get(request.path_params["id"])
         texts = propose(entry.request)
         rules = [parse_rule(text, "allow") for text in texts]
-        fits, count = count_allowed(rules, (one.request for one in self._hub.broker.ended))
+        fits, count = await asyncio.to_thread(count_allowed, rules, await self._asked_before())
         offer = offer_of(entry.request)
         return _json(RuleProposal(texts, fits, count, offer))
 
@@ -110,6 +112,12 @@ class _RuleApi:
             self._hub.broker.answer(entry.id, decision)
         return _json({"added": [rule.text for rule in rules], "settled": entry.status != "pending"})
 
+    async def _asked_before(self) -> list[PermissionRequest]:
+        """The last questions: from the disk where they are kept, else since the proxy runs."""
+        if self._hub.audit is not None and (rows := await self._hub.audit.recent(_LAST)):
+            return [asked_of(row) for row in rows]
+        return [entry.request for entry in self._hub.broker.ended[:_LAST]]
+
     def _take_offer(self, entry: Entry) -> Response:
         if not offer_of(entry.request):
             raise InvalidRequest("The tool that asks offers no rules of its own.")
@@ -119,9 +127,10 @@ class _RuleApi:
     # --- all of them ---
 
     async def rules(self, _: Request) -> Response:
-        book = self._hub.rules
-        loans = [_view(loan.rule, book.hits[loan.rule.text], loan.until, lent=True) for loan in book.loans()]
-        return _json([*loans, *(_view(rule, book.hits[rule.text]) for rule in self._kept)])
+        book, audit = self._hub.rules, self._hub.audit
+        hits = {**book.hits, **(await audit.hits() if audit is not None else {})}
+        loans = [_view(loan.rule, hits, loan.until, lent=True) for loan in book.loans()]
+        return _json([*loans, *(_view(rule, hits) for rule in self._kept)])
 
     async def remove(self, request: Request) -> Response:
         given = await _typed(request, _Named)
@@ -182,8 +191,9 @@ def _is_named(rule: Rule, named: _Named) -> bool:
     )
 
 
-def _view(rule: Rule, hits: int, until: float | None = None, *, lent: bool = False) -> RuleView:
-    return RuleView(rule.text, rule.action, rule.project, rule.session, hits, until, lent=lent)
+def _view(rule: Rule, hits: Mapping[str, Hits], until: float | None = None, *, lent: bool = False) -> RuleView:
+    found = hits.get(rule.text, Hits())
+    return RuleView(rule.text, rule.action, rule.project, rule.session, found.times, found.last, until, lent=lent)
 
 
 async def _typed(request: Request, shape: type[T]) -> T:

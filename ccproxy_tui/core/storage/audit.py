@@ -13,10 +13,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.paths import private_dir
+from ccproxy_tui.core.permissions.rule_book import Hits
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,6 +31,8 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS permissions (
     message VARCHAR)"""
 _INSERT = f"INSERT OR REPLACE INTO permissions VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - marks only
 _SELECT = "SELECT * FROM permissions ORDER BY asked DESC LIMIT ?"
+_HITS = """SELECT substr("by", 6), count(*), max(asked + seconds) FROM permissions
+    WHERE "by" LIKE 'rule %' GROUP BY 1"""
 _FORGET = "DELETE FROM permissions WHERE asked < ?"
 _LAST_SECONDS = 2.0
 
@@ -54,13 +57,20 @@ class Audit:
 
     async def recent(self, count: int) -> list[AuditRow]:
         """The latest first. Empty when the database can't be used, or is closed."""
+        return [AuditRow(*row) for row in await self._rows(_SELECT, [count])]
+
+    async def hits(self) -> dict[str, Hits]:
+        """How often each rule has answered, and when last (seconds since the epoch)."""
+        return {text: Hits(count, last) for text, count, last in await self._rows(_HITS, [])}
+
+    async def _rows(self, query: str, values: list[object]) -> list[tuple[Any, ...]]:
         if self._closed:
             return []
         self._start()
         done: Future[object] = Future()
-        self._queue.put((lambda database: database.execute(_SELECT, [count]).fetchall(), done))
+        self._queue.put((lambda database: database.execute(query, values).fetchall(), done))
         rows = await asyncio.wrap_future(done)
-        return [AuditRow(*row) for row in rows] if isinstance(rows, list) else []
+        return rows if isinstance(rows, list) else []
 
     def close(self) -> None:
         """Write what waits. Bounded in time."""

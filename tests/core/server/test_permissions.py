@@ -436,7 +436,7 @@ async def test_rules_of_the_settings_answer_before_anybody_is_asked(start_proxy:
     assert answers["git push"]["message"] == "Denied by the rule Bash(git push:*)"
     assert answers["ls; rm x"]["message"] == "Nobody is at the terminal to allow it"
     assert [entry.decision.by for entry in proxy.hub.broker.ended[-1:] if entry.decision] == ["rule Bash(ls:*)"]
-    assert proxy.hub.rules.hits["Bash(ls:*)"] == 1
+    assert proxy.hub.rules.hits["Bash(ls:*)"].times == 1
     elsewhere = await proxy.client.post("/mcp/permission/check", json=bash("make test", cwd="/other"))
     assert elsewhere.json()["behavior"] == "deny"
     hook = {**HOOK, "tool_input": {"command": "ls"}}
