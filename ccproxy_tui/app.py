@@ -103,11 +103,11 @@ class CCProxyApp(App[str]):
         notice: str = "",
         remember: bool = True,
     ) -> None:
+        self.ui = ui  # the driver, which is made at once, asks for it
         # Textual's own answer to NO_COLOR is grey tones; ours is the mono theme, which sends no colour at all.
         self.environ = dict(os.environ)
         os.environ.pop("NO_COLOR", None)
         super().__init__()
-        self.ui = ui
         self.clock = clock
         self.paths = paths
         self.is_demo = is_demo
@@ -123,6 +123,10 @@ class CCProxyApp(App[str]):
         self._focused = True
 
     # --- life ---
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """For Textual's own themes, which have no grounds for differences."""
+        return {"added-ground": "transparent", "removed-ground": "transparent"}
 
     def on_mount(self) -> None:
         for theme in THEMES:
@@ -315,6 +319,7 @@ class CCProxyApp(App[str]):
             if value is not None and isinstance(current, bool | float | str):
                 kind = type(current)
                 self.ui = self.ui.model_copy(update={name: value == "true" if kind is bool else kind(value)})
+                self.action_redraw()
 
     # --- actions ---
 

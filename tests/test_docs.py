@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from ccproxy_tui.cli import _COMMANDS, cli
 from ccproxy_tui.cli.options import FLAGS
+from ccproxy_tui.core.settings import leaves
+from ccproxy_tui.core.settings.models import Settings
 from scripts.readme import END, START, settings_table
 
 ROOT = Path(__file__).parents[1]
@@ -37,3 +40,10 @@ def test_every_command_loads_and_has_help() -> None:
 def test_the_change_log_has_an_entry_for_what_comes() -> None:
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert "## Unreleased" in text
+
+
+def test_every_setting_does_something() -> None:
+    """Each is read somewhere; a name that nobody reads would be a promise that is not kept."""
+    read = "\n".join(path.read_text() for path in (ROOT / "ccproxy_tui").rglob("*.py"))
+    dead = [path for path, _ in leaves(Settings) if not re.search(rf"\.{path[-1]}\b", read)]
+    assert dead == []

@@ -197,7 +197,7 @@ class StreamsScreen(BaseScreen):
 
     def _title(self) -> None:
         status, model = self.mirror.status, self.list.model
-        parts = [f"streams  {status.live} live · {status.total} in all"]
+        parts = [f"streams  {status.live} live, {status.total} in all"]
         if status.errors:
             parts.append(f"{status.errors} failed")
         parts.append("follow on" if model.follow else "paused")

@@ -93,6 +93,12 @@ def test_a_signal_restores_the_terminal_stops_the_proxy_and_gives_its_status(
     assert instances.running(Paths.of_user()) == []
 
 
+def test_frames_and_marks_are_drawn_with_letters_alone_for_those_who_ask(start: Start) -> None:
+    terminal, _, _ = up(start, "demo", environ={"UI__SYMBOLS": "ascii"})
+    terminal.wait_for("+- streams")
+    assert terminal.text.isascii()
+
+
 def test_a_hang_up_leaves_the_proxy_running_and_attach_finds_it(start: Start) -> None:
     terminal, proxy, port = up(start, "demo")
     terminal.kill(signal.SIGHUP)

@@ -365,6 +365,14 @@ async def test_dialogs_look_the_same(app: CCProxyApp, size: str, key: str, name:
         same_as(app, f"{name}-{size}")
 
 
+async def test_themes_of_textual_show_cards_too(control: FakeControl) -> None:
+    app = make_app(control, theme="nord")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2")
+        await until(lambda: "Nothing waits for an answer." in screen_text(app))
+        assert app.theme == "nord"
+
+
 @pytest.mark.parametrize("theme", ["light", "ansi", "mono"])
 async def test_every_theme_shows_the_same_words(control: FakeControl, theme: str, same_as: Compare) -> None:
     app = make_app(control, theme=theme)

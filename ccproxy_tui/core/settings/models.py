@@ -461,7 +461,9 @@ class Ui(Section):
         json_schema_extra=LIVE,
     )
     symbols: Literal["unicode", "ascii"] = Field(
-        "unicode", description="Characters for plots and marks.", json_schema_extra=LIVE
+        "unicode",
+        description="ascii draws frames and marks with letters alone, for fonts without them.",
+        json_schema_extra=LIVE,
     )
     mouse: bool = Field(True, description="Take mouse input (shift selects text natively when on).")
     frame_hz: float = Field(

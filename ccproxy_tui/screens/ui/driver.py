@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import IO, Any, cast
 
 from textual.driver import Driver
+
+# Each sign of one cell by one of one cell. A tab and a space at the end of a line are not shown as what a shell reads.
+_PLAIN = {
+    **dict.fromkeys(range(0x2500, 0x2580), "+"),
+    **dict.fromkeys(map(ord, "─━┄┅┈┉╌╍═╴╶╸╺▔▁"), "-"),
+    **dict.fromkeys(map(ord, "│┃┆┇┊┋╎╏║╵╷╹╻▎▊▏▕▌▐"), "|"),
+    **dict.fromkeys(map(ord, "█▓▒░▀▄■"), "#"),
+    **dict.fromkeys(map(ord, "→·"), "^"),
+    ord("…"): "~",
+}
 
 
 class LastingFile:
@@ -12,15 +23,19 @@ class LastingFile:
 
     Textual writes from a thread of its own. An error would end that thread, the queue before it would fill up, and
     the program would wait for ever for room in it: a window that is closed would leave a process behind.
+
+    `is_plain` says whether frames and marks are to be drawn with letters alone (`ui.symbols`), for fonts without them.
     """
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str], is_plain: Callable[[], bool] = lambda: False) -> None:
         self._file = file
         self._gone = False
+        self._is_plain = is_plain
 
     def write(self, text: str) -> int:
         if not self._gone:
-            self._try(lambda: self._file.write(text))
+            shown = text.translate(_PLAIN) if self._is_plain() and not text.isascii() else text
+            self._try(lambda: self._file.write(shown))
         return len(text)
 
     def flush(self) -> None:
@@ -48,6 +63,7 @@ def lasting(driver_class: type[Driver]) -> type[Driver]:
             super().__init__(*args, **options)
             file = getattr(self, "_file", None)
             if file is not None:
-                self._file = cast("IO[str]", LastingFile(file))
+                app: Any = self._app
+                self._file = cast("IO[str]", LastingFile(file, lambda: app.ui.symbols == "ascii"))
 
     return LastingDriver

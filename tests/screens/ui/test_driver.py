@@ -38,3 +38,12 @@ def test_writing_goes_on_when_the_terminal_is_gone() -> None:
     ending.join(5)
     assert not ending.is_alive(), "the program waits for a terminal that is gone"
     assert line.getvalue() == "0 1 2 "
+
+
+def test_frames_and_marks_of_letters_alone() -> None:
+    line, is_plain = io.StringIO(), [True]
+    file = LastingFile(cast("IO[str]", line), lambda: is_plain[0])
+    file.write("╭─ a ─╮\n│…→·█▔│\n╰━━╯ 漢é\x1b[1m")
+    is_plain[0] = False
+    file.write("─")
+    assert line.getvalue() == "+- a -+\n|~^^#-|\n+--+ 漢é\x1b[1m─"
