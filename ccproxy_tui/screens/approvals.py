@@ -150,6 +150,8 @@ class ApprovalsScreen(BaseScreen):
         card = self.card
         if ask is None:
             card.show_lines([])
+            self._tell_unseen()
+            self.refresh_keys()
             return
         pending = self._pending
         place = pending.index(ask) + 1 if ask in pending else 0
@@ -167,7 +169,7 @@ class ApprovalsScreen(BaseScreen):
     def _tell_unseen(self) -> None:
         """In the title, and where there is none before the keys."""
         ask = self._asks.get(self._chosen)
-        title = "answer" if ask is not None and ask.status == "pending" else "over"
+        title = "" if ask is None else "answer" if ask.status == "pending" else "over"
         unseen = self.card.unseen
         self.query_one("#card-box").border_title = f"{title}, {_lines(unseen)}" if unseen else title
         if unseen != self._unseen:
@@ -325,7 +327,9 @@ class ApprovalsScreen(BaseScreen):
 
     def keys(self) -> Sequence[tuple[str, str]]:
         chosen = self._asks.get(self._chosen)
-        if chosen is not None and chosen.status != "pending":
+        if chosen is None:
+            return (("R", "rules"), ("H", "history"), ("?", "help"), ("q", "quit"))
+        if chosen.status != "pending":
             return (("n", "next"), ("?", "help"), ("q", "quit"))
         if self.focused is not self.card:
             return (("ctrl+g", "answer"), ("?", "help"), ("q", "quit"))

@@ -71,6 +71,12 @@ class Terminal:
                 return
             assert time.monotonic() < deadline, f"never saw {condition!r} in:\n{self.text}"
 
+    def quiet(self, seconds: float) -> None:
+        """Read on for a while, with no key pressed."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.read(0.05)
+
     def wait_end(self, seconds: float = 10.0) -> int:
         """The exit status as a shell would say it."""
         deadline = time.monotonic() + seconds

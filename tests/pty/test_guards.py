@@ -42,12 +42,6 @@ def hold(terminal: Terminal, key: str, seconds: float) -> None:
         terminal.read(0.03)
 
 
-def quiet(terminal: Terminal, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        terminal.read(0.05)
-
-
 def test_nothing_but_a_key_that_was_meant_answers(start: Start) -> None:
     terminal, _, port = up(start, "demo")
     terminal.send("2")
@@ -59,7 +53,7 @@ def test_nothing_but_a_key_that_was_meant_answers(start: Start) -> None:
     terminal.wait_for("Bash wants to run a command")
     assert asker.answer is None
     terminal.send("\x1b[200~a\x1b[201~")  # pasted
-    quiet(terminal, 0.5)
+    terminal.quiet(0.5)
     assert asker.answer is None
     terminal.send("a")
     asker.join(5)
@@ -77,16 +71,16 @@ def test_enter_space_letters_digits_clicks_and_early_keys_never_allow(start: Sta
     terminal.wait_for("Bash wants to run a command")
     terminal.send("a")  # its first moment
     terminal.wait_for("too early: nothing was answered")
-    quiet(terminal, 0.8)
+    terminal.quiet(0.8)
     for keys in ("\r", " ", "y", "Y", "\x1b[<0;40;14M\x1b[<0;40;14m", "\t", "\x1b[Z"):
         terminal.send(keys)
-        quiet(terminal, 0.3)
+        terminal.quiet(0.3)
     terminal.send("1")
     terminal.wait_for("1 waits")
     assert asker.answer is None
     terminal.send("\x07")
     terminal.wait_for("Bash wants to run a command")
-    quiet(terminal, 0.9)
+    terminal.quiet(0.9)
     terminal.send("d")
     asker.join(5)
     assert asker.answer is not None
@@ -105,7 +99,7 @@ def test_a_command_is_edited_in_the_persons_own_editor(start: Start, tmp_path: P
     terminal.wait_for("1 waits")
     terminal.send("\x07")
     terminal.wait_for("Bash wants to run a command")
-    quiet(terminal, 0.9)
+    terminal.quiet(0.9)
     terminal.send("e")
     terminal.wait_for("Edit its command:")
     terminal.send("\x1bOS")  # F4
@@ -115,7 +109,7 @@ def test_a_command_is_edited_in_the_persons_own_editor(start: Start, tmp_path: P
     terminal.wait_for("git diff")
     terminal.send("\x13")
     terminal.wait_for("It would be allowed so:")
-    quiet(terminal, 0.9)
+    terminal.quiet(0.9)
     terminal.send("\x13")
     asker.join(5)
     assert asker.answer is not None

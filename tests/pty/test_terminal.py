@@ -25,8 +25,9 @@ Start = Callable[..., Terminal]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts the program in a terminal; whatever it leaves behind is ended after the test."""
+    monkeypatch.setenv("PROVIDERS__DEMO__ASKS", "false")  # the tests ask themselves
     opened: list[Terminal] = []
 
     def begin(*arguments: str, **options: Any) -> Terminal:
@@ -97,6 +98,19 @@ def test_frames_and_marks_are_drawn_with_letters_alone_for_those_who_ask(start: 
     terminal, _, _ = up(start, "demo", environ={"UI__SYMBOLS": "ascii"})
     terminal.wait_for("+- streams")
     assert terminal.text.isascii()
+
+
+def test_the_demo_asks_and_takes_an_answer(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVIDERS__DEMO__ASKS", "true")
+    terminal, _, _ = up(start, "demo", environ={"PROVIDERS__DEMO__SPEED": "100"})
+    terminal.wait_for("! 1 waits")
+    terminal.send("\x07")
+    terminal.wait_for("$ pytest -q tests/test_decoder.py 2>&1 | tail -20")
+    assert "in /home/demo/streams" in terminal.text
+    assert "o opens its stream" in terminal.text
+    terminal.quiet(0.9)
+    terminal.send("a")
+    terminal.wait_for("   1 +class Decoder:")
 
 
 def test_a_hang_up_leaves_the_proxy_running_and_attach_finds_it(start: Start) -> None:

@@ -261,6 +261,9 @@ class DemoProvider(Section):
     enabled: bool = Field(True, description="Serve /demo, the built-in simulated provider.")
     seed: int = Field(7, description="Seed of everything it makes up.")
     speed: float = Field(1.0, gt=0, le=1000, description="Factor on its pace.")
+    asks: bool = Field(
+        True, description="Let a client of `demo` ask for permissions; nothing is run.", json_schema_extra=LIVE
+    )
 
 
 class Accounts(Section):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 4.0
+_LONGEST_WAIT = 900.0  # seconds that a permission may be waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,35 @@ class Persona:
     prompts: tuple[str, ...]
     stream: bool = True
     tools: bool = False
+    asks: bool = False
 
+
+# What the coding agent asks to do, in turn, as Claude Code's hook says it. Nothing of it is ever run.
+_CWD = "/home/demo/streams"
+_ASKS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("Bash", {"command": "pytest -q tests/test_decoder.py 2>&1 | tail -20", "description": "Demo: nothing is run"}),
+    (
+        "Write",
+        {
+            "file_path": f"{_CWD}/src/decoder.py",
+            "content": "class Decoder:\n    def feed(self, data: bytes) -> list[bytes]:\n"
+            "        *whole, self._rest = (self._rest + data).split(b'\\n\\n')  # an empty line ends each\n"
+            "        return whole\n",
+        },
+    ),
+    (
+        "Bash",
+        {
+            "command": "rm -rf build/ && pip install -r requirements.txt | tee ../pip.log",
+            "description": "Demo: nothing is run",
+        },
+    ),
+    (
+        "WebFetch",
+        {"url": "https://html.spec.whatwg.org/multipage/server-sent-events.html", "prompt": "Why?"},
+    ),
+)
+_ALWAYS = {"type": "addRules", "behavior": "allow", "destination": "localSettings"}
 
 PERSONAS = (
     Persona(
@@ -39,6 +70,7 @@ PERSONAS = (
             "Explain the fix.",
         ),
         tools=True,
+        asks=True,
     ),
     Persona("aider/0.86.2", "claude-opus-4-1-20250805", ("Refactor the decoder.\ndemo: tokens=900", "And the tests?")),
     Persona(
@@ -73,15 +105,35 @@ async def _work(persona: Persona, hub: Hub, rng: random.Random) -> None:
     if token is not None:
         headers["x-api-key"] = token.get_secret_value()
     base = f"http://127.0.0.1:{hub.port}"
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=120, trust_env=False) as client:
+    session, asks = str(uuid.UUID(int=rng.getrandbits(128))), itertools.cycle(_ASKS)
+    headers["x-claude-code-session-id"] = session
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=_LONGEST_WAIT, trust_env=False) as client:
         while not hub.draining:
             await asyncio.sleep(rng.uniform(0.1, LONGEST_PAUSE))
             for prompt in persona.prompts:
-                await _ask(client, persona, prompt)
+                await _prompt(client, persona, prompt)
+                if persona.asks and hub.settings.providers.demo.asks:
+                    await _ask(client, session, *next(asks))
                 await asyncio.sleep(rng.uniform(0.3, LONGEST_PAUSE))
 
 
-async def _ask(client: httpx.AsyncClient, persona: Persona, prompt: str) -> None:
+async def _ask(client: httpx.AsyncClient, session: str, tool: str, given: dict[str, Any]) -> None:
+    """Wait for a permission as Claude Code's hook does, and go on whatever the answer is."""
+    body = {
+        "hook_event_name": "PermissionRequest",
+        "session_id": session,
+        "cwd": _CWD,
+        "tool_name": tool,
+        "tool_input": given,
+        "permission_suggestions": [{**_ALWAYS, "rules": [{"toolName": tool}]}] if tool == "Write" else [],
+    }
+    try:
+        await client.post("/hooks/claude-code", json=body)
+    except httpx.HTTPError as error:
+        log.debug("demo client: %s", error)
+
+
+async def _prompt(client: httpx.AsyncClient, persona: Persona, prompt: str) -> None:
     body: dict[str, Any] = {
         "model": persona.model,
         "max_tokens": 2000,
