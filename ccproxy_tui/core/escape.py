@@ -18,7 +18,8 @@ _HIDDEN = (
     "\U000e0000-\U000e0fff\ud800-\udfff"
 )
 _LINE = re.compile(f"[\x00-\x1f{_HIDDEN}]")
-_BLOCK = re.compile(f"[\x00-\x08\x0b-\x1f{_HIDDEN}]")
+HIDDEN = re.compile(f"[\x00-\x08\x0b-\x1f{_HIDDEN}]")  # newlines and tabs aside
+_PIECE = 65_536
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -39,14 +40,16 @@ def escape_line(text: str) -> str:
 
 def escape_block(text: str) -> str:
     """`text` with its newlines and tabs kept."""
-    return _BLOCK.sub(_spell, text)
+    return HIDDEN.sub(_spell, text)
 
 
 def escape_json(text: str) -> str:
     """JSON that means the same, with what hides spelled as JSON spells it."""
-    return _BLOCK.sub(lambda match: json.dumps(match.group())[1:-1], text)
+    return HIDDEN.sub(lambda match: json.dumps(match.group())[1:-1], text)
 
 
 def has_hidden(text: str) -> bool:
     """Whether `text` holds a character that `escape_block` would spell out (CR before LF aside)."""
-    return _BLOCK.search(text.replace("\r\n", "\n")) is not None
+    text = text.replace("\r\n", "\n")
+    # Piece by piece: a search of megabytes would hold the interpreter's lock for as long.
+    return any(HIDDEN.search(text, start, start + _PIECE) for start in range(0, len(text), _PIECE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import shlex
@@ -19,7 +18,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static, TextArea
 
 from ccproxy_tui.core.escape import escape_json, escape_line, has_hidden
+from ccproxy_tui.core.permissions.difference import difference
 from ccproxy_tui.screens.ui.card_view import difference_lines
+from ccproxy_tui.screens.ui.pieces import PieceLine
+from ccproxy_tui.screens.widgets.code_area import CodeArea
 from ccproxy_tui.screens.widgets.piece_view import PieceView
 
 _ARMED = 0.6  # seconds that a difference must have been on screen before it is sent
@@ -83,7 +85,7 @@ class EditDialog(ModalScreen[Any]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide-dialog"):
             yield Static("", markup=False, id="edit-title")
-            yield TextArea(self._text(self._given), id="edited")
+            yield CodeArea(self._text(self._given), id="edited")
             yield PieceView(id="edit-difference")
             yield Static("", markup=False, classes="dialog-hint", id="edit-told")
 
@@ -109,7 +111,7 @@ class EditDialog(ModalScreen[Any]):
         except (ValueError, RecursionError) as error:
             self._tell(f"not valid JSON: {error}")
             return
-        if edited == self._given:
+        if json.dumps(edited) == json.dumps(self._given):
             self._tell("nothing has changed: esc leaves, and a on the card allows it as it is")
             return
         self._review(edited)
@@ -161,10 +163,10 @@ class EditDialog(ModalScreen[Any]):
         self.query_one("#edit-title", Static).update("It would be allowed so:")
         view = self.query_one(PieceView)
         self._area.display, view.display = False, True
-        before, after = (self._text(value).splitlines() for value in (self._given, edited))
-        found = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]
+        found = difference(self._text(self._given), self._text(edited))
         view.top = 0
-        view.show_lines(difference_lines(found, self.query_one("#edit-title").size.width))
+        lines = difference_lines(found, self.query_one("#edit-title").size.width)
+        view.show_lines(lines or [PieceLine((("only the newlines at its end are others", "dim"),))])
         view.focus()
         self._reviewed, self._shown = edited, self._now()
         self._tell("ctrl+s allows it so, esc goes on editing")

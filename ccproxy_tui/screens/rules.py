@@ -18,6 +18,7 @@ from ccproxy_tui.core.frames import RuleProposal, RuleView
 from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 from ccproxy_tui.screens.base import BaseScreen
 from ccproxy_tui.screens.ui import words
+from ccproxy_tui.screens.widgets.code_area import CodeArea
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
 
 
@@ -89,7 +90,7 @@ class RuleDialog(ModalScreen["NewRules | None"]):
         lines = [f"{one.key} {one.letter}  {one.words}" for one in self._choices.values()]
         with Vertical(classes="dialog wide-dialog"):
             yield Static("Rules, one on a line, as Claude Code writes them:", markup=False)
-            yield TextArea("\n".join(proposal.rules), id="rules")
+            yield CodeArea("\n".join(proposal.rules), id="rules")
             yield Static(told, markup=False, classes="dialog-hint", id="rule-told")
             yield _Choices(escape_block("\n".join(lines)), markup=False, id="rule-choices")
             yield Static("a function key, or tab and the letter; esc leaves", markup=False, classes="dialog-hint")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 LONGEST = 20_000  # characters that are read
-_HERE = re.compile(r"<<-?[ \t]*(['\"]?)(\w+)\1([^\n]*)\n.*?(?:\n[ \t]*\2(?=\s|$)|\Z)", re.DOTALL)
+_HERE = re.compile(r"<<-?[ \t]*(['\"]?)(\w+)\1([^\n]{0,400})\n.*?(?:\n[ \t]*\2(?=\s|$)|\Z)", re.DOTALL)
 _TOKEN = re.compile(
     r"(?P<space>[ \t]+|\\\n|(?<!\S)#[^\n]*)"
     r"|(?P<redirect>(?:\d*|&)(?:>>|>\||>)(?P<joined>&[\d-])?|\d*<+)"

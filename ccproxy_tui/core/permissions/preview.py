@@ -5,29 +5,30 @@ Nothing else of permissions reads files. Input may be megabytes, so this is for 
 
 from __future__ import annotations
 
-import difflib
 import stat
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ccproxy_tui.core.permissions.difference import difference, lines_of
 from ccproxy_tui.core.permissions.request import Look, PermissionRequest
 from ccproxy_tui.core.permissions.risk import programs_of, risk_notes
 
 SHOWN_INPUT = 256 * 1024  # bytes of an input that front ends get
 _LARGEST = 1024 * 1024
-_CONTEXT = 3
-_LONGEST = 4000  # lines of a difference
+_LONGEST = 4000  # lines of a difference that front ends get
 
 
 def look_at(request: PermissionRequest) -> Look:
     raw = msgspec.json.encode(request.input)
     notes = risk_notes(request.tool, request.input, request.cwd)
-    if len(raw) > SHOWN_INPUT:
+    preview = preview_of(request.tool, request.input, request.cwd)
+    more = len(preview) - _LONGEST
+    if len(raw) > SHOWN_INPUT or more > 0:
         notes.append("longer than is shown")
     return Look(
-        preview=preview_of(request.tool, request.input, request.cwd),
+        preview=[*preview[:_LONGEST], f"{more:,} more lines are not shown"] if more > 0 else preview,
         notes=notes,
         programs=programs_of(request.tool, request.input),
         shown=raw[:SHOWN_INPUT],
@@ -56,33 +57,49 @@ def preview_of(tool: str, given: Any, cwd: str) -> list[str]:
 def _write(path: Path, content: str) -> list[str]:
     old = _read(path)
     if old is None:
-        return [f"new file, {len(content):,} characters", *(f"+{line}" for line in content.splitlines()[:_LONGEST])]
+        return [f"new file, {len(content):,} characters", *_added(content)]
     if isinstance(old, OSError):
-        return [f"the file can't be read: {old.strerror}", *(f"+{line}" for line in content.splitlines()[:_LONGEST])]
+        return [f"the file can't be read: {old.strerror}", *_added(content)]
     if old == content:
         return ["overwrites the file with what it holds already"]
-    return ["overwrites the file", *_difference(old, content)]
+    changes = " (its line ends change)" if ("\r\n" in old) != ("\r\n" in content) else ""
+    return [f"overwrites the file{changes}", *_compared(old, content)]
 
 
 def _edit(path: Path, edits: list[Any]) -> list[str]:
     old = _read(path)
-    if old is None or isinstance(old, OSError):
-        return ["the file is not there" if old is None else f"the file can't be read: {old.strerror}"]
-    new, missing = old, 0
+    if isinstance(old, OSError):
+        return [f"the file can't be read: {old.strerror}"]
+    if old is None:
+        made = [_text(edit, "new_string") for edit in edits if not _text(edit, "old_string")]
+        return ["new file", *_added("".join(made))] if made else ["the file is not there"]
+    new, missing = old.replace("\r\n", "\n"), 0  # Claude Code looks for an edit's text so, too
     for edit in edits:
-        before = edit.get("old_string") if isinstance(edit, dict) else None
-        after = edit.get("new_string") if isinstance(edit, dict) else None
-        if not isinstance(before, str) or not isinstance(after, str) or not before or before not in new:
+        before, after = _text(edit, "old_string"), _text(edit, "new_string")
+        if not before or before not in new:
             missing += 1
             continue
         new = new.replace(before, after) if edit.get("replace_all") is True else new.replace(before, after, 1)
     notes = [f"the old text of {missing} edit{'s' * (missing != 1)} is not in the file"] if missing else []
-    return [*notes, *_difference(old, new)]
+    return [*notes, *_compared(old, new)]
 
 
-def _difference(old: str, new: str) -> list[str]:
-    found = difflib.unified_diff(old.splitlines(), new.splitlines(), "", "", lineterm="", n=_CONTEXT)
-    return [line for line in found if not line.startswith(("---", "+++"))][:_LONGEST]
+def _compared(old: str, new: str) -> list[str]:
+    """With line ends alike, which every line would differ in; the newline at the end is told."""
+    before, after = (text.replace("\r\n", "\n") for text in (old, new))
+    told = []
+    if before.endswith("\n") != after.endswith("\n") and before and after:
+        told = ["a newline comes at its end" if after.endswith("\n") else "the newline at its end goes"]
+    return [*difference(before, after), *told]
+
+
+def _added(text: str) -> list[str]:
+    return [f"+{line}" for line in lines_of(text)]
+
+
+def _text(edit: Any, name: str) -> str:
+    value = edit.get(name) if isinstance(edit, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _read(path: Path) -> str | OSError | None:

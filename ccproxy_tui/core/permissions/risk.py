@@ -13,7 +13,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ccproxy_tui.core.escape import has_hidden
-from ccproxy_tui.core.permissions.command_words import is_outside, read_command
+from ccproxy_tui.core.permissions.command_words import LONGEST, is_outside, read_command
 from ccproxy_tui.core.redact import redact_text
 
 Level = Literal["", "HIGH"]
@@ -29,6 +29,7 @@ _NETWORK = re.compile(
 _SUDO = re.compile(r"(?<![\w-])(sudo|doas|su|pkexec)(?![\w-])")
 _TO_SHELL = re.compile(r"\|\s*(sudo\s+)?(ba|z|da|k)?sh(?![\w-])|(?<![\w-])(ba|z|da)?sh\s+-c|(?<![\w-])eval(?![\w-])")
 _ADDRESS = re.compile(r"(?:https?|ftp|wss?)://[^\s'\"`;|&()<>]+")
+_PIECE, _OVERLAP = 65_536, 256  # characters
 _NAMED = 3  # paths and hosts that a note names
 _PATH = 60  # characters of one
 _TEMPORARY = ("/tmp/", "/var/tmp/", "$TMPDIR/", "${TMPDIR}/")  # noqa: S108 # named to a person, not written to
@@ -49,7 +50,7 @@ def risk_notes(tool: str, given: Any, cwd: str = "") -> list[str]:
     if path:
         notes += _of_path(tool, path, cwd)
     notes += [f"network: {host}" for host in hosts_of(given)]
-    if any(map(_SECRETS.search, texts)):
+    if any(_is_in(_SECRETS, text) for text in texts):
         notes.append("touches a place where secrets lie")
     if any(map(has_hidden, texts)):
         notes.append("holds hidden characters")
@@ -140,21 +141,21 @@ def programs_of(tool: str, given: Any) -> list[str]:
 def _of_command(command: str, cwd: str) -> list[str]:
     notes = []
     words = read_command(command)
-    if words.deletes or _DELETES.search(command):
+    if words.deletes or _is_in(_DELETES, command):
         notes.append(_naming("deletes", words.deletes))
-    if words.discards or _DISCARDS.search(command):
+    if words.discards or _is_in(_DISCARDS, command):
         notes.append("discards changes")
-    if _SUDO.search(command):
+    if _is_in(_SUDO, command):
         notes.append("sudo")
-    if _TO_SHELL.search(command):
+    if _is_in(_TO_SHELL, command):
         notes.append("pipes into a shell")
     outside = [path for path in words.writes if cwd and is_outside(path, cwd)]
     passing = [path for path in outside if path.startswith(_TEMPORARY) and ".." not in path]
     lasting = [path for path in outside if path not in passing]
     notes += [_naming("writes outside the project:", lasting)] if lasting else []
     notes += [_naming("writes", passing)] if passing else []
-    hosts = list(dict.fromkeys(map(_host_told, _ADDRESS.findall(command))))
-    if hosts or _NETWORK.search(command):
+    hosts = list(dict.fromkeys(map(_host_told, _ADDRESS.findall(command[:LONGEST]))))
+    if hosts or _is_in(_NETWORK, command) or _is_in(_ADDRESS, command):
         notes.append(_naming("network:" if hosts else "network", hosts))
     if not _is_readable(command):
         notes.append("can't be read as shell words")
@@ -173,7 +174,14 @@ def _naming(what: str, names: list[str]) -> str:
     return f"{what} {' '.join(told)}{more}"
 
 
+def _is_in(pattern: re.Pattern[str], text: str) -> bool:
+    """Looked for piece by piece: a search holds the interpreter's lock, and streams go on beside it."""
+    return any(pattern.search(text, start, start + _PIECE + _OVERLAP) for start in range(0, len(text) or 1, _PIECE))
+
+
 def _is_readable(command: str) -> bool:
+    if len(command) > LONGEST:
+        return False
     try:
         shlex.split(command, posix=True)
     except ValueError:

@@ -86,7 +86,7 @@ def decide(rules: Iterable[Rule], request: PermissionRequest) -> Rule | None:
 def propose(request: PermissionRequest) -> list[str]:
     """One rule for each part of what is asked; none where a rule would say too much, or something that hides."""
     texts = _proposed(request)
-    return [] if any(map(has_hidden, texts)) else texts
+    return texts if all(_RULE.fullmatch(text) and not has_hidden(text) for text in texts) else []
 
 
 def _proposed(request: PermissionRequest) -> list[str]:
@@ -140,6 +140,8 @@ def _denies(rule: Rule, request: PermissionRequest) -> bool:
 
 
 def _allowing(rules: list[Rule], request: PermissionRequest) -> Rule | None:
+    if not rules:
+        return None
     command = command_of(request.tool, request.input)
     if command is None:
         return next((rule for rule in rules if _fits(rule, request)), None)

@@ -20,6 +20,7 @@ _TOKEN = re.compile(
     r"|(?P<quiet>(?<![^ \t;|&])(?:2>&1|[12]?>[ \t]*/dev/null)(?=[ \t;|]|&&|$))"
     rf"|(?P<word>(?!=)(?:{_PIECE})+)"
 )
+_LONGEST = 20_000  # characters; nobody has read a longer line
 _ASSIGNS = re.compile(r"\w+\+?=")
 # Words that make more than a simple command of what follows, in bash, zsh or fish.
 _RESERVED = frozenset(
@@ -34,7 +35,7 @@ _RESERVED = frozenset(
 def split_command(line: str) -> list[list[str]] | None:
     """The words of each part; None when the line can't be read for certain."""
     line = line.strip(" \t")
-    if has_hidden(line):
+    if len(line) > _LONGEST or has_hidden(line):
         return None
     parts: list[list[str]] = [[]]
     position = 0

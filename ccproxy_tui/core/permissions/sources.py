@@ -92,10 +92,10 @@ def read_hook(body: Object, source: HookSource) -> PermissionRequest:
 
 
 _PLACES = {
-    "session": "in its session",
-    "localSettings": "in this project, in its settings of yours",
-    "projectSettings": "in this project, for all who work on it",
-    "userSettings": "everywhere",
+    "session": "in this session",
+    "localSettings": "in this project (your settings of it)",
+    "projectSettings": "in this project (the settings that its people share)",
+    "userSettings": "everywhere (your user settings)",
 }
 
 

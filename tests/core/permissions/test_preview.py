@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.permissions.preview import preview_of
+from ccproxy_tui.core.permissions.preview import look_at, preview_of
+from ccproxy_tui.core.permissions.request import Look, PermissionRequest
+from ccproxy_tui.core.permissions.risk import level_of
+from ccproxy_tui.core.permissions.rules import decide, parse_rule
 
 
 def test_a_change_is_shown_against_the_file_on_disk(tmp_path: Path) -> None:
@@ -28,3 +31,53 @@ def test_what_is_no_plain_file_is_not_read(tmp_path: Path, kind: str) -> None:
         os.mkfifo(path)
     shown = preview_of("Write", {"file_path": str(path), "content": "x"}, "")
     assert shown == ["the file can't be read: it is no plain file", "+x"]
+
+
+def test_line_ends_are_told_once_and_not_in_every_line(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_bytes(b"one\r\ntwo\r\n")
+    edit = {"file_path": "a.py", "old_string": "one\ntwo", "new_string": "one\nthree"}
+    assert preview_of("Edit", edit, str(tmp_path)) == ["@@ -1,2 +1,2 @@", " one", "-two", "+three"]
+    write = {"file_path": "a.py", "content": "one\nthree\n"}
+    assert preview_of("Write", write, str(tmp_path)) == [
+        *("overwrites the file (its line ends change)", "@@ -1,2 +1,2 @@", " one", "-two", "+three")
+    ]
+    (tmp_path / "a.py").write_text("one")
+    assert preview_of("Write", {"file_path": "a.py", "content": "one\n"}, str(tmp_path)) == [
+        *("overwrites the file", "a newline comes at its end")
+    ]
+
+
+def test_signs_that_some_take_for_line_ends_stay_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("one\n", "utf-8")
+    write = {"file_path": "a.py", "content": "one # \u2028 import os\x0b\rtwo\n"}
+    assert preview_of("Write", write, str(tmp_path))[1:] == [
+        *("@@ -1 +1 @@", "-one", "+one # \u2028 import os\x0b\rtwo")
+    ]
+
+
+def test_an_edit_of_nothing_makes_a_file(tmp_path: Path) -> None:
+    edit = {"file_path": "new.py", "old_string": "", "new_string": "a\nb\n"}
+    assert preview_of("Edit", edit, str(tmp_path)) == ["new file", "+a", "+b"]
+    edit = {"file_path": "new.py", "old_string": "x", "new_string": "a"}
+    assert preview_of("Edit", edit, str(tmp_path)) == ["the file is not there"]
+
+
+def test_what_is_cut_is_said() -> None:
+    def look(lines: int) -> Look:
+        given = {"file_path": "/nowhere/a", "content": "x\n" * lines}
+        return look_at(PermissionRequest("Write", given, "rest", cwd="/nowhere"))
+
+    assert look(3999).notes == []
+    assert len(look(3999).preview) == 4000
+    cut = look(5000)
+    assert cut.preview[-1] == "1,001 more lines are not shown"
+    assert level_of(cut.notes) == "HIGH"
+
+
+@pytest.mark.parametrize("text", ["x", "$(", "git ", "ls\n", "\t", "http://a ", "<<A", "'a' "])
+def test_five_megabytes_are_looked_at_in_time(text: str) -> None:
+    """By the guard of the test's own time-out: read as shell words, a word of megabytes took minutes."""
+    command = text * (5_000_000 // len(text)) + " rm"
+    asked = PermissionRequest("Bash", {"command": command}, "rest", cwd="/repo")
+    assert {"deletes", "longer than is shown"} <= set(look_at(asked).notes)
+    assert decide([parse_rule("Bash(x:*)", "allow")], asked) is None

@@ -251,3 +251,9 @@ def test_a_dangerous_line_is_never_allowed_by_a_narrow_rule(tail: str) -> None:
     line = f"git diff {tail}; rm x"
     assert not allowed(line, "Bash(git diff:*)")
     assert not allowed(f"git diff $(rm x) {tail}", "Bash(git diff:*)") or "'" in tail
+
+
+@pytest.mark.parametrize("tool", ["mcp__a b", "mcp__x(y", "mcp__", "mcp__a\u202e"])
+def test_a_tool_whose_name_no_rule_can_say_has_no_proposal(tool: str) -> None:
+    for text in propose(PermissionRequest(tool, {}, "rest")):
+        assert parse_rule(text, "allow").tool == tool

@@ -483,8 +483,8 @@ async def test_what_the_tool_itself_offers_is_taken(proxy: Proxy, control: Contr
     asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=hook))
     name = await asked(proxy)
     assert (await control.propose_rules(name)).offer == (
-        "allow Bash(npm install *), WebSearch in this project, in its settings of yours; "
-        "work in /srv too in its session; permission mode acceptEdits in its session"
+        "allow Bash(npm install *), WebSearch in this project (your settings of it); "
+        "work in /srv too in this session; permission mode acceptEdits in this session"
     )
     await control.add_rules(name, [], action="allow", scope="asker", hours=None)
     decision = (await asking).json()["hookSpecificOutput"]["decision"]
