@@ -61,7 +61,8 @@ def _slices(text: str, first: int, further: int, breaks: Sequence[int]) -> Itera
     start, room = 0, first
     for limit in (*(place for place in breaks if place < len(text)), len(text)):
         while start < limit:
-            end = start + max(len(chop_cells(text[start : min(start + room, limit)], room)[0]), 1)
+            found = chop_cells(text[start : min(start + room, limit)], room)  # none where no sign has a width
+            end = start + max(len(found[0]), 1) if found else min(start + room, limit)
             space = text.rfind(" ", start + room // 2, end)
             if end < limit and space > 0:
                 end = space + 1

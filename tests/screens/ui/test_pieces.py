@@ -40,7 +40,9 @@ def test_what_stands_out_does_so_on_both_lines() -> None:
 SPAN = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: (*sorted(pair), "string"))
 
 
-@given(st.text("ab &漢é"), st.text("$> 漢", max_size=9), st.integers(2, 40), st.lists(st.integers(0, 60)), SPAN)
+@given(
+    st.text("ab &漢é\u0301\ufe0f"), st.text("$> 漢", max_size=9), st.integers(2, 40), st.lists(st.integers(0, 60)), SPAN
+)
 def test_nothing_is_lost(text: str, lead: str, width: int, breaks: list[int], span: tuple[int, int, str]) -> None:
     lines = wrapped(LongLine(text, lead=(lead, ""), breaks=sorted(breaks), spans=[span]), width)
     assert "".join(texts(lines)) == lead + text
