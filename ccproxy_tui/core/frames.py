@@ -388,10 +388,11 @@ class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Watch(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a viewer looks at. Frames hold nothing else."""
+    """What a viewer looks at. Frames hold nothing else. `answers` says whether a person can answer there."""
 
     rows: bool = True
     texts: list[str] = []
     detail: str = ""
     logs: bool = False
     hz: float = 4.0
+    answers: bool = True

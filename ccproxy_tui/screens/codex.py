@@ -120,7 +120,7 @@ class CodexScreen(BaseScreen):
             return
         match self._part:
             case "instructions":
-                lines: list[Line] = [(line, "") for line in escape_block(view.instructions).split("\n")]
+                lines: list[Line] = [(line, "") for line in escape_block(view.instructions).expandtabs(4).split("\n")]
             case "difference":
                 lines = difference_lines(view)
             case "test" if self._result is not None:
@@ -244,7 +244,7 @@ def difference_lines(view: DetectionView) -> list[Line]:
     """The instructions against those of the capture before."""
     if not view.before_version:
         return [("There is no earlier capture that differs.", "dim")]
-    old, new = (escape_block(text).split("\n") for text in (view.before, view.instructions))
+    old, new = (escape_block(text).expandtabs(4).split("\n") for text in (view.before, view.instructions))
     found = difflib.unified_diff(old, new, view.before_version, view.captured_version, lineterm="", n=2)
     styles = {"+": "added", "-": "removed", "@": "dim"}
     return [(line, styles.get(line[:1], "")) for line in found]

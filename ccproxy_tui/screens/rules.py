@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
 from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.escape import escape_block, escape_line
+from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import RuleProposal, RuleView
 from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 from ccproxy_tui.screens.base import BaseScreen
@@ -87,12 +87,12 @@ class RuleDialog(ModalScreen["NewRules | None"]):
             if proposal.rules
             else ("no rule is proposed: it deletes, runs other text, or can't be read for certain")
         )
-        lines = [f"{one.key} {one.letter}  {one.words}" for one in self._choices.values()]
+        lines = [escape_line(f"{one.key} {one.letter}  {one.words}") for one in self._choices.values()]
         with Vertical(classes="dialog wide-dialog"):
             yield Static("Rules, one on a line, as Claude Code writes them:", markup=False)
             yield CodeArea("\n".join(proposal.rules), id="rules")
             yield Static(told, markup=False, classes="dialog-hint", id="rule-told")
-            yield _Choices(escape_block("\n".join(lines)), markup=False, id="rule-choices")
+            yield _Choices("\n".join(lines), markup=False, id="rule-choices")
             yield Static("a function key, or tab and the letter; esc leaves", markup=False, classes="dialog-hint")
 
     def on_mount(self) -> None:

@@ -306,6 +306,14 @@ def test_the_title_is_set_and_put_back(start: Start) -> None:
     assert b"\x1b[23;2t" in terminal.output
 
 
+def test_plain_lines_ask_and_take_an_answer(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVIDERS__DEMO__ASKS", "true")
+    terminal, _, _ = up(start, "demo", "--plain", environ={"PROVIDERS__DEMO__SPEED": "100"})
+    terminal.wait_for("type allow 1, deny 1")
+    terminal.send("allow 1\n")
+    terminal.wait_for("ASK 1 allowed by person")
+
+
 # --- without a terminal ---
 
 
@@ -331,6 +339,25 @@ def test_the_demo_without_a_terminal_says_what_happens_and_ends_well(monkeypatch
     assert "429" in done.stdout
     assert "\x1b" not in done.stdout
     assert instances.running(Paths.of_user()) == []
+
+
+def test_lines_that_nobody_can_answer_keep_no_question_waiting() -> None:
+    """Into a pipe: the tool that asks is told at once to ask in its own terminal."""
+    port = free_port()
+    process = subprocess.Popen(program("demo", "--plain", "--port", str(port)), stdout=-1, stdin=subprocess.DEVNULL)
+    try:
+        wait(lambda: instances.on_port(Paths.of_user(), port) is not None)
+        hook = {"hook_event_name": "PermissionRequest", "tool_name": "Bash", "tool_input": {"command": "ls"}}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/hooks/claude-code",
+            json.dumps(hook).encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer) == {}
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
 
 
 def test_serve_stops_on_a_signal_and_leaves_nothing() -> None:

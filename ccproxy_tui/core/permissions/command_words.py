@@ -68,7 +68,7 @@ def read_command(line: str) -> CommandWords:
         if not words:
             continue
         places = _programs(words)
-        found.programs += [words[place] for place in places]
+        found.programs += [words[place] for place in places if words[place]]
         name = posixpath.basename(words[places[-1]])
         paths = [word for word in words[places[-1] + 1 :] if not word.startswith("-")]
         if name == "cd":

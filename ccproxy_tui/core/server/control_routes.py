@@ -107,16 +107,16 @@ class _ControlApi:
         except msgspec.DecodeError as error:
             raise InvalidRequest(f"Not a watch: {error}.") from error
         viewer = self._viewers[name] = Viewer(self._hub, watch)
-        return StreamingResponse(self._stream(name, viewer), media_type="text/event-stream")
+        return StreamingResponse(self._stream(name, viewer, answers=watch.answers), media_type="text/event-stream")
 
-    async def _stream(self, name: str, viewer: Viewer) -> AsyncIterator[bytes]:
-        self._hub.viewers += 1
+    async def _stream(self, name: str, viewer: Viewer, *, answers: bool) -> AsyncIterator[bytes]:
+        self._hub.viewers += answers
         encode = msgspec.json.Encoder().encode
         try:
             async for frame in viewer.frames():
                 yield sse.encode(encode(frame))
         finally:
-            self._hub.viewers -= 1
+            self._hub.viewers -= answers
             if self._viewers.get(name) is viewer:
                 del self._viewers[name]
 

@@ -84,7 +84,7 @@ class Hub:
         self.port = loaded.settings.server.port  # the real one once bound, when the setting is 0
         self.started = clock.now()
         self.last_request = clock.monotonic()
-        self.viewers = 0
+        self.viewers = 0  # where a person can answer
         self.notices: list[str] = []
         self.control_token = control_token
         self.stop_requested = asyncio.Event()

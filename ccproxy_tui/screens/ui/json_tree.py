@@ -146,7 +146,7 @@ def _lines(node: Node, *, last: bool) -> Iterator[TreeLine]:
         yield from _container(node, pad, label, comma)
     elif node.is_long and node.open:
         yield TreeLine(node, f"{pad}- {label}", "key")
-        for line in escape_block(value).split("\n"):
+        for line in escape_block(value).expandtabs(4).split("\n"):
             yield TreeLine(node, f"{pad}  | {line}", "string")
     else:
         mark = "+ " if node.foldable else "  "

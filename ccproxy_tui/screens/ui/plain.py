@@ -9,14 +9,15 @@ from collections.abc import Callable
 
 from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import Row
+from ccproxy_tui.core.frames import Row, Watch
 from ccproxy_tui.core.ids import short_id
-from ccproxy_tui.screens.ui import row_view, words
+from ccproxy_tui.screens.ui import plain_asks, row_view, words
 from ccproxy_tui.screens.ui.mirror import Changes
+from ccproxy_tui.screens.ui.plain_asks import PlainAsks
 from ccproxy_tui.screens.ui.session import Session, Source, State
 from ccproxy_tui.screens.welcome import base_url
 
-HELP = "type: list, stop ID, help, quit"
+HELP = f"type: list, stop ID, {plain_asks.HELP}, help, quit"
 
 
 class PlainFrontEnd:
@@ -27,12 +28,14 @@ class PlainFrontEnd:
         self._write = write
         self._now = now
         self._said: dict[str, str] = {}
+        self._asks = PlainAsks(self.session, self.line, self._more, now)
         self._ended = asyncio.Event()
         self.outcome = "stop"
         self.exit_code = 0
 
     async def run(self, *, seconds: float | None = None, commands: bool = False) -> None:
         """Until told to quit, or for `seconds`."""
+        self.session.watch = Watch(answers=commands)
         session = asyncio.get_running_loop().create_task(self.session.run())
         reader = self._listen() if commands else None
         try:
@@ -51,6 +54,9 @@ class PlainFrontEnd:
 
     def line(self, text: str) -> None:
         self._write(f"{words.clock_seconds(self._now())} {escape_line(text)}\n")
+
+    def _more(self, text: str) -> None:
+        self._write(f"{escape_line(text)}\n")
 
     # --- what happens ---
 
@@ -76,6 +82,8 @@ class PlainFrontEnd:
             self._say_row(row)
         for key in changes.gone:
             self._said.pop(key, None)
+        if changes.asks:
+            self._asks.changed()
 
     def _say_row(self, row: Row) -> None:
         said = self._said.get(row.id, "")
@@ -120,7 +128,7 @@ class PlainFrontEnd:
                         self.line(f"live {short_id(row.id)} {row.client} {row_view.model(row)} {row.tokens_out} tokens")
             case "stop":
                 self._stop(rest.strip())
-            case _:
+            case _ if not self._asks.command(verb.lower(), rest):
                 self.line(HELP)
 
     def _stop(self, ident: str) -> None:

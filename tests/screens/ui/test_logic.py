@@ -7,7 +7,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -257,6 +257,7 @@ def test_searching_opens_what_hides_the_match() -> None:
         max_leaves=20,
     )
 )
+@example("\n\t")
 def test_any_json_is_drawn_without_control_characters(value: object) -> None:
     tree = JsonTree(value, depth=9)
     for index in reversed(range(len(tree.lines))):

@@ -1,0 +1,141 @@
+"""Questions of agents as lines, and the words that answer them: the plain front end's inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from ccproxy_tui.core.control import Control, ControlError
+from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.screens.ui.card_view import body_lines, head_lines
+from ccproxy_tui.screens.ui.session import Session
+
+HELP = "asks, show N, allow N, deny N because ..., more N"
+SHOWN_LINES = 60  # of a question when it comes; show N says all of them
+_WIDTH = 400  # cells; a screen reader or a dumb terminal wraps by itself
+_MORE_SECONDS = 120.0
+
+
+class PlainAsks:
+    """Every question has a number that no other one gets, so that words typed ahead answer nothing.
+
+    `line` says something of now, `more` goes on with it. Nothing is allowed by less than `allow N`; a grave question
+    wants `allow N anyway`, and one that was not said to its end wants `show N` first.
+    """
+
+    def __init__(
+        self, session: Session, line: Callable[[str], None], more: Callable[[str], None], now: Callable[[], float]
+    ) -> None:
+        self._session = session
+        self._line = line
+        self._more = more
+        self._now = now
+        self._names: list[str] = []  # of questions, in the order of their numbers
+        self._open: set[str] = set()
+        self._read: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def changed(self) -> None:
+        """Say what came and what has ended."""
+        for ask in sorted(self._session.mirror.asks, key=lambda ask: ask.created):
+            if ask.status == "pending" and ask.id not in self._names:
+                self._names.append(ask.id)
+                self._open.add(ask.id)
+                self._say(ask, SHOWN_LINES)
+            elif ask.status != "pending" and ask.id in self._open:
+                self._open.remove(ask.id)
+                self._line(f"ASK {self._number(ask)} {ask.status} by {ask.by or 'its asker'}")
+
+    def command(self, verb: str, rest: str) -> bool:
+        """Whether it was one of these commands."""
+        match verb:
+            case "asks":
+                self._list()
+            case "show" | "allow" | "deny" | "more":
+                number, _, words = rest.strip().partition(" ")
+                ask = self._find(number)
+                if ask is not None:
+                    self._do(verb, ask, words.strip())
+            case _:
+                return False
+        return True
+
+    def _do(self, verb: str, ask: AskView, words: str) -> None:
+        if verb == "show":
+            self._say(ask, None)
+        elif ask.status != "pending":
+            self._line(f"ASK {self._number(ask)} is over")
+        elif verb == "allow":
+            self._allow(ask, words)
+        elif verb == "deny":
+            message = words.removeprefix("because").lstrip(" :")
+            self._start(lambda control: control.answer_permission(ask.id, allowed=False, message=message))
+        else:
+            self._start(lambda control: control.extend_permission(ask.id, _MORE_SECONDS))
+
+    def _allow(self, ask: AskView, words: str) -> None:
+        number = self._number(ask)
+        if words not in ("", "anyway"):
+            self._line(f"nothing was allowed: type allow {number}{' anyway' if ask.high else ''}, and nothing after it")
+        elif ask.id not in self._read:
+            self._line(f"it was not said to its end: type show {number} first")
+        elif ask.high and words != "anyway":
+            self._line(f"grave ({', '.join(ask.notes)}): type allow {number} anyway")
+        else:
+            self._start(lambda control: control.answer_permission(ask.id, allowed=True))
+
+    # --- saying ---
+
+    def _say(self, ask: AskView, most: int | None) -> None:
+        pending = [one.id for one in self._session.mirror.asks if one.status == "pending"]
+        place = pending.index(ask.id) + 1 if ask.id in pending else 0
+        head = head_lines(ask, _WIDTH, self._now(), place, len(pending))
+        keyless = msgspec.structs.replace(ask, exchange="")  # the card names a key that opens it
+        body = [line.text for line in body_lines(keyless, _WIDTH) if line.text.strip()]
+        number = self._number(ask)
+        self._line(f"ASK {number} {' '.join(line.text for line in head)}")
+        for text in body[:most]:
+            self._more(f"  {text}")
+        if most is not None and len(body) > most:
+            self._more(f"  {len(body) - most} more lines: type show {number}")
+        else:
+            self._read.add(ask.id)
+        if ask.status == "pending":
+            self._more(
+                f"  type allow {number}{' anyway' if ask.high else ''}, deny {number}, or deny {number} because ..."
+            )
+
+    def _list(self) -> None:
+        waiting = [ask for ask in self._session.mirror.asks if ask.status == "pending"]
+        for ask in waiting:
+            self._line(f"ASK {self._number(ask)} {ask.tool} of {ask.client or ask.source}")
+        if not waiting:
+            self._line("nothing waits for an answer")
+
+    # --- the rest ---
+
+    def _number(self, ask: AskView) -> int:
+        return self._names.index(ask.id) + 1
+
+    def _find(self, number: str) -> AskView | None:
+        asks: Sequence[AskView] = self._session.mirror.asks
+        if number.isascii() and number.isdigit() and 0 < int(number[:9]) <= len(self._names):
+            name = self._names[int(number[:9]) - 1]
+            found = next((ask for ask in asks if ask.id == name), None)
+            if found is not None:
+                return found
+        self._line(f"there is no question {number!r}; asks lists those that wait")
+        return None
+
+    def _start(self, verb: Callable[[Control], Awaitable[None]]) -> None:
+        async def run() -> None:
+            try:
+                await verb(self._session.control)
+            except ControlError as error:
+                self._line(str(error))
+
+        task = asyncio.get_running_loop().create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
