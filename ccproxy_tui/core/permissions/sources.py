@@ -15,6 +15,8 @@ from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 HookSource = Literal["claude-code", "codex"]
 
 _TAKES_UPDATES = frozenset({"claude-code", "sdk"})  # these change their own settings with an answer
+_LONGEST = 4096  # characters of a name, a folder, a reason; the input alone is kept whole
+_LONGEST_OFFER = 1000  # nobody reads a longer one
 TAKES_NO_EDIT = frozenset({"codex", "opencode"})  # these run what they asked for, or nothing
 
 BLOCKING = frozenset({"PermissionRequest", "PreToolUse"})  # the hooks that wait for an answer
@@ -105,7 +107,8 @@ def offer_of(asked: PermissionRequest) -> str:
     The shapes are those of Claude Code's permission updates (https://code.claude.com/docs/en/hooks).
     """
     told = [_offer(one) for one in asked.suggestions]
-    return "; ".join(told) if all(told) and asked.source in _TAKES_UPDATES else ""
+    words = "; ".join(told) if all(told) and asked.source in _TAKES_UPDATES else ""
+    return words if len(words) <= _LONGEST_OFFER else ""
 
 
 def _offer(update: Any) -> str:
@@ -206,4 +209,4 @@ def _before_use(entry: Entry) -> Object:
 
 def _text(body: Object, name: str) -> str:
     value: Any = body.get(name)
-    return value if isinstance(value, str) else ""
+    return value[:_LONGEST] if isinstance(value, str) else ""

@@ -38,6 +38,10 @@ async def asked(proxy: Proxy, count: int = 1) -> str:
     return proxy.hub.broker.pending[-1].id
 
 
+def bash(command: str, **more: Any) -> dict[str, Any]:
+    return {"tool_name": "Bash", "input": {"command": command}, "session_id": "s1", "cwd": "/repo", **more}
+
+
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -414,169 +418,6 @@ async def test_a_front_end_hears_at_once(start_proxy: StartProxy) -> None:
     await control.close()
 
 
-# --- rules ---
-
-
-def bash(command: str, **more: Any) -> dict[str, Any]:
-    return {"tool_name": "Bash", "input": {"command": command}, "session_id": "s1", "cwd": "/repo", **more}
-
-
-async def test_rules_of_the_settings_answer_before_anybody_is_asked(start_proxy: StartProxy) -> None:
-    rules = [
-        {"rule": "Bash(ls:*)"},
-        {"rule": "Bash(git push:*)", "action": "deny"},
-        {"rule": "Bash(make:*)", "project": "/repo"},
-    ]
-    proxy = await start_proxy(PERMISSIONS__RULES=json.dumps(rules))
-    answers = {
-        command: (await proxy.client.post("/mcp/permission/check", json=bash(command))).json()
-        for command in ("ls -la", "git push", "make test", "ls; rm x", "ls $(id)")
-    }
-    assert [answer["behavior"] for answer in answers.values()] == ["allow", "deny", "allow", "deny", "deny"]
-    assert answers["git push"]["message"] == "Denied by the rule Bash(git push:*)"
-    assert answers["ls; rm x"]["message"] == "Nobody is at the terminal to allow it"
-    assert [entry.decision.by for entry in proxy.hub.broker.ended[-1:] if entry.decision] == ["rule Bash(ls:*)"]
-    assert proxy.hub.rules.hits["Bash(ls:*)"].times == 1
-    elsewhere = await proxy.client.post("/mcp/permission/check", json=bash("make test", cwd="/other"))
-    assert elsewhere.json()["behavior"] == "deny"
-    hook = {**HOOK, "tool_input": {"command": "ls"}}
-    answer = (await proxy.client.post("/hooks/claude-code", json=hook)).json()
-    assert answer["hookSpecificOutput"]["decision"] == {"behavior": "allow"}
-
-
-async def test_a_rule_is_made_of_a_question(proxy: Proxy, control: ControlClient) -> None:
-    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git diff --stat")))
-    name = await asked(proxy)
-    proposal = await control.propose_rules(name)
-    assert proposal.rules == ["Bash(git diff:*)"]
-    with pytest.raises(ControlError, match="never allowed"):
-        await control.add_rules(name, ["Bash(rm:*)"], action="allow", scope="user", hours=None)
-    await control.add_rules(name, proposal.rules, action="allow", scope="session", hours=None)
-    assert (await asking).json()["behavior"] == "allow"
-    again = await proxy.client.post("/mcp/permission/check", json=bash("git diff README.md"))
-    assert again.json()["behavior"] == "allow"
-    other = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s2")))
-    name = await asked(proxy)
-    assert (await control.propose_rules(name)).fits == 2
-    await control.add_rules(name, ["Bash(git diff:*)"], action="allow", scope="project", hours=None)
-    assert (await other).json()["behavior"] == "allow"
-    saved = proxy.hub.loaded.write_to.read_text()
-    assert ("Bash(git diff:*)" in saved, "/repo" in saved) == (True, True)
-    third = await proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s3"))
-    assert third.json()["behavior"] == "allow"
-
-
-SUGGESTIONS = [
-    {
-        "type": "addRules",
-        "rules": [{"toolName": "Bash", "ruleContent": "npm install *"}, {"toolName": "WebSearch"}],
-        "behavior": "allow",
-        "destination": "localSettings",
-    },
-    {"type": "addDirectories", "directories": ["/srv"], "destination": "session"},
-    {"type": "setMode", "mode": "acceptEdits", "destination": "session"},
-]
-
-
-async def test_what_the_tool_itself_offers_is_taken(proxy: Proxy, control: ControlClient) -> None:
-    hook = {**HOOK, "permission_suggestions": SUGGESTIONS}
-    asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=hook))
-    name = await asked(proxy)
-    assert (await control.propose_rules(name)).offer == (
-        "allow Bash(npm install *), WebSearch in this project (your settings of it); "
-        "work in /srv too in this session; permission mode acceptEdits in this session"
-    )
-    await control.add_rules(name, [], action="allow", scope="asker", hours=None)
-    decision = (await asking).json()["hookSpecificOutput"]["decision"]
-    assert decision == {"behavior": "allow", "updatedPermissions": SUGGESTIONS}
-    assert proxy.hub.rules.rules() == []
-
-
-@pytest.mark.parametrize(
-    "suggestions",
-    [
-        [],
-        "all",
-        [*SUGGESTIONS, {"type": "what", "destination": "session"}],
-        [{"type": "setMode", "mode": "acceptEdits"}],
-        [{"type": "setMode", "mode": "acceptEdits", "destination": "elsewhere"}],
-        [{"type": "addRules", "rules": [1], "behavior": "allow", "destination": "session"}],
-        [{"type": "addRules", "rules": [{"toolName": 1}], "behavior": "allow", "destination": "session"}],
-        [None],
-        [{**SUGGESTIONS[0], "rules": [{"toolName": "Bash", "ruleContent": "rm -rf build/"}]}],
-    ],
-)
-async def test_an_offer_that_can_not_be_told_in_words_is_none(
-    proxy: Proxy, control: ControlClient, suggestions: Any
-) -> None:
-    hook = {**HOOK, "permission_suggestions": suggestions}
-    asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=hook))
-    name = await asked(proxy)
-    assert (await control.propose_rules(name)).offer == ""
-    with pytest.raises(ControlError, match="offers no rules"):
-        await control.add_rules(name, [], action="allow", scope="asker", hours=None)
-    await control.answer_permission(name, allowed=True)
-    assert (await asking).json()["hookSpecificOutput"]["decision"] == {"behavior": "allow"}
-
-
-@pytest.mark.parametrize("scope", ["session", "project"])
-async def test_a_rule_for_a_place_that_the_question_does_not_name_is_refused(
-    proxy: Proxy, control: ControlClient, scope: str
-) -> None:
-    """It would hold everywhere."""
-    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=CHECK))
-    name = await asked(proxy)
-    with pytest.raises(ControlError, match=f"names no {scope}"):
-        await control.add_rules(name, ["Bash(ls:*)"], action="allow", scope=scope, hours=None)
-    assert proxy.hub.rules.rules() == []
-    asking.cancel()
-
-
-@pytest.mark.parametrize("body", [b"\xff", b'{"rule": "\xff"}', b"[" * 100_000, b"5"])
-async def test_what_is_no_verb_on_rules_is_refused(proxy: Proxy, body: bytes) -> None:
-    headers = {"x-ccproxy-control": proxy.hub.control_token}
-    answer = await proxy.client.post("/permissions/rules/remove", content=body, headers=headers)
-    assert answer.status_code == 400
-
-
-async def test_rules_are_listed_taken_out_and_brought_back(proxy: Proxy, control: ControlClient) -> None:
-    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s1")))
-    name = await asked(proxy)
-    with pytest.raises(ControlError, match="No rule was made"):
-        await control.undo_rules()
-    await control.add_rules(name, ["Bash(git diff:*)"], action="allow", scope="session", hours=None)
-    await asking
-    await proxy.client.post("/mcp/permission/check", json=bash("git diff README", session_id="s1"))
-    other = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("ls")))
-    await control.add_rules(await asked(proxy), ["Bash(ls:*)"], action="allow", scope="user", hours=None)
-    await other
-    lent, kept = await control.rules()
-    assert (lent.rule, lent.session, lent.hits, lent.lent) == ("Bash(git diff:*)", "s1", 1, True)
-    assert (kept.rule, kept.hits, kept.lent, kept.session, kept.project) == ("Bash(ls:*)", 0, False, "", "")
-    await control.remove_rule(kept)
-    assert [one.rule for one in await control.rules()] == ["Bash(git diff:*)"]
-    assert "ls" not in proxy.hub.loaded.write_to.read_text()
-    assert await control.undo_rules() == "Bash(ls:*) is back"
-    assert "Bash(ls:*)" in proxy.hub.loaded.write_to.read_text()
-    assert await control.undo_rules() == "Bash(ls:*) is gone again"
-    assert await control.undo_rules() == "Bash(git diff:*) is gone again"
-    assert await control.rules() == []
-    with pytest.raises(ControlError, match="no such rule"):
-        await control.remove_rule(kept)
-
-
-@pytest.mark.parametrize(("mode", "allowed"), [("rules", True), ("deny", False)])
-async def test_with_nobody_there_rules_may_answer(start_proxy: StartProxy, mode: str, allowed: bool) -> None:
-    rules = '[{"rule": "Bash(git diff:*)"}]'
-    proxy = await start_proxy(PERMISSIONS__WITHOUT_FRONT_END=mode, PERMISSIONS__RULES=rules)
-    answer = await proxy.client.post("/mcp/permission/check", json=bash("git diff"))
-    assert (answer.json()["behavior"] == "allow") == allowed
-    assert (await proxy.client.post("/mcp/permission/check", json=bash("ls"))).json()["behavior"] == "deny"
-    hook = {"hook_event_name": "PermissionRequest", "tool_name": "Bash", "tool_input": {"command": "git diff"}}
-    told = (await proxy.client.post("/hooks/claude-code", json=hook)).json()
-    assert bool(told) == allowed, "else the tool asks in its own terminal"
-
-
 async def test_a_question_is_joined_with_the_exchange_of_its_session(proxy: Proxy, upstream: ScriptedUpstream) -> None:
     upstream.default = lambda seen: sse_reply(*anthropic_stream())
     body = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
@@ -587,9 +428,12 @@ async def test_a_question_is_joined_with_the_exchange_of_its_session(proxy: Prox
     asking.cancel()
 
 
-async def test_a_rule_lent_for_a_while_ends(proxy: Proxy, control: ControlClient) -> None:
-    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("ls")))
+async def test_only_the_input_may_be_long(proxy: Proxy, control: ControlClient) -> None:
+    long = "x" * 1_000_000
+    names = dict.fromkeys(("client", "session_id", "cwd", "model", "reason", "tool_use_id"), long)
+    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json={**bash("ls"), **names}))
     name = await asked(proxy)
-    await control.add_rules(name, ["Bash(ls:*)"], action="allow", scope="user", hours=1e-6)
-    assert (await asking).json()["behavior"] == "allow"
-    await until(lambda: proxy.hub.rules.rules() == [])
+    request = proxy.hub.broker.get(name).request
+    assert [len(text) for text in (request.session, request.cwd, request.model, request.reason)] == [4096] * 4
+    await control.answer_permission(name, allowed=False)
+    assert (await asking).json()["behavior"] == "deny"
