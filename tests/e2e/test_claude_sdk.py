@@ -288,6 +288,23 @@ async def test_the_person_is_asked_for_the_agent_s_tools(
     assert ("allowed" if answer["allowed"] else "denied", "Bash by person") in marks
 
 
+async def test_what_claude_code_offers_is_kept_in_its_own_settings(
+    start_proxy: StartProxy, upstream: ScriptedUpstream, environ: dict[str, str]
+) -> None:
+    upstream.default = using({"name": "Bash", "input": {"command": "npm install left-pad --dry-run --offline"}})
+    proxy = await start_proxy(**environ)
+    asking = asyncio.create_task(proxy.client.post("/sdk/p/v1/messages", json=request()))
+    await until(lambda: len(proxy.hub.broker.pending) == 1, seconds=20)
+    [entry] = proxy.hub.broker.pending
+    control = proxy.control()
+    assert "allow Bash(npm install *) in this project" in (await control.propose_rules(entry.id)).offer
+    await control.add_rules(entry.id, [], action="allow", scope="asker", hours=None)
+    await control.close()
+    assert (await asking).status_code == 200
+    kept = Path(entry.request.cwd) / ".claude" / "settings.local.json"
+    assert "Bash(npm install *)" in kept.read_text()
+
+
 async def test_a_denial_can_end_the_turn(
     start_proxy: StartProxy, upstream: ScriptedUpstream, environ: dict[str, str]
 ) -> None:

@@ -14,7 +14,7 @@ from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 
 HookSource = Literal["claude-code", "codex"]
 
-_TAKES_UPDATES = frozenset({"claude-code", "sdk"})  # these change their own settings with an answer
+_TAKES_UPDATES = frozenset({"claude-code", "sdk", "mcp", "rest"})  # these change their own settings with an answer
 _LONGEST = 4096  # characters of a name, a folder, a reason; the input alone is kept whole
 _LONGEST_OFFER = 1000  # nobody reads a longer one
 TAKES_NO_EDIT = frozenset({"codex", "opencode"})  # these run what they asked for, or nothing
@@ -106,9 +106,13 @@ def offer_of(asked: PermissionRequest) -> str:
 
     The shapes are those of Claude Code's permission updates (https://code.claude.com/docs/en/hooks).
     """
-    told = [_offer(one) for one in asked.suggestions]
-    words = "; ".join(told) if all(told) and asked.source in _TAKES_UPDATES else ""
+    words = "; ".join(map(_offer, asked.suggestions)) if takes_updates(asked, asked.suggestions) else ""
     return words if len(words) <= _LONGEST_OFFER else ""
+
+
+def takes_updates(asked: PermissionRequest, updates: list[Any]) -> bool:
+    """Whether the tool that asks can take these changes of its settings with a yes, and a rule may say them."""
+    return asked.source in _TAKES_UPDATES and all(map(_offer, updates))
 
 
 def _offer(update: Any) -> str:

@@ -33,6 +33,7 @@ from ccproxy_tui.core.permissions.sources import (
     read_check,
     read_hook,
     read_opencode,
+    takes_updates,
 )
 from ccproxy_tui.core.server.body import ClientGone
 from ccproxy_tui.core.server.desk import audit_row
@@ -199,6 +200,8 @@ class PermissionApi:
         asked = self._hub.broker.get(request.path_params["id"]).request
         if given.allowed and given.input is not None and asked.source in TAKES_NO_EDIT:
             raise InvalidRequest(f"{asked.source} takes no other input; deny it with words instead.")
+        if given.updates and not takes_updates(asked, given.updates):
+            raise InvalidRequest("The tool that asks takes no such updates.", field="updates")
         decision = Decision(
             allowed=given.allowed,
             by=given.by[:80] or "person",

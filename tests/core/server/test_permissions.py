@@ -437,3 +437,19 @@ async def test_only_the_input_may_be_long(proxy: Proxy, control: ControlClient) 
     assert [len(text) for text in (request.session, request.cwd, request.model, request.reason)] == [4096] * 4
     await control.answer_permission(name, allowed=False)
     assert (await asking).json()["behavior"] == "deny"
+
+
+@pytest.mark.parametrize(
+    "updates", [[1], [{}], [{"type": "setMode", "mode": "plan"}], [{"type": "addRules", "rules": 1}]]
+)
+async def test_updates_that_no_tool_can_take_are_refused(proxy: Proxy, control: ControlClient, updates: Any) -> None:
+    asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=HOOK))
+    name = await asked(proxy)
+    headers = {"x-ccproxy-control": proxy.hub.control_token}
+    body = {"allowed": True, "updates": updates}
+    refused = await proxy.client.post(f"/permissions/{name}/respond", json=body, headers=headers)
+    assert (refused.status_code, "takes no such updates" in refused.text) == (400, True)
+    good = {"type": "setMode", "mode": "plan", "destination": "session"}
+    await proxy.client.post(f"/permissions/{name}/respond", json={"allowed": True, "updates": [good]}, headers=headers)
+    decision = (await asking).json()["hookSpecificOutput"]["decision"]
+    assert decision == {"behavior": "allow", "updatedPermissions": [good]}
