@@ -71,17 +71,33 @@ def _edit(path: Path, edits: list[Any]) -> list[str]:
     if isinstance(old, OSError):
         return [f"the file can't be read: {old.strerror}"]
     if old is None:
-        made = [_text(edit, "new_string") for edit in edits if not _text(edit, "old_string")]
-        return ["new file", *_added("".join(made))] if made else ["the file is not there"]
-    new, missing = old.replace("\r\n", "\n"), 0  # Claude Code looks for an edit's text so, too
+        return _made(edits)
+    new, missing = _edited(old.replace("\r\n", "\n"), edits)  # Claude Code looks for an edit's text so, too
+    return [*_missed(missing), *_compared(old, new)]
+
+
+def _made(edits: list[Any]) -> list[str]:
+    """An edit of nothing makes a file, and the edits after it find their text there."""
+    if not edits or _text(edits[0], "old_string"):
+        return ["the file is not there"]
+    text, missing = _edited(_text(edits[0], "new_string"), edits[1:])
+    return [*_missed(missing), "new file", *_added(text)]
+
+
+def _edited(text: str, edits: list[Any]) -> tuple[str, int]:
+    """The text after the edits, and how many did not find theirs."""
+    missing = 0
     for edit in edits:
         before, after = _text(edit, "old_string"), _text(edit, "new_string")
-        if not before or before not in new:
+        if not before or before not in text:
             missing += 1
             continue
-        new = new.replace(before, after) if edit.get("replace_all") is True else new.replace(before, after, 1)
-    notes = [f"the old text of {missing} edit{'s' * (missing != 1)} is not in the file"] if missing else []
-    return [*notes, *_compared(old, new)]
+        text = text.replace(before, after) if edit.get("replace_all") is True else text.replace(before, after, 1)
+    return text, missing
+
+
+def _missed(missing: int) -> list[str]:
+    return [f"the old text of {missing} edit{'s' * (missing != 1)} is not in the file"] if missing else []
 
 
 def _compared(old: str, new: str) -> list[str]:

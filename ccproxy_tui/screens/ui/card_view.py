@@ -44,6 +44,7 @@ _COMMANDS = frozenset({"command", "cmd", "script"})
 _JOINS = frozenset({"&&", "||", "|", "|&", ";", ";;"})
 _HOST = re.compile(r"[A-Za-z][\w+.-]*://(?:[^/?#@]*@)?([^/?#:]+|\[[^\]]*\])")
 _PROGRAMS = 8  # that are named
+_WHOLE = ("@@", "new file", "overwrites")  # how a difference begins in which nothing of the input is missing
 _IN_DIFFERENCE = frozenset({"content", "old_string", "new_string", "edits", "replace_all"})
 
 
@@ -81,7 +82,7 @@ def _short(session: str) -> str:
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _PROGRAMS} more" if len(names) > _PROGRAMS else ""
-    return ", ".join(name[:40] for name in names[:_PROGRAMS]) + more
+    return ", ".join(name if len(name) <= 40 else f"{name[:40]}…" for name in names[:_PROGRAMS]) + more
 
 
 def _title(ask: AskView, now: float, place: int, count: int) -> LongLine:
@@ -113,7 +114,7 @@ def _content(ask: AskView) -> list[LongLine]:
     for name in _SHOWN_FIRST:
         if isinstance(given.get(name), str):
             lines += _command(given[name]) if name in _COMMANDS else _address(given[name], name == "url")
-    hidden = _IN_DIFFERENCE if ask.preview else frozenset()
+    hidden = _IN_DIFFERENCE if ask.preview and ask.preview[0].startswith(_WHOLE) else frozenset()
     for name, value in given.items():
         if name not in hidden and not (name in _SHOWN_FIRST and isinstance(value, str)):
             lines += _field(name, value)

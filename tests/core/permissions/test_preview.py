@@ -58,6 +58,12 @@ def test_signs_that_some_take_for_line_ends_stay_where_they_are(tmp_path: Path) 
 def test_an_edit_of_nothing_makes_a_file(tmp_path: Path) -> None:
     edit = {"file_path": "new.py", "old_string": "", "new_string": "a\nb\n"}
     assert preview_of("Edit", edit, str(tmp_path)) == ["new file", "+a", "+b"]
+    edits = [{"old_string": "", "new_string": "a\nb\n"}, {"old_string": "b", "new_string": "c"}]
+    assert preview_of("MultiEdit", {"file_path": "new.py", "edits": edits}, str(tmp_path)) == ["new file", "+a", "+c"]
+    edits.append({"old_string": "x", "new_string": "y"})
+    assert preview_of("MultiEdit", {"file_path": "new.py", "edits": edits}, str(tmp_path)) == [
+        *("the old text of 1 edit is not in the file", "new file", "+a", "+c")
+    ]
     edit = {"file_path": "new.py", "old_string": "x", "new_string": "a"}
     assert preview_of("Edit", edit, str(tmp_path)) == ["the file is not there"]
 

@@ -119,6 +119,20 @@ def test_a_difference_takes_the_place_of_the_texts() -> None:
     assert "old_string: OLD" in bare
 
 
+@pytest.mark.parametrize(
+    "preview",
+    [
+        ["the file is not there"],
+        ["the file can't be read: Permission denied"],
+        ["the old text of 1 edit is not in the file", "@@ -1 +1 @@", "-a", "+b"],
+    ],
+)
+def test_what_no_difference_shows_is_shown_as_it_is(preview: list[str]) -> None:
+    view = ask("Edit", {"file_path": "a.py", "old_string": "OLD", "new_string": "NEW"}, preview=preview)
+    assert "old_string: OLD" in words_of(view)
+    assert "new_string: NEW" in words_of(view)
+
+
 def test_one_that_is_over_says_so() -> None:
     view = AskView("1", "Bash", "expired", by="time-out", input="{}")
     assert "OVER: its time ran out by time-out" in words_of(view, 120)
