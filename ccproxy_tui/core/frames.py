@@ -374,7 +374,10 @@ class RuleProposal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What changed since the viewer's last frame."""
+    """What changed since the viewer's last frame.
+
+    `ask_ids` names all questions that are shown now, in their order; without it `asks` are all of them.
+    """
 
     revision: int = 0
     reset: bool = False
@@ -385,6 +388,7 @@ class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: Detail | None = None
     logs: list[LogView] = []
     asks: list[AskView] | None = None
+    ask_ids: list[str] | None = None
 
 
 class Watch(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ccproxy_tui.core.clock import Clock
@@ -20,6 +20,7 @@ log = logging.getLogger("ccproxy_tui.permissions")
 
 KEPT = 200
 MOST_PENDING = 500
+MOST_BYTES = 32 * 1024 * 1024  # of inputs, of those that wait and again of those that are kept
 LONGEST = 3600.0
 TIMED_OUT = "Permission request timed out"
 
@@ -43,6 +44,10 @@ class Entry:
     decision: Decision | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
+
+
+def _size(entries: Iterable[Entry]) -> int:
+    return sum(entry.look.size for entry in entries)
 
 
 class Broker:
@@ -77,7 +82,8 @@ class Broker:
         """Put a question into the queue. Raises InvalidRequest when it names no tool, or too many wait."""
         if not request.tool.strip():
             raise InvalidRequest("A permission request must name its tool.", field="tool_name")
-        if len(self._pending) >= MOST_PENDING:
+        size = look.size if look is not None else 0
+        if len(self._pending) >= MOST_PENDING or (self._pending and _size(self._pending.values()) + size > MOST_BYTES):
             raise InvalidRequest("Too many permission requests wait for an answer.")
         now = self._clock.now()
         seconds = min(max(seconds, 0.0), LONGEST)
@@ -142,6 +148,8 @@ class Broker:
             entry.timer.cancel()
         del self._pending[entry.id]
         self._ended.append(entry)
+        while len(self._ended) > 1 and _size(self._ended) > MOST_BYTES:
+            self._ended.popleft()
         waited = entry.ended - entry.created
         by = decision.by if decision is not None else "its asker"
         log.info("%s: %s by %s after %.1f s (%s)", status, entry.request.tool[:80], by, waited, entry.id)

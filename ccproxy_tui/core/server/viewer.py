@@ -98,6 +98,7 @@ class Viewer:
             now = self._hub.clock.monotonic()
             rows = [row_of(record, now, self._stall) for record in store.changed_since(since)]
             gone = [] if reset else store.gone_since(since)
+        asks = self._asks()
         return Frame(
             revision=store.revision,
             reset=reset,
@@ -107,11 +108,12 @@ class Viewer:
             texts=self._texts(),
             detail=self._new_detail(),
             logs=self._logs(),
-            asks=self._asks(),
+            asks=asks,
+            ask_ids=None if asks is None else [view.id for view in self._ask_views.values()],
         )
 
     def _asks(self) -> list[AskView] | None:
-        """The queue and what lately became of it, whenever that has changed."""
+        """What has changed of the queue and of what lately became of it; None when nothing has."""
         broker = self._hub.broker
         if broker.revision == self._asks_seen:
             return None
@@ -121,7 +123,7 @@ class Viewer:
         for entry in shown:
             key = (entry.id, entry.status, entry.expires)
             self._ask_views[key] = before.get(key) or ask_view(entry)
-        return list(self._ask_views.values())
+        return [view for key, view in self._ask_views.items() if key not in before]
 
     @property
     def _stall(self) -> float:

@@ -82,12 +82,16 @@ class Mirror:
             self.detail = frame.detail
             changes.detail = True
         if frame.asks is not None:
-            self.asks = frame.asks
+            self._take_asks(frame.asks, frame.ask_ids)
             changes.asks = True
         self._take_texts(frame, changes)
         self.logs.extend(frame.logs)
         changes.logs = len(frame.logs)
         return changes
+
+    def _take_asks(self, asks: list[AskView], ids: list[str] | None) -> None:
+        known = {ask.id: ask for ask in (*(self.asks if ids is not None else ()), *asks)}
+        self.asks = [known[name] for name in (known if ids is None else ids) if name in known]
 
     def _take_texts(self, frame: Frame, changes: Changes) -> None:
         for text in frame.texts:

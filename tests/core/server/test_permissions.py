@@ -453,3 +453,30 @@ async def test_updates_that_no_tool_can_take_are_refused(proxy: Proxy, control: 
     await proxy.client.post(f"/permissions/{name}/respond", json={"allowed": True, "updates": [good]}, headers=headers)
     decision = (await asking).json()["hookSpecificOutput"]["decision"]
     assert decision == {"behavior": "allow", "updatedPermissions": [good]}
+
+
+async def test_a_front_end_hears_only_of_what_has_changed(proxy: Proxy, control: ControlClient) -> None:
+    frames: list[tuple[list[tuple[str, str]], list[str]]] = []
+
+    async def listen() -> None:
+        async for frame in control.frames(Watch(rows=False, hz=60)):
+            asks, ids = frame.asks, frame.ask_ids
+            frames.extend(
+                [([(ask.id, ask.status) for ask in asks], ids)] if asks is not None and ids is not None else []
+            )
+
+    listening = asyncio.create_task(listen())
+    await until(lambda: frames == [([], [])])
+    asking = [asyncio.create_task(proxy.client.post("/mcp/permission/check", json=CHECK))]
+    first = await asked(proxy)
+    await until(lambda: frames[-1] == ([(first, "pending")], [first]))
+    asking.append(asyncio.create_task(proxy.client.post("/mcp/permission/check", json=CHECK)))
+    second = await asked(proxy, 2)
+    await until(lambda: frames[-1] == ([(second, "pending")], [first, second]))
+    other = proxy.control()
+    await other.answer_permission(first, allowed=True)
+    await until(lambda: frames[-1] == ([(first, "allowed")], [second, first]))
+    await other.answer_permission(second, allowed=True)
+    await asyncio.gather(*asking)
+    listening.cancel()
+    await other.close()

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from ccproxy_tui.core.frames import Frame, LogView, Segment, Status, TextFrame, Watch
+from ccproxy_tui.core.frames import AskView, Frame, LogView, Segment, Status, TextFrame, Watch
 from ccproxy_tui.core.hosting import ProxyDied
 from ccproxy_tui.screens.split import columns_for
 from ccproxy_tui.screens.ui import row_view, terminal, words
@@ -267,6 +267,20 @@ def test_any_json_is_drawn_without_control_characters(value: object) -> None:
 
 
 # --- the mirror ---
+
+
+def test_questions_change_one_by_one() -> None:
+    mirror = Mirror()
+    one, two = (AskView(name, "Bash", "pending") for name in "12")
+    mirror.apply(Frame(1, reset=True, asks=[one, two], ask_ids=["1", "2"]))
+    three, over = AskView("3", "Edit", "pending"), AskView("1", "Bash", "allowed")
+    changes = mirror.apply(Frame(2, asks=[three, over], ask_ids=["2", "3", "1"]))
+    assert changes.asks
+    assert mirror.asks == [two, three, over]
+    mirror.apply(Frame(3, asks=[], ask_ids=["3"]))
+    assert mirror.asks == [three]
+    mirror.apply(Frame(4, asks=[one]))
+    assert mirror.asks == [one], "without names it is all of them"
 
 
 def test_frames_change_the_mirror_and_say_what_changed() -> None:
