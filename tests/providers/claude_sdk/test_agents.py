@@ -182,7 +182,7 @@ async def test_one_that_takes_no_interrupt_is_ended(start_proxy: StartProxy, env
                 break
     [agent] = agents_of(proxy).view().agents
     assert (await proxy.client.post("/sdk/s/v1/messages", json=body())).status_code == 200
-    assert not lives(agent.pid)
+    await until(lambda: not lives(agent.pid))
     assert agent.id not in [one.id for one in agents_of(proxy).view().agents]
 
 
@@ -192,7 +192,8 @@ async def test_what_an_agent_leaves_behind_ends_with_it(
     proxy = await start_proxy(**environ)
     await proxy.client.post(PATH, json=body("child"))
     await until(lambda: agents_of(proxy).view().agents == [])
-    assert not lives(int((tool.parent / "child").read_text()))
+    child = int((tool.parent / "child").read_text())
+    await until(lambda: not lives(child))
 
 
 async def test_idle_sessions_make_room_and_come_back(start_proxy: StartProxy, environ: dict[str, str]) -> None:
@@ -227,7 +228,7 @@ async def test_idle_ones_end_by_themselves(start_proxy: StartProxy, environ: dic
     [agent] = (await agents_of(proxy).measured()).agents
     assert agent.memory > 1024 * 1024
     await until(lambda: agents_of(proxy).view().agents == [], seconds=15)
-    assert not lives(agent.pid)
+    await until(lambda: not lives(agent.pid))
 
 
 async def test_the_pool_is_refilled_and_checked(start_proxy: StartProxy, tool: Path, environ: dict[str, str]) -> None:
