@@ -50,18 +50,25 @@ def run_host(flags: Flags, config: Path | None, *, plain: bool, demo: bool = Fal
 
 def run_hosted(flags: Flags, config: Path | None, loaded: Loaded, paths: Paths, *, plain: bool, demo: bool) -> int:
     """Spawn the proxy first: it starts while the screens are still being imported."""
+    import signal
+
     make = proxy_maker(flags, config, paths, demo=demo)
     first = make()
+    signal.signal(signal.SIGTERM, _end_early)  # until there is a loop that handles it
     first.spawn()
     try:
         from ccproxy_tui.screens.ui.session import Hosted
 
         source = Hosted(make, connect, first)
         return run_front_end(source, loaded, paths, plain=plain, demo=demo)
-    except BaseException:  # Ctrl+C, too: the process that was spawned must not outlive its terminal
+    except BaseException:  # Ctrl+C and SIGTERM, too: the process that was spawned must not outlive its terminal
         if not first.started:
             first.abandon()
         raise
+
+
+def _end_early(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _is_taken(loaded: Loaded) -> bool:

@@ -341,6 +341,16 @@ def test_the_demo_without_a_terminal_says_what_happens_and_ends_well(monkeypatch
     assert instances.running(Paths.of_user()) == []
 
 
+def test_one_that_is_ended_while_it_starts_takes_its_proxy_along() -> None:
+    process = subprocess.Popen(program("demo", "--port", str(free_port())), stdout=-1, stdin=subprocess.DEVNULL)
+    wait(lambda: bool(children_of(process.pid)))
+    [child] = children_of(process.pid)
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == 143
+    wait(lambda: not is_running(child))
+
+
 def test_lines_that_nobody_can_answer_keep_no_question_waiting() -> None:
     """Into a pipe: the tool that asks is told at once to ask in its own terminal."""
     port = free_port()
