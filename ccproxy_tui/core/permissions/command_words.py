@@ -20,10 +20,10 @@ _TOKEN = re.compile(
     r"""|(?P<word>(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\[^\n]|[^\s'"\\;&|()<>`]|['"]|\\(?!\n))+)""",
     re.DOTALL,
 )
-_ASSIGNS = re.compile(r"\w+\+?=")
-_LEADS = frozenset(("then", "do", "else", "elif", "if", "while", "until", "!", "{", "time"))
-_NO_COMMAND = frozenset(("for", "case", "select", "function", "fi", "done", "esac", "}", "[[", "in"))
-_WRAPS = frozenset(("sudo", "doas", "env", "nohup", "nice", "xargs", "exec", "command", "timeout", "setsid", "stdbuf"))
+ASSIGNS = re.compile(r"\w+\+?=")
+LEADS = frozenset(("then", "do", "else", "elif", "if", "while", "until", "!", "{", "time"))
+NO_COMMAND = frozenset(("for", "case", "select", "function", "fi", "done", "esac", "}", "[[", "in"))
+WRAPS = frozenset(("sudo", "doas", "env", "nohup", "nice", "xargs", "exec", "command", "timeout", "setsid", "stdbuf"))
 _VALUED = frozenset(("-u", "-g", "-n", "-I", "-P", "-k", "-s"))  # options of those that take a word
 _DROPS = {  # the verbs of git, and the words that make them drop something
     "clean": (),
@@ -126,9 +126,9 @@ def _bare(word: str) -> str:
 def _command(words: list[str]) -> list[str]:
     """The words from the program on; none where none is run."""
     for place, word in enumerate(words):
-        if word in _NO_COMMAND:
+        if word in NO_COMMAND:
             return []
-        if word not in _LEADS and not _ASSIGNS.match(word):
+        if word not in LEADS and not ASSIGNS.match(word):
             return words[place:]
     return []
 
@@ -145,9 +145,9 @@ def _programs(words: Sequence[str]) -> list[int]:
     """Where the program stands, and where what it runs in its turn."""
     places = [0]
     for place, word in enumerate(words[1:], 1):
-        if posixpath.basename(words[places[-1]]) not in _WRAPS:
+        if posixpath.basename(words[places[-1]]) not in WRAPS:
             break
-        odd = word.startswith("-") or _ASSIGNS.match(word) or word[:1].isdigit()
+        odd = word.startswith("-") or ASSIGNS.match(word) or word[:1].isdigit()
         if not odd and words[place - 1] not in _VALUED:
             places.append(place)
     return places

@@ -127,7 +127,8 @@ def _offer(update: Any) -> str:
         case "setMode":
             what = f"permission mode {_text(update, 'mode')}"
         case "addDirectories" if isinstance(update.get("directories"), list):
-            what = f"work in {', '.join(map(str, update['directories']))} too"
+            folders = update["directories"]
+            what = f"work in {', '.join(folders)} too" if all(isinstance(one, str) for one in folders) else ""
         case _:
             what = ""
     return f"{what} {where}" if what and where else ""

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from ccproxy_tui.core.permissions.command_words import ASSIGNS, LEADS, NO_COMMAND, WRAPS
+
 Span = tuple[int, int, str]
 
 LONGEST_COMMAND = 4000
@@ -23,9 +25,6 @@ _SHELL = re.compile(
     r"""|(?P<word>(?:[^\s'"$`;|&()<>\\]|\\.)+)""",
     re.DOTALL,
 )
-_LEADS = frozenset(("then", "do", "else", "elif", "if", "while", "until", "!", "{", "time", "sudo", "env", "exec"))
-_NO_PROGRAMS = frozenset(("for", "case", "select", "function", "fi", "done", "esac", "}"))
-_ASSIGNS = re.compile(r"\w+\+?=")
 
 _STRINGS = r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)"""
 _REST = r"(?P<number>(?<![\w.])\d[\w.]*)|(?P<word>[^\W\d]\w*)"
@@ -81,12 +80,13 @@ def _shell(command: str) -> Iterator[Span]:
                 expects_program = not text.strip("&").startswith(("<", ">"))
                 yield *token.span(), kind
             case "word":
-                if expects_program and text not in _LEADS and not _ASSIGNS.match(text):
-                    expects_program = False
-                    if text not in _NO_PROGRAMS:
-                        yield *token.span(), "program"
+                if not expects_program or text in LEADS or ASSIGNS.match(text) or text.startswith("-"):
+                    continue
+                expects_program = text in WRAPS  # sudo is a program, and so is what it runs
+                if text not in NO_COMMAND:
+                    yield *token.span(), "program"
             case _:
-                assigned = expects_program and command[: token.start()].endswith("=")
+                assigned = expects_program and command[token.start() - 1 : token.start()] == "="
                 expects_program = assigned or text in ("$(", "`")
                 yield *token.span(), kind
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -32,7 +32,7 @@ class PlainAsks:
         self._line = line
         self._more = more
         self._now = now
-        self._names: list[str] = []  # of questions, in the order of their numbers
+        self._numbers: dict[str, int] = {}
         self._open: set[str] = set()
         self._read: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -40,13 +40,13 @@ class PlainAsks:
     def changed(self) -> None:
         """Say what came and what has ended."""
         for ask in sorted(self._session.mirror.asks, key=lambda ask: ask.created):
-            if ask.status == "pending" and ask.id not in self._names:
-                self._names.append(ask.id)
+            if ask.status == "pending" and ask.id not in self._numbers:
+                self._numbers[ask.id] = len(self._numbers) + 1
                 self._open.add(ask.id)
                 self._say(ask, SHOWN_LINES)
             elif ask.status != "pending" and ask.id in self._open:
                 self._open.remove(ask.id)
-                self._line(f"ASK {self._number(ask)} {ask.status} by {ask.by or 'its asker'}")
+                self._line(f"ASK {self._numbers[ask.id]} {ask.status} by {ask.by or 'its asker'}")
 
     def command(self, verb: str, rest: str) -> bool:
         """Whether it was one of these commands."""
@@ -66,7 +66,7 @@ class PlainAsks:
         if verb == "show":
             self._say(ask, None)
         elif ask.status != "pending":
-            self._line(f"ASK {self._number(ask)} is over")
+            self._line(f"ASK {self._numbers[ask.id]} is over")
         elif verb == "allow":
             self._allow(ask, words)
         elif verb == "deny":
@@ -76,7 +76,7 @@ class PlainAsks:
             self._start(lambda control: control.extend_permission(ask.id, _MORE_SECONDS))
 
     def _allow(self, ask: AskView, words: str) -> None:
-        number = self._number(ask)
+        number = self._numbers[ask.id]
         if words not in ("", "anyway"):
             self._line(f"nothing was allowed: type allow {number}{' anyway' if ask.high else ''}, and nothing after it")
         elif ask.id not in self._read:
@@ -94,7 +94,7 @@ class PlainAsks:
         head = head_lines(ask, _WIDTH, self._now(), place, len(pending))
         keyless = msgspec.structs.replace(ask, exchange="")  # the card names a key that opens it
         body = [line.text for line in body_lines(keyless, _WIDTH) if line.text.strip()]
-        number = self._number(ask)
+        number = self._numbers[ask.id]
         self._line(f"ASK {number} {' '.join(line.text for line in head)}")
         for text in body[:most]:
             self._more(f"  {text}")
@@ -110,22 +110,16 @@ class PlainAsks:
     def _list(self) -> None:
         waiting = [ask for ask in self._session.mirror.asks if ask.status == "pending"]
         for ask in waiting:
-            self._line(f"ASK {self._number(ask)} {ask.tool} of {ask.client or ask.source}")
+            self._line(f"ASK {self._numbers[ask.id]} {ask.tool} of {ask.client or ask.source}")
         if not waiting:
             self._line("nothing waits for an answer")
 
     # --- the rest ---
 
-    def _number(self, ask: AskView) -> int:
-        return self._names.index(ask.id) + 1
-
     def _find(self, number: str) -> AskView | None:
-        asks: Sequence[AskView] = self._session.mirror.asks
-        if number.isascii() and number.isdigit() and 0 < int(number[:9]) <= len(self._names):
-            name = self._names[int(number[:9]) - 1]
-            found = next((ask for ask in asks if ask.id == name), None)
-            if found is not None:
-                return found
+        for ask in self._session.mirror.asks:
+            if ask.id in self._numbers and str(self._numbers[ask.id]) == number:
+                return ask
         self._line(f"there is no question {number!r}; asks lists those that wait")
         return None
 

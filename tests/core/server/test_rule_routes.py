@@ -98,6 +98,7 @@ async def test_what_the_tool_itself_offers_is_taken(proxy: Proxy, control: Contr
         [{"type": "addRules", "rules": [1], "behavior": "allow", "destination": "session"}],
         [{"type": "addRules", "rules": [{"toolName": 1}], "behavior": "allow", "destination": "session"}],
         [None],
+        [{**SUGGESTIONS[1], "directories": ["/srv", [["/"]]]}],
         [{**SUGGESTIONS[0], "rules": [{"toolName": "Bash", "ruleContent": "rm -rf build/"}]}],
         [{**SUGGESTIONS[0], "rules": [{"toolName": "WebFetch", "ruleContent": f"domain:a{'a' * 5000} rm"}]}],
         SUGGESTIONS * 50,

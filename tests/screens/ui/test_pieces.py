@@ -63,6 +63,14 @@ def test_a_command_is_told_apart() -> None:
     ]
 
 
+def test_a_program_that_runs_another_leaves_that_one_in_sight() -> None:
+    command = "sudo -E rm x; env A=b nice make all"
+    assert marked(command, shell_spans(command)) == [
+        *(("sudo", "program"), ("rm", "program"), (";", "operator")),
+        *(("env", "program"), ("nice", "program"), ("make", "program")),
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "line", "expected"),
     [
