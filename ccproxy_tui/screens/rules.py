@@ -56,7 +56,7 @@ class _Choices(Static, can_focus=True):
     """Where the letters count: in the text they are text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(one.letter, f"screen.choose('{one.key}')", one.words, show=False, id=f"rule.{one.scope}_{one.action}")
+        Binding(one.letter, f"screen.choose('{one.key}')", one.words, show=False, id=f"rule.letter_{one.letter}")
         for one in (*_CHOICES, _OFFER)
     ]
 

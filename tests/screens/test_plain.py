@@ -130,3 +130,16 @@ async def test_a_refusal_is_said(console: Console, control: FakeControl) -> None
     control.refusal = "It was answered already."
     console.type("allow 1")
     await until(lambda: "It was answered already." in console.text)
+
+
+async def test_where_nobody_can_type_no_answer_is_asked_for(control: FakeControl) -> None:
+    written: list[str] = []
+    front = PlainFrontEnd(FakeSource(control), written.append, lambda: STARTED)
+    running = asyncio.create_task(front.run())
+    await until(lambda: any("proxy up" in text for text in written))
+    show(control, 200, asking("1"), asking("2"))
+    await until(lambda: any("ASK 2 Bash" in text for text in written))
+    assert not any("type allow" in text for text in written)
+    assert not front.session.watch.answers
+    front.end("stop")
+    await running

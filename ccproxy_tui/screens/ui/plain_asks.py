@@ -102,10 +102,9 @@ class PlainAsks:
             self._more(f"  {len(body) - most} more lines: type show {number}")
         else:
             self._read.add(ask.id)
-        if ask.status == "pending":
-            self._more(
-                f"  type allow {number}{' anyway' if ask.high else ''}, deny {number}, or deny {number} because ..."
-            )
+        if ask.status == "pending" and self._session.watch.answers:
+            allow = f"allow {number}{' anyway' if ask.high else ''}"
+            self._more(f"  type {allow}, deny {number}, or deny {number} because ...")
 
     def _list(self) -> None:
         waiting = [ask for ask in self._session.mirror.asks if ask.status == "pending"]
