@@ -159,9 +159,9 @@ class ApprovalsScreen(BaseScreen):
             card.top = 0
         if self.focused is not self.list:
             self.list.select(ask.id)
-        self.guard.show(ask.id, self.now())
         head = head_lines(ask, card.size.width, self.proxy_app.clock.now(), place, len(pending))
         card.show_lines([*head, *self._body_of(ask, card.size.width)])
+        self.guard.show(ask.id, self.now())  # not before: what is typed while a large one is laid out is typed ahead
         self._tell_unseen()
         if ask.status != "pending" or self._told < self.now() - TOLD_SECONDS:
             self.refresh_keys()

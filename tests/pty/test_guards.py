@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,18 @@ class Asker(threading.Thread):
 
 
 def hold(terminal: Terminal, key: str, seconds: float) -> None:
-    """A key that is held down repeats about thirty times a second."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        terminal.send(key)
-        terminal.read(0.03)
+    """A key that is held down repeats about thirty times a second, also while the screen is being read."""
+    released = threading.Event()
+
+    def repeat() -> None:
+        while not released.wait(0.03):
+            terminal.send(key)
+
+    held = threading.Thread(target=repeat)
+    held.start()
+    terminal.quiet(seconds)
+    released.set()
+    held.join()
 
 
 def test_nothing_but_a_key_that_was_meant_answers(start: Start) -> None:
