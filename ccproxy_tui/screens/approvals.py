@@ -222,8 +222,8 @@ class ApprovalsScreen(BaseScreen):
 
     # --- answering ---
 
-    def answer(self, verb: Verb) -> None:
-        """What a key on the card means now."""
+    def answer(self, verb: Verb, pressed: float) -> None:
+        """What a key on the card means that came then."""
         ask = self._asks.get(self._chosen)
         if ask is None:
             return
@@ -231,7 +231,7 @@ class ApprovalsScreen(BaseScreen):
             self._tell("this one is over; n goes to the next")
             return
         allows = verb in ("allow", "edit", "rule")
-        verdict = self.guard.press(self.now(), grave=verb == "allow" and ask.high)
+        verdict = self.guard.press(pressed, grave=verb == "allow" and ask.high)
         if verdict == "early":
             self.app.bell()
             self._tell("too early: nothing was answered")

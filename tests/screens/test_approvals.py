@@ -121,6 +121,18 @@ async def test_early_keys_and_wrong_keys_answer_nothing(
         assert [call[1] for call in control.calls if call[0] == "answer ask"] == ["1"]
 
 
+async def test_a_key_counts_for_when_it_came(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
+    """The screen may have been busy meanwhile: what was typed before the card could be read answers nothing."""
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        clock.advance(5)
+        typed = events.Key("a", "a")
+        typed.time -= 4.8
+        app.post_message(typed)
+        await until(lambda: "too early: nothing was answered" in screen_text(app))
+        assert not any(call[0] == "answer ask" for call in control.calls)
+
+
 async def test_keys_answer_only_where_the_card_has_the_focus(
     app: CCProxyApp, control: FakeControl, clock: FakeClock
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -31,15 +32,17 @@ class PermissionCard(PieceView):
     class Moved(Message):
         """Other lines of it are on screen than before."""
 
-    def __init__(self, guard: CardGuard, now: Callable[[], float], answer: Callable[[Verb], None]) -> None:
+    def __init__(self, guard: CardGuard, now: Callable[[], float], answer: Callable[[Verb, float], None]) -> None:
         super().__init__(id="card", empty="Nothing waits for an answer.")
         self._guard = guard
         self._now = now
         self._answer = answer
+        self._pressed = 0.0  # when the last key came, which may be a while ago when the screen was busy
 
     def on_key(self, event: events.Key) -> None:
+        self._pressed = self._now() - max(time.monotonic() - event.time, 0.0)
         if event.key not in ("a", "A", "d", "D", "i", "e", "x"):
-            self._guard.note_key(self._now())
+            self._guard.note_key(self._pressed)
 
     def on_paste(self, event: events.Paste) -> None:
         """A paste is no answer, whatever is in it."""
@@ -51,7 +54,7 @@ class PermissionCard(PieceView):
         self._guard.rearm(self._now())
 
     def action_answer(self, verb: Verb) -> None:
-        self._answer(verb)
+        self._answer(verb, self._pressed)
 
     def scroll_lines_to(self, top: int) -> bool:
         moved = super().scroll_lines_to(top)
