@@ -3,12 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo run test fuzz check format bench snapshots clean
+.PHONY: help demo run test attack fuzz check format bench snapshots clean
 
 help:
 	@echo "make demo       open the app on its built-in provider"
 	@echo "make run        open the app"
 	@echo "make test       run the tests"
+	@echo "make attack     run the attacks on the built program alone (part of make test)"
 	@echo "make fuzz       let the property tests look for inputs they have not tried"
 	@echo "make check      lint, types, layers"
 	@echo "make snapshots  accept the screens as they look now"
@@ -26,6 +27,9 @@ run: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+
+attack: $(READY)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 -m attack $(ARGS)
 
 fuzz: $(READY)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --timeout 1800 --hypothesis-profile fuzz -m hypothesis $(ARGS)
