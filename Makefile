@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo run test attack fuzz check format bench snapshots clean
+.PHONY: help demo run test attack fuzz check format bench snapshots lock dist clean
 
 help:
 	@echo "make demo       open the app on its built-in provider"
@@ -13,9 +13,11 @@ help:
 	@echo "make fuzz       let the property tests look for inputs they have not tried"
 	@echo "make check      lint, types, layers"
 	@echo "make snapshots  accept the screens as they look now"
+	@echo "make lock       resolve the dependencies, write locks, bill of materials and licences"
+	@echo "make dist       build the package with its bill of materials"
 	@echo "make bench      measure against a direct connection and peers"
 
-$(READY): pyproject.toml scripts/setup
+$(READY): pyproject.toml locks/dev.txt scripts/setup
 	@sh scripts/setup $(VENV)
 	@touch $(READY)
 
@@ -49,6 +51,13 @@ snapshots: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m bench.relay $(ARGS)
+
+lock:
+	@sh scripts/lock
+
+dist: $(READY)
+	@rm -rf dist
+	@$(BIN)/hatchling build
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
