@@ -1,18 +1,47 @@
-"""uvicorn's HTTP protocol with a limit on the request head."""
+"""uvicorn's HTTP protocol with a limit on the request head, and the connection's peer in the scope."""
 
 from __future__ import annotations
+
+import asyncio
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ccproxy_tui.core.errors import HeadersTooLarge
 from ccproxy_tui.core.formats.errors import error_body
+from ccproxy_tui.core.peers import PEER, Connection
 from ccproxy_tui.core.routing import guess_dialect
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """Gives every request of a connection, and the WebSocket that it may become, the same `Connection` as PEER."""
+
+    _connection: Connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        self._connection = Connection(transport)
+        super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[PEER] = self._connection  # type: ignore[literal-required]
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return True
+
+    def handle_websocket_upgrade(self) -> None:
+        from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+        self.ws_protocol_class = WebSocketsSansIOProtocol  # loaded for the first client that wants it
+        super().handle_websocket_upgrade()
+        scope = getattr(self.transport.get_protocol(), "scope", None)
+        if scope is not None:  # the handshake was not refused; the application starts after this
+            scope[PEER] = self._connection
 
 
 def protocol_with_limit(limit: int) -> type[HttpToolsProtocol]:
     """A protocol class that answers 431 to a request head of more than `limit` bytes."""
 
-    class LimitedProtocol(HttpToolsProtocol):
+    class LimitedProtocol(PeerProtocol):
         _head_bytes = 0
         _in_head = True
 
@@ -34,15 +63,6 @@ def protocol_with_limit(limit: int) -> type[HttpToolsProtocol]:
                 return
             self._in_head, self._head_bytes = False, 0
             super().on_headers_complete()
-
-        def _should_upgrade_to_ws(self) -> bool:
-            return True
-
-        def handle_websocket_upgrade(self) -> None:
-            from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
-            self.ws_protocol_class = WebSocketsSansIOProtocol  # loaded for the first client that wants it
-            super().handle_websocket_upgrade()
 
         def _refuse_head(self) -> None:
             error = HeadersTooLarge(
