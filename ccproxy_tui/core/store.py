@@ -45,7 +45,8 @@ class Store:
         self._records: OrderedDict[str, ExchangeRecord] = OrderedDict()
         self._live: dict[str, ExchangeRecord] = {}
         self._logs: deque[LogLine] = deque(maxlen=KEPT_LOGS)
-        self._gone: deque[tuple[int, str]] = deque(maxlen=kept)
+        self._gone: deque[tuple[int, str]] = deque()  # as many as are kept
+        self._gone_forgotten = -1  # the revision up to which `_gone` is not complete
         self._waiters: set[asyncio.Event] = set()
         self._ended_bodies: deque[Capture] = deque()
         self._ended_bytes = 0
@@ -80,7 +81,10 @@ class Store:
     def changed_since(self, revision: int) -> list[ExchangeRecord]:
         return [record for record in self._records.values() if record.revision > revision]
 
-    def gone_since(self, revision: int) -> list[str]:
+    def gone_since(self, revision: int) -> list[str] | None:
+        """Ids that left the store after `revision`; None when that is too long ago to know them all."""
+        if revision < self._gone_forgotten:
+            return None
         return [exchange for at, exchange in self._gone if at > revision]
 
     def logs_since(self, seq: int) -> list[LogLine]:
@@ -213,6 +217,8 @@ class Store:
                 return
             del self._records[oldest.id]
             self._gone.append((self.revision + 1, oldest.id))
+            if len(self._gone) > self._kept:
+                self._gone_forgotten, _ = self._gone.popleft()
 
     # --- memory ---
 

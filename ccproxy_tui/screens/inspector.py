@@ -74,6 +74,7 @@ class InspectorScreen(BaseScreen):
         self.exchange = exchange
         self.tab = "timeline"
         self._loaded: dict[str, int] = {}  # tab -> size of what it shows
+        self._last_detail: Detail | None = None
         self._needle = ""
 
     def compose_body(self) -> Iterable[Widget]:
@@ -83,8 +84,17 @@ class InspectorScreen(BaseScreen):
 
     @property
     def detail(self) -> Detail | None:
+        """The latest; the last one that there was once the proxy keeps this exchange no longer."""
         detail = self.mirror.detail
-        return detail if detail is not None and detail.row.id == self.exchange else None
+        if detail is not None and detail.row.id == self.exchange:
+            self._last_detail = detail
+        return self._last_detail
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the proxy still has the exchange: the store lets go of old ones, and a new proxy begins empty."""
+        detail = self.mirror.detail
+        return detail is not None and detail.row.id == self.exchange
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -104,6 +114,7 @@ class InspectorScreen(BaseScreen):
             self.query_one("#text", StreamText).follow(self.mirror.texts.get(self.exchange))
         if changes.detail or changes.reset:
             self._heads()
+            self.refresh_keys()
             self.query_one("#timeline", DetailView).show(self.detail, timeline_first=True)
             self._load_if_grown()
 
@@ -114,7 +125,8 @@ class InspectorScreen(BaseScreen):
         head = f" {short_id(self.exchange)}"
         if detail is not None:
             row = detail.row
-            head += f"  {row.client} {route(row)}  {short_model(row.model)}  {row.state}"
+            state = row.state if self.is_kept else "lost" if row.live else f"{row.state} (no longer kept)"
+            head += f"  {row.client} {route(row)}  {short_model(row.model)}  {state}"
             head += (
                 f"  ttft {words.seconds(row.ttft)}  {words.rate(row.rate)} tok/s  {words.tokens(row.tokens_out)} out"
             )
@@ -217,11 +229,14 @@ class InspectorScreen(BaseScreen):
         self.app.push_screen(CopyMenu(self.exchange))
 
     def action_stop(self) -> None:
-        detail = self.detail
-        if detail is None or not detail.row.live:
-            self.proxy_app.say("that exchange is over already", "warning")
+        if not self._can_stop:
+            self.proxy_app.say("Nothing to stop: this request has ended", "warning")
             return
         self.background(self._stop)
+
+    @property
+    def _can_stop(self) -> bool:
+        return self.is_kept and (detail := self.detail) is not None and detail.row.live
 
     async def _stop(self) -> None:
         if await self.app.push_screen_wait(Confirm("Stop this exchange? The client gets an error.", "Stop it")):
@@ -232,7 +247,8 @@ class InspectorScreen(BaseScreen):
 
     def keys(self) -> Sequence[tuple[str, str]]:
         fold = (("enter", "fold"), ("h/l", "fold all")) if isinstance(self.focused, JsonView) else ()
-        return (("esc", "back"), ("[ ]", "tab"), *fold, ("/", "find"), ("y", "copy"), ("x", "stop"), ("?", "help"))
+        stop = (("x", "stop"),) if self._can_stop else ()
+        return (("esc", "back"), ("[ ]", "tab"), *fold, ("/", "find"), ("y", "copy"), *stop, ("?", "help"))
 
 
 class InspectorBody(Vertical):

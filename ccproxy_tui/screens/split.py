@@ -137,6 +137,7 @@ class SplitScreen(BaseScreen):
             pane.head(row)
             if pane.key in changes.texts or changes.reset:
                 pane.text.follow(self.mirror.texts.get(pane.key) if pane.key else None)
+        self.refresh_keys()
 
     def _over(self, key: str) -> bool:
         row = self.mirror.rows.get(key)
@@ -174,6 +175,10 @@ class SplitScreen(BaseScreen):
     def _focused_pane(self) -> Pane | None:
         return next((pane for pane in self.panes if pane.text.has_focus), None)
 
+    def _focused_row(self) -> Row | None:
+        pane = self._focused_pane()
+        return self.mirror.rows.get(pane.key) if pane is not None and pane.key else None
+
     def action_zoom(self) -> None:
         focused = self._focused_pane()
         self._zoomed = not self._zoomed and focused is not None
@@ -187,8 +192,7 @@ class SplitScreen(BaseScreen):
             self.proxy_app.inspect(pane.key)
 
     def action_stop(self) -> None:
-        pane = self._focused_pane()
-        row = self.mirror.rows.get(pane.key) if pane is not None and pane.key else None
+        row = self._focused_row()
         if row is not None and row.live:
             self.background(partial(self._stop, row))
 
@@ -201,12 +205,14 @@ class SplitScreen(BaseScreen):
                 self.proxy_app.say(str(error), "error")
 
     def keys(self) -> Sequence[tuple[str, str]]:
+        row = self._focused_row()
+        stop = (("x", "stop"),) if row is not None and row.live else ()
         return (
             ("esc", "back"),
             ("tab", "next pane"),
             ("f", "freeze"),
             ("enter", "open"),
-            ("x", "stop"),
+            *stop,
             ("z", "zoom"),
             ("+ -", "panes"),
             ("?", "help"),

@@ -300,7 +300,7 @@ class StreamsScreen(BaseScreen):
     def action_stop(self) -> None:
         row = self.list.selected
         if row is None or not row.live:
-            self.proxy_app.say("that exchange is over already", "warning")
+            self.proxy_app.say("Nothing to stop: this request has ended", "warning")
             return
         self.background(partial(self._stop, row))
 

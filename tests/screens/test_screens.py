@@ -484,7 +484,7 @@ async def test_stopping_what_is_over_says_so(app: CCProxyApp, control: FakeContr
         await until(lambda: len(app.session.mirror.rows) == 12)
         await pilot.press("j", "x")
         await settle(pilot)
-        assert "over already" in screen_text(app)
+        assert "this request has ended" in screen_text(app)
         assert control.calls == []
 
 

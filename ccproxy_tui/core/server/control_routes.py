@@ -160,7 +160,7 @@ class _ControlApi:
     async def stop(self, request: Request) -> Response:
         exchange = self._hub.running.get(self._record(request).id)
         if exchange is None or not exchange.interrupt("stopped"):
-            raise InvalidRequest("It is over already.")
+            raise InvalidRequest("Nothing to stop: this request has ended.")
         return Response(status_code=204)
 
     async def change_setting(self, request: Request) -> Response:

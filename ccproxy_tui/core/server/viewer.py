@@ -28,6 +28,7 @@ from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.text_reader import TextReader
 
 MAX_TEXTS = 12
+NOTHING = -1  # a position before everything
 ENDED_ASKS = 20
 _ERROR_ENDS = frozenset({"failed", "cut", "stalled", "refused", "upstream_error"})
 
@@ -40,21 +41,25 @@ class Viewer:
         self._watch = watch
         self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._seen = -1
-        self._log_seen = 0
-        self._asks_seen = -1
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """The next frame is the whole picture. Each position below advances only while its part is looked at."""
+        self._reset = True
+        self._rows_seen = NOTHING
+        self._log_seen = NOTHING
+        self._asks_seen = NOTHING
         self._ask_views: dict[tuple[str, str, float], AskView] = {}
         self._status: Status | None = None
         self._detail: Detail | None = None
         self._readers: dict[str, TextReader] = {}
-        self._new_texts: set[str] = set(watch.texts)
-        self._reset_rows = True
+        self._ended_texts: set[str] = set()
+        self._missing: set[str] = set()
 
     def look_at(self, watch: Watch) -> None:
         """Change what the viewer looks at; the next frame brings it up to date."""
-        self._new_texts |= set(watch.texts) - set(self._watch.texts)
-        if watch.logs and not self._watch.logs:
-            self._log_seen = 0
+        for exchange in set(watch.texts) ^ set(self._watch.texts):
+            self._readers.pop(exchange, None)  # a text that was let go is read from its start if it comes back
         self._watch = watch
         self._detail = None
         self._changed.set()
@@ -65,13 +70,13 @@ class Viewer:
         self._hub.store.listen(self._changed)
         self._hub.on_permission.append(self._hurry.set)
         try:
-            yield self._frame()
+            yield self.frame()
             while not self._hub.stopping.is_set():
                 if not any(reader.behind for reader in self._readers.values()):
                     await self._pause()
                     await self._changed.wait()
                 self._changed.clear()
-                frame = self._frame()
+                frame = self.frame()
                 if not _is_empty(frame):
                     yield frame
                 await asyncio.sleep(0)
@@ -88,29 +93,38 @@ class Viewer:
             pass
         self._hurry.clear()
 
-    def _frame(self) -> Frame:
+    def frame(self) -> Frame:
+        """What changed since the last frame, of what is looked at now."""
         store = self._hub.store
-        reset, self._reset_rows = self._reset_rows, False
-        since, self._seen = self._seen, store.revision
+        left = store.gone_since(self._rows_seen) if self._watch.rows else []
+        if left is None:
+            self._start_over()
+        reset, self._reset = self._reset, False
+        gone = [] if reset else left or []
         rows: list[Row] = []
-        gone: list[str] = []
         if self._watch.rows:
             now = self._hub.clock.monotonic()
-            rows = [row_of(record, now, self._stall) for record in store.changed_since(since)]
-            gone = [] if reset else store.gone_since(since)
+            rows = [row_of(record, now, self._stall) for record in store.changed_since(self._rows_seen)]
+            self._rows_seen = store.revision
         asks = self._asks()
         return Frame(
             revision=store.revision,
             reset=reset,
             status=self._new_status(),
             rows=rows,
-            gone=gone,
+            gone=gone + self._newly_missing(),
             texts=self._texts(),
             detail=self._new_detail(),
             logs=self._logs(),
             asks=asks,
             ask_ids=None if asks is None else [view.id for view in self._ask_views.values()],
         )
+
+    def _newly_missing(self) -> list[str]:
+        """Exchanges whose text or detail is looked at, and which have just left the store."""
+        looked_at = filter(None, (*self._watch.texts[:MAX_TEXTS], self._watch.detail))
+        before, self._missing = self._missing, {name for name in looked_at if self._hub.store.get(name) is None}
+        return sorted(self._missing - before)
 
     def _asks(self) -> list[AskView] | None:
         """What has changed of the queue and of what lately became of it; None when nothing has."""
@@ -155,14 +169,18 @@ class Viewer:
             record = self._hub.store.get(exchange)
             if record is None:
                 continue
-            fresh = exchange in self._new_texts or exchange not in self._readers
+            fresh = exchange not in self._readers
             if fresh:
                 self._readers[exchange] = TextReader(record)
-                self._new_texts.discard(exchange)
-            segments = self._readers[exchange].read()
-            if segments or fresh:
-                ended = not record.live and not self._readers[exchange].behind
+                self._ended_texts.discard(exchange)
+            reader = self._readers[exchange]
+            segments = reader.read()
+            ended = not record.live and not reader.behind
+            if segments or fresh or (ended and exchange not in self._ended_texts):
                 frames.append(TextFrame(exchange, segments, reset=fresh, ended=ended))
+            if ended:
+                self._ended_texts.add(exchange)
+        self._ended_texts.intersection_update(wanted)
         return frames
 
     def _logs(self) -> list[LogView]:

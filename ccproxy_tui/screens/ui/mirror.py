@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
-from ccproxy_tui.core.frames import AskView, Detail, Frame, LogView, Row, Segment, Status
+from ccproxy_tui.core.frames import AskView, Detail, Frame, LogView, Row, Segment, Status, Watch
 
 KEPT_LOGS = 2000
 KEPT_SEGMENTS = 4000
@@ -66,6 +66,8 @@ class Mirror:
         if frame.reset:
             self.rows.clear()
             self.logs.clear()
+            self.texts.clear()
+            self.detail = None
         for row in frame.rows:
             if row.id not in self.rows:
                 changes.added.add(row.id)
@@ -75,6 +77,9 @@ class Mirror:
             if self.rows.pop(key, None) is not None:
                 changes.gone.add(key)
             self.texts.pop(key, None)
+            if self.detail is not None and self.detail.row.id == key:
+                self.detail = None
+                changes.detail = True
         if frame.status is not None:
             self.status = frame.status
             changes.status = True
@@ -102,7 +107,9 @@ class Mirror:
             log.ended = text.ended
             changes.texts.add(text.id)
 
-    def forget_texts(self, wanted: list[str]) -> None:
-        """Let go of the texts that nobody looks at any more."""
-        for key in set(self.texts) - set(wanted):
+    def forget(self, watch: Watch) -> None:
+        """Let go of the texts and the detail that `watch` does not name: frames no longer keep them up to date."""
+        for key in set(self.texts) - set(watch.texts):
             del self.texts[key]
+        if self.detail is not None and self.detail.row.id != watch.detail:
+            self.detail = None

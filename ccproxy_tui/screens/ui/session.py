@@ -165,12 +165,15 @@ class Session:
     async def _follow(self) -> None:
         control = await self.source.connect()
         try:
-            async for frame in control.frames(self.watch):
+            watch = self.watch
+            async for frame in control.frames(watch):
                 changes = self.mirror.apply(frame)
                 if self._control is None:
                     self._control = control
                     self.mirror.connected = True
                     self._say("up")
+                    if self.watch != watch:  # changed while this connection was made
+                        self._send_latest()
                 self._on_changes(changes)
         finally:
             self._control = None
@@ -188,20 +191,28 @@ class Session:
         if watch == self.watch:
             return
         self.watch = watch
-        self.mirror.forget_texts(watch.texts)
-        if self._control is None:
-            return
+        if self._control is not None:  # a new connection begins with the latest
+            self._send_latest()
+
+    def _send_latest(self) -> None:
         if self._looking is not None and not self._looking.done():
             self._look_again = True
             return
         self._looking = asyncio.get_running_loop().create_task(self._send_watch())
 
     async def _send_watch(self) -> None:
-        while True:
+        """Until the proxy has the latest. The mirror forgets what the proxy knows it has let go, and no more."""
+        self._look_again = True
+        while self._look_again:
             self._look_again = False
+            watch = self.watch
             try:
-                await self.control.look_at(self.watch)
-            except ControlError as error:  # a reconnect sends the watch anyway
+                await self.control.look_at(watch)
+            except ControlError as error:
+                if self._control is None:
+                    return  # a reconnect sends the watch anyway
                 log.debug("watch not changed: %s", error)
-            if not self._look_again:
-                return
+                self._look_again = True
+                await asyncio.sleep(BACKOFF_FIRST)
+            else:
+                self.mirror.forget(watch)

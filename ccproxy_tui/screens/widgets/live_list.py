@@ -179,7 +179,9 @@ class LiveList(LineView, Generic[T]):
         if not self.model.order:
             return self.text_strip([(" " + self.empty[index], self.named_style("live-list--empty"))], width)
         key = self.model.order[index]
-        item = self.items[key]
+        item = self.items.get(key)
+        if item is None:  # it left since the last `rebuild`: the list of a screen below another takes no changes
+            return Strip.blank(width, self.rich_style)
         cells = self._cells.get(key)
         if cells is None or sum(map(len, cells)) == 0:
             cells = self._cells[key] = self._texts(item)

@@ -143,7 +143,7 @@ async def test_verbs_on_what_is_not_there_say_so(proxy: Proxy, upstream: Scripte
     upstream.replies.append(json_reply({}))
     await proxy.client.post(PATH, json=STREAM)
     record = await proxy.ended()
-    with pytest.raises(ControlError, match="over already"):
+    with pytest.raises(ControlError, match="has ended"):
         await control.stop_exchange(record.id)
     with pytest.raises(ControlError, match="Not a part"):
         await control.body(record.id, "nonsense")  # type: ignore[arg-type]

@@ -300,7 +300,7 @@ def test_texts_are_joined_and_reset() -> None:
     assert ("".join(s.text for s in log.segments), log.ended) == ("xy", True)
     mirror.apply(Frame(texts=[TextFrame("a", segments((0, "text", "z")), reset=True)]))
     assert [s.text for s in log.segments] == ["z"]
-    mirror.forget_texts([])
+    mirror.forget(Watch())
     assert mirror.texts == {}
 
 
