@@ -49,18 +49,27 @@ class Capture:
         self.kept = 0  # how many of the first bytes can be read
         self.frozen = False  # keep no more than now, but for the tail
         self.dropped = False
-        if data:
-            self.append(data)
+        if data:  # a whole body, which is in memory anyway, and has a limit of its own
+            self._keep(data)
 
     def append(self, chunk: bytes) -> None:
+        room = 0 if self.frozen else HEAD_LIMIT - self.kept
+        if len(chunk) <= room:
+            self._keep(chunk)
+            return
+        if room > 0:
+            self._keep(chunk[:room])
+            chunk = chunk[room:]
         size = len(chunk)
         self.total += size
-        if self.kept < HEAD_LIMIT and not self.frozen:
-            self._open.append(chunk)
-            self._open_size += size
-            self.kept += size
-        else:
-            self._tail = (self._tail + chunk)[-TAIL_LIMIT:] if size < TAIL_LIMIT else chunk[-TAIL_LIMIT:]
+        self._tail = (self._tail + chunk)[-TAIL_LIMIT:] if size < TAIL_LIMIT else chunk[-TAIL_LIMIT:]
+
+    def _keep(self, chunk: bytes) -> None:
+        size = len(chunk)
+        self._open.append(chunk)
+        self._open_size += size
+        self.kept += size
+        self.total += size
 
     def read(self, offset: int = 0, limit: int | None = None) -> bytes:
         """A slice of the first bytes."""

@@ -3,6 +3,7 @@
 ProxyError
 ├── InvalidRequest      400  the client sent something that can't be served; names the field
 │   ├── BodyTooLarge    413
+│   ├── RequestTimeout  408
 │   ├── HeadersTooLarge 431
 │   └── WrongMediaType  415
 ├── Unauthorized        401  the proxy's own token is missing or wrong
@@ -73,6 +74,11 @@ class InvalidRequest(ProxyError):
 class BodyTooLarge(InvalidRequest):
     status = 413
     kind = "too_large"
+
+
+class RequestTimeout(InvalidRequest):
+    status = 408
+    kind = "timeout"
 
 
 class HeadersTooLarge(InvalidRequest):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ccproxy_tui.core.limits import EVENT, MB
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -18,46 +20,73 @@ class Event(NamedTuple):
     data: bytes
 
 
-class Decoder:
-    """Feed it any cut of a stream; it returns the events that are complete."""
+class EventTooLarge(Exception):
+    """An event grew beyond the limit. Nothing of it is kept, and the decoder takes no more."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []  # of the event that is not complete yet, joined only when it is
+
+class Decoder:
+    """Feed it any cut of a stream; it returns the events that are complete.
+
+    An event without end is not kept without end: `feed` raises EventTooLarge when it grows beyond `limit` bytes.
+    """
+
+    def __init__(self, limit: int = EVENT) -> None:
+        self._limit = limit
+        self._rest = bytearray()  # of the event that is not complete yet
         self._started = False
         self._skip_lf = False
 
     def feed(self, chunk: bytes) -> list[Event]:
         if not self._started:
-            chunk = b"".join((*self._parts, chunk))
-            self._parts = []
+            chunk = bytes(self._rest) + chunk
+            self._rest.clear()
             if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
-                self._parts = [chunk]
+                self._rest += chunk
                 return []
             self._started = True
             chunk = chunk.removeprefix(_BOM)
         if self._skip_lf or b"\r" in chunk:
             chunk = self._normalise(chunk)
-        if not self._parts:
+        if not self._rest:
             return self._split(chunk)
-        if b"\n\n" in chunk or (chunk.startswith(b"\n") and self._parts[-1].endswith(b"\n")):
-            return self._split(b"".join((*self._parts, chunk)))
-        if chunk:
-            self._parts.append(chunk)
-        return []
+        if not (b"\n\n" in chunk or (chunk.startswith(b"\n") and self._rest.endswith(b"\n"))):
+            self._keep(chunk)
+            return []
+        if len(self._rest) < len(chunk):
+            data = bytes(self._rest) + chunk
+            self._rest = bytearray()
+            return self._split(data)
+        return self._take_first(chunk)
 
     def _split(self, data: bytes) -> list[Event]:
         blocks = data.split(b"\n\n")
-        rest = blocks.pop()
-        self._parts = [rest] if rest else []
+        self._keep(blocks.pop())
         return [event for block in blocks if (event := _parse_block(block)) is not None]
+
+    def _take_first(self, chunk: bytes) -> list[Event]:
+        """The event that was kept is large: it is copied once, without what follows it."""
+        at = 1 if chunk.startswith(b"\n") and self._rest.endswith(b"\n") else chunk.find(b"\n\n") + 2
+        self._keep(chunk[:at])
+        block = bytes(memoryview(self._rest)[:-2])
+        self._rest = bytearray()
+        event = _parse_block(block)
+        del block
+        return [*([] if event is None else [event]), *self._split(chunk[at:])]
+
+    def _keep(self, data: bytes) -> None:
+        if len(self._rest) + len(data) > self._limit:
+            self._rest = bytearray()
+            self._limit = 0
+            raise EventTooLarge(f"An event of the stream is larger than {EVENT // MB} MB.")
+        self._rest += data
 
     def flush(self) -> list[Event]:
         """The event that was left without its closing blank line when the stream ended, if any.
 
         The standard drops it; real providers end streams that way, and dropping would lose the last event.
         """
-        block = b"".join(self._parts)
-        self._parts = []
+        block = bytes(self._rest)
+        self._rest = bytearray()
         event = _parse_block(block)
         return [] if event is None else [event]
 

@@ -190,7 +190,8 @@ class Store:
         record.waiting_for_upstream = True
         record.last_byte = self._clock.monotonic()
         own = record.request_body
-        record.upstream_request_body = None if event.body == own.read() else Capture(event.body)
+        same = len(event.body) == own.total and event.body == own.read()
+        record.upstream_request_body = None if same else Capture(event.body)
         self._mark(record, "upstream asked", event.url)
 
     def _end(self, record: ExchangeRecord, event: Ended) -> None:

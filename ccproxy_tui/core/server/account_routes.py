@@ -14,12 +14,12 @@ from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.callback import PAGE
 from ccproxy_tui.core.auth.file_lock import LockTimeout
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
+from ccproxy_tui.core.limits import VERB_BODY
+from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.hub import Hub
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
-
-_MAX_BODY = 64 * 1024
 
 
 class _Answer(msgspec.Struct):
@@ -105,9 +105,7 @@ class _AccountApi:
 
 
 async def _body(request: Request, shape: type[T]) -> T:
-    body = await request.body()
-    if len(body) > _MAX_BODY:
-        raise InvalidRequest("The body is too long.")
+    body = await read_whole(request, VERB_BODY)
     try:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

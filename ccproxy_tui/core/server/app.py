@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccproxy_tui import __version__
-from ccproxy_tui.core.errors import MethodNotAllowed, ProxyError, RouteNotFound
+from ccproxy_tui.core.errors import BodyTooLarge, MethodNotAllowed, ProxyError, RequestTimeout, RouteNotFound
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.routing import Target, guess_dialect, parse_path
@@ -116,6 +116,7 @@ def _error_response(request: Request, error: ProxyError) -> Response:
     return Response(
         error_body(dialect, error.kind, error.text, field=error.field),
         error.status,
+        {"connection": "close"} if isinstance(error, BodyTooLarge | RequestTimeout) else None,  # the rest is not read
         media_type="application/json",
     )
 

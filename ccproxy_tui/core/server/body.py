@@ -1,100 +1,89 @@
-"""Reading a request's body: bounded, decompressed, and told when it is too much."""
+"""Reading a request's body: bounded in size and time, and unpacked. Every route that takes a body reads it here."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
+import asyncio
 
-import zstandard
+from starlette.requests import Request
 
-from ccproxy_tui.core.errors import BodyTooLarge, InvalidRequest, WrongMediaType
+from ccproxy_tui.core.errors import BodyTooLarge, InvalidRequest, RequestTimeout, WrongMediaType
+from ccproxy_tui.core.limits import BODY_IDLE, MB
 from ccproxy_tui.core.server.sink import Receive
+from ccproxy_tui.core.unpack import Broken, TooLarge, Unsupported, unpack
+
+BODY_SECONDS = 600.0
+_UNPACK_HERE = 1024  # bytes; a compressed body larger than this is unpacked in a thread
 
 
 class ClientGone(Exception):
     """The client closed its connection."""
 
 
-async def read_body(receive: Receive, *, limit: int, declared: str, encoding: str) -> bytes:
-    """The whole body, decompressed.
+async def read_body(
+    receive: Receive,
+    *,
+    limit: int,
+    declared: str,
+    encoding: str,
+    seconds: float = BODY_SECONDS,
+    hint: str = "",
+) -> bytes:
+    """Return the whole body, unpacked.
 
-    Raises BodyTooLarge before the limit is passed (in both forms), InvalidRequest for a broken compression,
-    WrongMediaType for one we can't undo, ClientGone when the client left.
+    Raise BodyTooLarge before more than the limit (and one piece) was taken, in both forms; `hint` says what can be done
+    about it. Raise RequestTimeout when it does not come in time, InvalidRequest for a broken compression,
+    WrongMediaType for one that can't be undone, ClientGone when the client left.
     """
     if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk: bytes = message.get("body", b"")
-        if chunk:
-            parts.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-        if not message.get("more_body", False):
-            break
-    body = parts[0] if len(parts) == 1 else b"".join(parts)
-    for name in reversed([part.strip().lower() for part in encoding.split(",") if part.strip()]):
-        body = _decompress(body, name, limit)
-    return body
+        raise _too_large(limit, hint)
+    body = await _collect(receive, limit, seconds, hint)
+    if not encoding:
+        return body
+    try:
+        if len(body) < _UNPACK_HERE:
+            return unpack(body, encoding, limit)
+        return await asyncio.to_thread(unpack, body, encoding, limit)
+    except TooLarge as error:
+        raise BodyTooLarge(f"The request body {error}.", hint=hint) from error
+    except Broken as error:
+        raise InvalidRequest(f"The request body {error}.") from error
+    except Unsupported as error:
+        raise WrongMediaType(f"The request body {error}.", hint="Send gzip, deflate, zstd or none.") from error
 
 
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"The request body is larger than {limit // 1024 // 1024} MB.",
-        hint="Raise server.max_body_mb to allow it.",
+async def read_whole(request: Request, limit: int) -> bytes:
+    """The same for a route of Starlette's, whose limit is no setting."""
+    return await read_body(
+        request.receive,
+        limit=limit,
+        declared=request.headers.get("content-length", ""),
+        encoding=request.headers.get("content-encoding", ""),
     )
 
 
-def _decompress(body: bytes, name: str, limit: int) -> bytes:
-    if name == "identity":
-        return body
-    undo = _UNDO.get(name)
-    if undo is None:
-        raise WrongMediaType(
-            f"The content encoding {name[:40]!r} is not supported.", hint="Send gzip, deflate, zstd or none."
-        )
+async def _collect(receive: Receive, limit: int, seconds: float, hint: str) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
     try:
-        data = undo(body, limit)
-    except (zlib.error, zstandard.ZstdError, EOFError) as error:
-        raise InvalidRequest(f"The request body is not valid {name}: {error}.") from error
-    if len(data) > limit:
-        raise _too_large(limit)
-    return data
+        async with asyncio.timeout(min(BODY_IDLE, seconds)) as patience:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                chunk: bytes = message.get("body", b"")
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit, hint)
+                parts.append(chunk)
+                if not message.get("more_body", False):
+                    break
+                patience.reschedule(min(loop.time() + BODY_IDLE, deadline))
+    except TimeoutError:
+        raise RequestTimeout(f"The request body did not come in time; {size:,} bytes came.") from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _gunzip(body: bytes, limit: int) -> bytes:
-    # 32 + MAX_WBITS: gzip and zlib heads are told apart.
-    return _inflate(zlib.decompressobj(32 + zlib.MAX_WBITS), body, limit)
-
-
-def _inflate(decompressor: zlib._Decompress, body: bytes, limit: int) -> bytes:
-    data = decompressor.decompress(body, limit + 1)
-    if not decompressor.eof and len(data) <= limit:
-        raise EOFError("it ends too early")
-    return data
-
-
-def _deflate(body: bytes, limit: int) -> bytes:
-    try:
-        return _gunzip(body, limit)
-    except zlib.error:
-        return _inflate(zlib.decompressobj(-zlib.MAX_WBITS), body, limit)
-
-
-def _unzstd(body: bytes, limit: int) -> bytes:
-    with zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True) as reader:
-        data: bytes = reader.read(limit + 1)
-        return data
-
-
-_UNDO: dict[str, Callable[[bytes, int], bytes]] = {
-    "gzip": _gunzip,
-    "x-gzip": _gunzip,
-    "deflate": _deflate,
-    "zstd": _unzstd,
-}
+def _too_large(limit: int, hint: str) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is larger than {limit // MB} MB.", hint=hint)

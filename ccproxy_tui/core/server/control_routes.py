@@ -16,7 +16,9 @@ from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, Unauthorized, WrongMediaType
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import BodyPart, Watch
+from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.server.account_routes import account_routes
+from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.codex_routes import codex_routes
 from ccproxy_tui.core.server.gate import LOCAL
 from ccproxy_tui.core.server.hub import Hub
@@ -29,7 +31,6 @@ from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
 
 CONTROL_HEADER = "x-ccproxy-control"
-_MAX_VERB_BODY = 1 << 20
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -81,9 +82,7 @@ class _ControlApi:
             raise WrongMediaType("The control API takes JSON.", hint="Send content-type: application/json.")
 
     async def _json(self, request: Request, shape: type[Any]) -> Any:
-        body = await request.body()
-        if len(body) > _MAX_VERB_BODY:
-            raise InvalidRequest("The body is too large.")
+        body = await read_whole(request, VERB_BODY)
         try:
             return msgspec.json.decode(body or b"{}", type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import ProxyError, UpstreamCut, UpstreamGarbled, UpstreamRefused
 from ccproxy_tui.core.events import EndReason
 from ccproxy_tui.core.formats import Conversion, Misfit
@@ -19,6 +20,7 @@ from ccproxy_tui.core.formats.conversion import AnswerReader, AnswerStream, Answ
 from ccproxy_tui.core.formats.openai_chat.native import Normaliser, normalise_answer
 from ccproxy_tui.core.formats.openai_responses.native import Collector
 from ccproxy_tui.core.formats.upstream_error import is_openai_error, read_error, retry_seconds, status_of
+from ccproxy_tui.core.limits import ANSWER, ERROR_ANSWER, EVENT, MB
 from ccproxy_tui.core.provider import Answer, Headers
 from ccproxy_tui.core.server.sink import EVENT_STREAM, RawHeaders, Sink
 from ccproxy_tui.core.server.tap import Tap
@@ -26,8 +28,6 @@ from ccproxy_tui.core.server.tap import Tap
 T = TypeVar("T")
 
 _DRAIN_SECONDS = 0.5
-ERROR_LIMIT = 1024 * 1024
-ANSWER_LIMIT = 256 * 1024 * 1024
 # Of an upstream's headers, what concerns the client even when the body is ours: limits, quotas, ids, who answers.
 _PASSED = (
     "retry-after",
@@ -96,7 +96,7 @@ class Leg:
         error = self.tap.stream_error()
         return Outcome("upstream_error", error) if error else Outcome()
 
-    async def read(self, answer: Answer, limit: int = ANSWER_LIMIT) -> bytes:
+    async def read(self, answer: Answer, limit: int = ANSWER) -> bytes:
         """The whole body. Raises UpstreamGarbled when it is longer than any answer could be."""
         parts: list[bytes] = []
         size = 0
@@ -125,7 +125,7 @@ class Refused:
         self._same_dialect = same_dialect
 
     async def run(self, answer: Answer) -> Outcome:
-        body = await self._leg.read(answer, ERROR_LIMIT)
+        body = await _read_refusal(self._leg, answer)
         failed = read_error(answer.status, body)
         headers = passed(answer)
         if (seconds := retry_seconds(body)) and not answer.header("retry-after"):
@@ -134,6 +134,14 @@ class Refused:
             raise UpstreamRefused(answer.status, failed.kind, failed.message, code=failed.code, headers=tuple(headers))
         await self._leg.answer(answer, body, status=answer.status, headers=headers)
         return Outcome("upstream_error", failed.message)
+
+
+async def _read_refusal(leg: Leg, answer: Answer) -> bytes:
+    """The body of an error; nothing when it is too large or can't be unpacked. Its status counts in any case."""
+    try:
+        return await leg.read(answer, ERROR_ANSWER)
+    except UpstreamGarbled:
+        return b""
 
 
 class Relayed:
@@ -150,8 +158,12 @@ class Relayed:
             raise await self._late_error(answer)
         if not sink.started:
             await sink.start(answer.status, leg.headers(answer.headers, stream=stream))
+        packed = tap.packed
         async for chunk in answer.body:
-            tap.feed(chunk)
+            if packed:
+                await tap.feed_packed(chunk)
+            else:
+                tap.feed(chunk)
             await sink.write(chunk)
         if stream and answer.status < 400:
             return await leg.end_stream()
@@ -160,7 +172,7 @@ class Relayed:
 
     async def _late_error(self, answer: Answer) -> UpstreamRefused:
         """The stream had to be opened (for a ping) before the upstream said no."""
-        failed = read_error(answer.status, await self._leg.read(answer, ERROR_LIMIT))
+        failed = read_error(answer.status, await _read_refusal(self._leg, answer))
         return UpstreamRefused(answer.status, failed.kind, failed.message, code=failed.code)
 
 
@@ -280,14 +292,19 @@ class Renamed:
             body = await self._leg.read(answer)
             await self._leg.answer(answer, renamed(body, self._model), status=answer.status)
             return Outcome()
-        rest = b""
+        rest = bytearray()
         async for chunk in answer.body:
             self._leg.tap.feed(chunk)
-            whole, rest = _whole_events(rest + chunk)
+            whole, left = _whole_events(chunk, bytes(rest[-_MARK:]))
             if whole:
-                await self._send(answer, whole)
+                await self._send(answer, bytes(rest) + whole)
+                rest = bytearray(left)
+                continue
+            if len(rest) + len(left) > EVENT:
+                raise sse.EventTooLarge(f"An event of the stream is larger than {EVENT // MB} MB.")
+            rest += left
         if rest:
-            await self._send(answer, rest)
+            await self._send(answer, bytes(rest))
         return await self._leg.end_stream()
 
     async def _send(self, answer: Answer, events: bytes) -> None:
@@ -295,14 +312,20 @@ class Renamed:
         await self._leg.write(_MODEL.sub(self._value, events))
 
 
-# The first model of a line. In a stream's events a model's own words stand in strings, where quotes are escaped.
-_MODEL = re.compile(rb'(?m)(^data:(?:[^"\n]|"(?!model"))*"model"\s*:\s*)"(?:[^"\\]|\\.)*"')
+# The first model of a line. Nothing is tried twice: an event may be as large as a whole answer.
+# In a stream's events a model's own words stand in strings, where quotes are escaped.
+_MODEL = re.compile(rb'(?m)(^data:(?:[^"\n]++|"(?!model"))*+"model"\s*:\s*)"(?:[^"\\]++|\\.)*+"')
 
 
-def _whole_events(data: bytes) -> tuple[bytes, bytes]:
-    """What is complete, and the start of the event that is not."""
+_MARK = 3  # bytes of an event's end that may have come before the rest of it
+
+
+def _whole_events(chunk: bytes, before: bytes) -> tuple[bytes, bytes]:
+    """What `chunk` completes, and the start of the event that is not complete. `before` is the end of what came."""
+    data = before + chunk
     end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in (b"\n\n", b"\r\n\r\n", b"\r\r"))
-    return data[:end], data[end:]
+    end = max(end - len(before), 0)
+    return chunk[:end], chunk[end:]
 
 
 def renamed(body: bytes, model: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,10 +17,12 @@ from ccproxy_tui.core.errors import (
     NoAccountServes,
     NoCredentials,
     ProxyError,
+    RequestTimeout,
     RouteNotFound,
     Stopped,
     UpstreamCut,
     UpstreamError,
+    UpstreamGarbled,
     UpstreamRefused,
     UpstreamStalled,
     WrongMediaType,
@@ -54,8 +56,10 @@ from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
 from ccproxy_tui.core.server.plan import Plan, client_status, plan_call, report_header
 from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink
-from ccproxy_tui.core.server.tap import Tap, undo_encoding
+from ccproxy_tui.core.server.tap import AnswerUnpacker, Tap
+from ccproxy_tui.core.sse import EventTooLarge
 from ccproxy_tui.core.threads import work_on
+from ccproxy_tui.core.unpack import UnpackError
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +158,8 @@ class Exchange:
             limit=settings.max_body_mb * 1024 * 1024,
             declared=self._named.get("content-length", ""),
             encoding=self._named.get("content-encoding", ""),
+            seconds=settings.body_seconds,
+            hint="Raise server.max_body_mb to allow it.",
         )
 
     def _look(self, body: bytes) -> Peek:
@@ -289,16 +295,19 @@ class Exchange:
         assert record is not None  # live records are never forgotten
         watched = plan.call.format if answer.status == 200 else None
         changes = plan.changes(answer.status)
-        encoding = answer.header("content-encoding")
-        if changes and (undo := undo_encoding(encoding)) is not None:  # nobody asked for it, but some send it
-            answer.body, encoding = _decoded(answer.body, undo), ""
+        encoding = answer.header("content-encoding")  # none was asked for, but some send it
+        if changes and encoding:
+            answer.body, encoding = _unpacked(answer.body, encoding), ""
         tap = self._tap = Tap(record, self._hub.store, self._hub.clock, watched, encoding, converted=changes)
         leg = Leg(self._sink, tap, self._client_headers)
         delivery = self._delivery = plan.delivery(answer, leg, int(self._hub.clock.now()))
         await self._sink.settle()
         if isinstance(delivery, Relayed | Renamed | Mended) and not self._sink.started:
             self._streaming = is_stream(answer)
-        return await delivery.run(answer)
+        try:
+            return await delivery.run(answer)
+        except EventTooLarge as error:
+            raise UpstreamGarbled(str(error)) from error
 
     def _client_headers(self, headers: Headers, *, stream: bool) -> RawHeaders:
         result = head.for_client(headers, stream=stream)
@@ -343,7 +352,7 @@ class Exchange:
             )
             given = problem.headers if isinstance(problem, UpstreamRefused) else ()
             extra = [(b"content-type", b"application/json"), *self._client_headers(list(given), stream=False)]
-            if isinstance(problem, BodyTooLarge | ClientGone):
+            if isinstance(problem, BodyTooLarge | RequestTimeout):
                 extra.append((b"connection", b"close"))  # the rest of its body is not read
             status = problem.status
             if isinstance(problem, UpstreamRefused):
@@ -446,10 +455,15 @@ class Exchange:
             self._hub.bus.publish(Marked(self.id, "pinged client"))
 
 
-async def _decoded(body: AsyncIterator[bytes], undo: Callable[[bytes], bytes]) -> AsyncIterator[bytes]:
-    async for chunk in body:
-        if data := undo(chunk):
-            yield data
+async def _unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    """The body without its compression. Raise UpstreamGarbled when it can't be undone within the limits."""
+    try:
+        unpacker = AnswerUnpacker(encoding)
+        async for chunk in body:
+            async for piece in unpacker.feed(chunk):
+                yield piece
+    except UnpackError as error:
+        raise UpstreamGarbled(f"The upstream's answer {error}.") from error
 
 
 def _wrong_method(method: str, path: str) -> ProxyError:

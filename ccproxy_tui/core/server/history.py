@@ -27,13 +27,18 @@ class Listening:
     def __init__(self) -> None:
         self._collector: Collector | None = None
         self._json = bytearray()
+        self._size = 0
 
     def feed(self, data: bytes) -> None:
-        if self._collector is None and not self._json and not data.startswith(b"{"):
+        if not self._size and data and not data.startswith(b"{"):
             self._collector = Collector()
-        if self._collector is not None:
+        self._size += len(data)
+        if self._size > _LIMIT:  # it could not be remembered; the client gets it all the same
+            self._json.clear()
+            self._collector = None
+        elif self._collector is not None:
             self._collector.feed(data)
-        elif len(self._json) < _LIMIT:
+        else:
             self._json += data
 
     @property

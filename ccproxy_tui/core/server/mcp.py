@@ -21,13 +21,14 @@ from ccproxy_tui.core import sse
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
 from ccproxy_tui.core.formats.misfit import Misfit, Object
+from ccproxy_tui.core.limits import ASK_BODY
 from ccproxy_tui.core.permissions.sources import CHECK_TOOL, check_answer, read_check
+from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.hub import Hub
 
 _VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 _PING = b": waiting for the person\n\n"
 _PING_SECONDS = 15.0
-_LARGEST = 16 * 1024 * 1024
 _NO_METHOD, _BAD_PARAMS = -32601, -32602
 
 
@@ -165,9 +166,7 @@ def _hello(params: Object) -> Object:
 
 
 async def _read(request: Request) -> Object:
-    raw = await request.body()
-    if len(raw) > _LARGEST:
-        raise InvalidRequest("The message is too large.")
+    raw = await read_whole(request, ASK_BODY)
     try:
         message = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

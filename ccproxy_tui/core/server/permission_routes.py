@@ -21,6 +21,7 @@ from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
 from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
+from ccproxy_tui.core.limits import ASK_BODY
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.sources import (
     BLOCKING,
@@ -35,13 +36,12 @@ from ccproxy_tui.core.permissions.sources import (
     read_opencode,
     takes_updates,
 )
-from ccproxy_tui.core.server.body import ClientGone
+from ccproxy_tui.core.server.body import ClientGone, read_whole
 from ccproxy_tui.core.server.desk import audit_row
 from ccproxy_tui.core.server.hub import Hub
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-_LARGEST = 16 * 1024 * 1024
 _KEEPALIVE = 30.0
 _EVENTS = {"pending": "permission_request", "expired": "permission_expired"}
 
@@ -238,9 +238,7 @@ async def _body(request: Request) -> Object:
     """Raises InvalidRequest, WrongMediaType."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise WrongMediaType("JSON is expected.", hint="Send the header content-type: application/json.")
-    raw = await request.body()
-    if len(raw) > _LARGEST:
-        raise InvalidRequest("The body is too large.")
+    raw = await read_whole(request, ASK_BODY)
     try:
         return decode(raw)
     except Misfit as misfit:

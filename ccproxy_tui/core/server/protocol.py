@@ -1,15 +1,23 @@
-"""uvicorn's HTTP protocol with a limit on the request head, and the connection's peer in the scope."""
+"""uvicorn's HTTP protocol with limits on what a client may send, and for how long; the peer in the scope."""
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import TimerHandle, Transport
+from typing import ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from ccproxy_tui.core.errors import HeadersTooLarge
+from ccproxy_tui.core.errors import HeadersTooLarge, ProxyError, RequestTimeout
 from ccproxy_tui.core.formats.errors import error_body
+from ccproxy_tui.core.limits import KB, UNREAD_BYTES, UNREAD_SECONDS
 from ccproxy_tui.core.peers import PEER, Connection
 from ccproxy_tui.core.routing import guess_dialect
+
+
+def protocol_with_limits(head_bytes: int, head_seconds: float, waiting_limit: int) -> type[LimitedProtocol]:
+    """Return a protocol class for one server."""
+    limits = {"head_bytes": head_bytes, "head_seconds": head_seconds, "waiting_limit": waiting_limit, "waiting": {}}
+    return type("ProtocolWithLimits", (LimitedProtocol,), limits)
 
 
 class PeerProtocol(HttpToolsProtocol):
@@ -17,7 +25,7 @@ class PeerProtocol(HttpToolsProtocol):
 
     _connection: Connection
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         self._connection = Connection(transport)
         super().connection_made(transport)
 
@@ -29,54 +37,142 @@ class PeerProtocol(HttpToolsProtocol):
         return True
 
     def handle_websocket_upgrade(self) -> None:
-        from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+        from ccproxy_tui.core.server.ws_protocol import LimitedWebSocket
 
-        self.ws_protocol_class = WebSocketsSansIOProtocol  # loaded for the first client that wants it
+        self.ws_protocol_class = LimitedWebSocket  # loaded for the first client that wants it
         super().handle_websocket_upgrade()
         scope = getattr(self.transport.get_protocol(), "scope", None)
         if scope is not None:  # the handshake was not refused; the application starts after this
             scope[PEER] = self._connection
 
 
-def protocol_with_limit(limit: int) -> type[HttpToolsProtocol]:
-    """A protocol class that answers 431 to a request head of more than `limit` bytes."""
+class LimitedProtocol(PeerProtocol):
+    """Refuses a request head that is too large (431) or too slow (408).
 
-    class LimitedProtocol(PeerProtocol):
-        _head_bytes = 0
-        _in_head = True
+    Of the connections that wait for a request, or for the rest of its head, `waiting_limit` are kept: the one that
+    waits longest makes room for a new one. What a client sends after its answer is read for a moment, then its
+    connection ends.
+    """
 
-        def data_received(self, data: bytes) -> None:
-            # The parser keeps an unfinished line in memory without end: count what came, not what it made of it.
-            if self._in_head:
-                self._head_bytes += len(data)
-            super().data_received(data)
-            if self._in_head and self._head_bytes > limit and not self.transport.is_closing():
-                self._refuse_head()
+    head_bytes: ClassVar[int]
+    head_seconds: ClassVar[float]
+    waiting_limit: ClassVar[int]
+    waiting: ClassVar[dict[LimitedProtocol, None]]  # the one that waits longest first
 
-        def on_message_begin(self) -> None:
-            self._in_head = True
-            super().on_message_begin()
+    _in_head = True
+    _begun = False
+    _unread = 0
+    # Bytes since the last piece of a body, or the start of the head. The parser keeps an unfinished line in memory
+    # without end, so what came is counted, not what it made of it.
+    _framing = 0
+    _timer: TimerHandle | None = None
 
-        def on_headers_complete(self) -> None:
-            if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > limit:
-                self._refuse_head()
-                return
-            self._in_head, self._head_bytes = False, 0
-            super().on_headers_complete()
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._wait()
+        self._start_timer(self.head_seconds)
 
-        def _refuse_head(self) -> None:
-            error = HeadersTooLarge(
-                f"The request head is larger than {limit // 1024} KB.",
-                hint="Raise server.max_header_kb to allow it.",
-            )
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.waiting.pop(self, None)
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._framing += len(data)
+        super().data_received(data)
+        if self._framing > self.head_bytes and not self.transport.is_closing():
+            self._refuse(_too_large(self.head_bytes))
+        elif self._in_head and self._framing and self._timer is None:
+            self._start_timer(self.head_seconds)
+
+    def on_message_begin(self) -> None:
+        self._begun = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what comes after a body (a trailer) is not part of the request that was checked
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > self.head_bytes:
+            self._refuse(_too_large(self.head_bytes))
+            return
+        self._in_head, self._framing = False, 0
+        self.waiting.pop(self, None)
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._framing = 0
+        if self.cycle.response_complete:
+            self._unread += len(body)
+            if self._unread > UNREAD_BYTES:
+                self.transport.close()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_head, self._begun, self._framing, self._unread = True, False, 0, 0
+        self._stop_timer()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing() or not self.cycle.response_complete:
+            return
+        if self._in_head:
+            self._wait()
+        else:
+            self._start_timer(UNREAD_SECONDS)
+
+    @property
+    def _answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_timer()
+        super().handle_websocket_upgrade()
+
+    def _wait(self) -> None:
+        self.waiting.pop(self, None)
+        self.waiting[self] = None
+        if len(self.waiting) > self.waiting_limit:
+            oldest = next(iter(self.waiting))
+            del self.waiting[oldest]
+            oldest.transport.close()
+
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, self._on_timer)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self._answering:
+            self._start_timer(self.head_seconds)  # it sent on while its answer is under way: that goes first
+        elif self._in_head and self._begun:
+            self._refuse(RequestTimeout("The request head did not come in time."))
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer and close. An answer that is under way just ends: there is nothing else that it could say."""
+        if not self._answering:
             path = self.url.decode("latin-1").split("?")[0]
             names = frozenset(name.decode("latin-1") for name, _ in self.headers)
             body = error_body(guess_dialect(path, names), error.kind, error.text)
-            self.transport.write(
-                STATUS_LINE[431].rstrip(b"\r\n")
-                + b"\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-                + body
-            )
-            self.transport.close()
+            head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINE[error.status] + head + body)
+        self.transport.close()
 
-    return LimitedProtocol
+
+def _too_large(limit: int) -> HeadersTooLarge:
+    return HeadersTooLarge(
+        f"The request head is larger than {limit // KB} KB.", hint="Raise server.max_header_kb to allow it."
+    )

@@ -13,10 +13,12 @@ from starlette.routing import BaseRoute, Route
 
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.frames import RuleProposal, RuleView
+from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.rule_book import Hits, Loan, count_allowed
 from ccproxy_tui.core.permissions.rules import Action, BadRule, Rule, decide, parse_rule, propose
 from ccproxy_tui.core.permissions.sources import offer_of
+from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.desk import asked_of
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.settings import SettingsError, edit
@@ -198,7 +200,7 @@ def _view(rule: Rule, hits: Mapping[str, Hits], until: float | None = None, *, l
 
 async def _typed(request: Request, shape: type[T]) -> T:
     try:
-        return msgspec.json.decode(await request.body(), type=shape)
+        return msgspec.json.decode(await read_whole(request, VERB_BODY), type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"Not what this route takes: {error}.") from error
 

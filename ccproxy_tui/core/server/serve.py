@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -23,13 +24,14 @@ from ccproxy_tui.core import instances
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.files import replace_file
 from ccproxy_tui.core.instances import Instance
+from ccproxy_tui.core.limits import KB, MB, WAITING_CONNECTIONS
 from ccproxy_tui.core.paths import Paths, private_dir
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.server.app import create_app
 from ccproxy_tui.core.server.gate import LOCAL, is_loopback
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.memory import Memory
-from ccproxy_tui.core.server.protocol import protocol_with_limit
+from ccproxy_tui.core.server.protocol import protocol_with_limits
 from ccproxy_tui.core.settings import Loaded
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ BACKLOG = 2048
 LAST_SECONDS = 1
 IDLE_CHECK = 60.0
 CONTROL_TOKEN_FILE = "control-token"
+MAX_FILES = 65_536  # children get the limit, too, and some close every number up to it
+FEW_FILES = 1024
 
 
 class StartError(Exception):
@@ -118,6 +122,8 @@ class ProxyServer:
     async def run(self) -> int:
         """Serve until stopped. The exit status."""
         hub = self.hub
+        if (files := raise_file_limit()) < FEW_FILES:
+            log.warning("only %d files may be open at once: each stream takes two (raise it with `ulimit -n`)", files)
         path = instances.socket_path(self._paths, hub.port)
         unix = bind_unix(path)
         app = create_app(hub)
@@ -150,12 +156,13 @@ class ProxyServer:
         return 128 + self._signal if self._signal in (signal.SIGINT, signal.SIGQUIT) else 0
 
     def _server(self, app: ASGIApp) -> EmbeddedServer:
+        settings = self.hub.settings.server
         return EmbeddedServer(
             uvicorn.Config(
                 app,
-                http=protocol_with_limit(self.hub.settings.server.max_header_kb * 1024),
+                http=protocol_with_limits(settings.max_header_kb * KB, settings.head_seconds, waiting_connections()),
                 ws="none",  # the protocol class sees to it
-                ws_max_size=self.hub.settings.server.max_body_mb * 1024 * 1024,
+                ws_max_size=settings.max_body_mb * MB,
                 ws_per_message_deflate=False,
                 lifespan="off",
                 log_config=None,
@@ -246,6 +253,22 @@ def check_bind(loaded: Loaded) -> None:
             "Set a token first: `ccproxy-tui generate-token --save`, or --auth-token.",
             EXIT_USAGE,
         )
+
+
+def raise_file_limit() -> int:
+    """Allow as many open files as the system lets this process have, and return how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS allows less than it tells
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return soft if soft != resource.RLIM_INFINITY else MAX_FILES
+
+
+def waiting_connections() -> int:
+    """How many connections may wait for a request: never so many that none is left for one that comes."""
+    return min(WAITING_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
 def bind_tcp(host: str, port: int, paths: Paths) -> socket.socket:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
-
-import zstandard
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 
 from ccproxy_tui.core.capture import Capture
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.exchange_record import ExchangeRecord, Mark
 from ccproxy_tui.core.formats import Format, scan
 from ccproxy_tui.core.formats.canonical import Usage
+from ccproxy_tui.core.limits import ANSWER
 from ccproxy_tui.core.store import Store
+from ccproxy_tui.core.unpack import Broken, Unpacker, UnpackError
 
 _HEAD = 8 * 1024
+_STEPS_HERE = 4
+_STEPS_IN_THREAD = 16
 
 
 class Tap:
-    """One per exchange. `feed` is called for each read of the upstream's socket."""
+    """One per exchange. `feed`, or `feed_packed`, is called for each read of the upstream's socket."""
 
     def __init__(
         self,
@@ -34,26 +37,64 @@ class Tap:
         self._store = store
         self._clock = clock
         self._dialect = dialect
-        self._undo = undo_encoding(encoding)
+        self._unpacker: AnswerUnpacker | None = None
+        self.blind = False  # the copy ends before the answer does
         self._hunting = dialect is not None
         self._capture: Capture = record.upstream_body
         if converted:
             record.client_body = Capture()
+        self._expect(encoding)
+
+    def _expect(self, encoding: str) -> None:
+        try:
+            unpacker = AnswerUnpacker(encoding)
+        except UnpackError as error:
+            self._stop_decoding(f"it {error}")
+        else:
+            self._unpacker = unpacker if unpacker.needed else None
+
+    @property
+    def packed(self) -> bool:
+        return self._unpacker is not None or self.blind
 
     def feed(self, chunk: bytes) -> None:
+        now = self._count(chunk)
+        self._keep(chunk, now)
+
+    async def feed_packed(self, chunk: bytes) -> None:
+        """Take a piece of a compressed answer. The copy ends, with a mark, where it can't be decoded within limits."""
+        now = self._count(chunk)
+        if self._unpacker is None:
+            self._store.touch(self._record)
+            return
+        try:
+            async for piece in self._unpacker.feed(chunk):
+                self._keep(piece, now)
+        except UnpackError as error:
+            self._stop_decoding(f"it {error}")
+
+    def _stop_decoding(self, why: str) -> None:
+        self._unpacker = None
+        self._hunting = False
+        self.blind = True
+        at = self._clock.monotonic() - self._record.origin
+        self._record.marks.append(Mark(at, "not decoded", f"the copy of the answer ends here: {why}"))
+
+    def _count(self, chunk: bytes) -> float:
         record = self._record
-        now = self._clock.monotonic()
-        record.last_byte = now
+        now = record.last_byte = self._clock.monotonic()
         record.upstream_bytes += len(chunk)
         if record.client_body is None:
             record.client_bytes += len(chunk)
-        if self._undo is not None:
-            chunk = self._undo(chunk)
-        self._capture.append(chunk)
-        record.events += chunk.count(b"\ndata") + chunk.startswith(b"data")  # twice as fast as counting blank lines
         if record.first_byte is None:
             record.first_byte = now - record.origin
             record.marks.append(Mark(record.first_byte, "first byte"))
+        return now
+
+    def _keep(self, chunk: bytes, now: float) -> None:
+        record = self._record
+        self._capture.append(chunk)
+        record.events += chunk.count(b"\ndata") + chunk.startswith(b"data")  # twice as fast as counting blank lines
         if self._hunting and self._dialect is not None and scan.has_first_token(chunk, self._dialect):
             self._hunting = False
             record.first_token = now - record.origin
@@ -70,7 +111,7 @@ class Tap:
     @property
     def has_end_mark(self) -> bool:
         """Whether the stream said that it is over. The event that says so may be as large as the whole answer."""
-        if self._dialect is None or scan.has_end_mark(self._capture.tail(), self._dialect):
+        if self.blind or self._dialect is None or scan.has_end_mark(self._capture.tail(), self._dialect):
             return True
         return scan.has_end_mark(self._capture.read(), self._dialect)
 
@@ -90,22 +131,37 @@ class Tap:
         return "" if self._dialect is None else scan.find_stop_reason(self._capture.tail(), self._dialect)
 
 
-def undo_encoding(encoding: str) -> Callable[[bytes], bytes] | None:
-    """Undoes a content encoding, piece by piece; None when there is nothing to undo."""
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        return _forgiving(zlib.decompressobj(32 + zlib.MAX_WBITS).decompress)
-    if encoding == "zstd":
-        return _forgiving(zstandard.ZstdDecompressor().decompressobj().decompress)
-    return None
+class AnswerUnpacker:
+    """Undoes the content encoding of an answer. Some upstreams name one and send plain text: that passes as it is."""
 
+    def __init__(self, encoding: str) -> None:
+        """Raise Unsupported."""
+        self._unpacker = Unpacker(encoding, ANSWER)
+        self._begun = False
+        self._plain = not self._unpacker.needed
 
-def _forgiving(undo: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """A copy that can't be decompressed is kept as it is: watching must not fail an exchange."""
+    @property
+    def needed(self) -> bool:
+        return self._unpacker.needed
 
-    def attempt(chunk: bytes) -> bytes:
+    async def feed(self, chunk: bytes) -> AsyncIterator[bytes]:
+        """The first steps at once, which is all for an ordinary chunk; more of them in a thread. Raise UnpackError."""
+        if self._plain:
+            yield chunk
+            return
+        pieces = self._unpacker.feed(chunk)
         try:
-            return undo(chunk)
-        except (zlib.error, zstandard.ZstdError):
-            return chunk
+            batch = _take(pieces, _STEPS_HERE)
+        except Broken:
+            if self._begun:
+                raise
+            self._plain = True
+            batch = chunk
+        self._begun = True
+        while batch:
+            yield batch
+            batch = b"" if self._plain else await asyncio.to_thread(_take, pieces, _STEPS_IN_THREAD)
 
-    return attempt
+
+def _take(pieces: Iterator[bytes], steps: int) -> bytes:
+    return b"".join(islice(pieces, steps))

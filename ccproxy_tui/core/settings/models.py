@@ -26,6 +26,10 @@ class Server(Section):
         64, ge=1, le=1024, description="Largest request body, after decompression.", json_schema_extra=LIVE
     )
     max_header_kb: int = Field(64, ge=4, le=1024, description="Largest request head (request line and headers).")
+    head_seconds: float = Field(30, gt=0, le=600, description="How long a client may take to send a request head.")
+    body_seconds: float = Field(
+        600, gt=0, le=86_400, description="How long a client may take to send a request body.", json_schema_extra=LIVE
+    )
     keepalive_seconds: float = Field(
         15,
         ge=0,

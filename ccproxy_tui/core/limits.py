@@ -1,0 +1,65 @@
+"""The limits of everything that others send: sizes in bytes, times in seconds. What the user may change is a setting.
+
+| what | limit | when it is exceeded |
+|---|---|---|
+| a client's request head | `server.max_header_kb`, `server.head_seconds` | 431, 408; the connection is closed |
+| a client's request body, also unpacked | `server.max_body_mb`, `server.body_seconds`, `BODY_IDLE` | 413, 408; closed |
+| a body for a permission, an MCP message, a control verb | `ASK_BODY`, `ASK_BODY`, `VERB_BODY` | 413; closed |
+| what a client still sends after its answer | `UNREAD_BYTES`, `UNREAD_SECONDS` | the connection is closed |
+| framing between two pieces of a client's body | `server.max_header_kb` | 431; closed |
+| connections that wait for a request | `WAITING_CONNECTIONS`, 75 s | the one that waits longest is closed |
+| fragments of one WebSocket message | `FRAGMENTS`, `server.max_body_mb` | the socket is closed |
+| values in a JSON body that is taken apart | `json_cost` below | 413, or a 502 for an answer |
+| a model's name | `MODEL_NAME` | 400 |
+| layers of content encoding | `ENCODINGS` | 415, or not decoded |
+| unpacked size of a compressed body | `RATIO` times its size, `RATIO_FREE` at least | 413, 502, or not decoded |
+| an upstream's response head | `HEAD_BYTES`, `http.read_timeout` in all | 502, 504 |
+| one event of a stream that is taken apart | `EVENT` | an error event; the upstream call ends |
+| an answer that is collected | `ANSWER`; an error `ERROR_ANSWER` | 502 |
+| an answer of a token endpoint | `TOKEN_ANSWER`, `TOKEN_SECONDS` | the login or renewal fails |
+| MCP sessions of the older transport | `MCP_SESSIONS`, `MCP_WAITING` each, `MCP_IDLE` | the oldest idle one ends; 429 |
+| kept of an answer, of all bodies | `core.capture`, `core.store` | the rest is counted, not kept |
+"""
+
+from __future__ import annotations
+
+KB = 1024
+MB = 1024 * KB
+
+# A permission request may hold a whole file that a tool wants to write.
+ASK_BODY = 16 * MB
+# Settings, answers of a user, rules: text that was typed.
+VERB_BODY = 1 * MB
+
+# A client that is slower than this has gone, or means harm. On loopback a body comes in milliseconds.
+BODY_IDLE = 60.0
+# A client that sends on after its answer has a moment to read that answer; then its connection ends.
+UNREAD_BYTES = 1 * MB
+UNREAD_SECONDS = 5.0
+# Each costs a file descriptor and about 10 KB. Clients keep a handful, and open another one when one was closed.
+WAITING_CONNECTIONS = 1024
+# Libraries send a message in one piece, or in pieces of at least 16 KB.
+FRAGMENTS = 4096
+
+# The longest real ones (ARNs, paths of local files) have about 200 characters.
+MODEL_NAME = 512
+
+# More than one layer is legal, and never seen.
+ENCODINGS = 3
+# JSON and event streams shrink to a tenth, streams of tiny events to a thirtieth. A bomb shrinks to a thousandth.
+RATIO = 50
+RATIO_FREE = 4 * MB
+# Unpacked at once: below a millisecond of work.
+UNPACK_STEP = 64 * KB
+
+# The largest real event holds a whole answer (`response.completed`), or an image (base64) of some MB.
+EVENT = 32 * MB
+ANSWER = 256 * MB
+ERROR_ANSWER = 1 * MB
+
+TOKEN_ANSWER = 1 * MB
+TOKEN_SECONDS = 30.0
+
+MCP_SESSIONS = 64
+MCP_WAITING = 64
+MCP_IDLE = 24 * 3600.0
