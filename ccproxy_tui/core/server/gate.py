@@ -1,7 +1,10 @@
-"""The door: who may talk to the proxy at all. Host, Origin and token are checked before anything is read or routed.
+"""The door: who may use the proxy at all. Host, Origin and user or token are checked before anything is routed.
 
-A page in the person's own browser can reach a server on loopback. It can't forge `Host` (DNS rebinding keeps its own
+A page in the user's own browser can reach a server on loopback. It can't forge `Host` (DNS rebinding keeps its own
 name) nor leave out `Origin` on a request that matters, so both are checked on every route.
+
+Loopback is shared by every user of the machine. Without a configured token the owner of the peer's socket must be the
+user that runs the proxy; `core.peers` has how that is known, and what it can't see.
 """
 
 from __future__ import annotations
@@ -15,16 +18,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccproxy_tui.core.errors import Forbidden, ProxyError, Unauthorized
 from ccproxy_tui.core.formats.errors import error_body
+from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.routing import guess_dialect
 from ccproxy_tui.core.server.hub import Hub
 
 LOCAL = "ccproxy.local"  # set in the scope of requests that came over the unix socket
+KNOWN = "ccproxy.known"  # set in the scope of requests of this user, or with a token
 _NAVIGABLE = ("/oauth/",)  # a browser comes here from another site, by a redirect
+_HEALTH = ("/health", "/health/ready")  # asked by probes that have no token; the accounts are left out for them
 _BEARER = b"bearer "
 
 
 class Gate:
-    """ASGI middleware. Requests over the unix socket have passed the file system's check and skip this one."""
+    """ASGI middleware. Of requests over the unix socket only the user is checked; the file system has done the rest."""
 
     def __init__(self, app: ASGIApp, hub: Hub) -> None:
         self._app = app
@@ -32,11 +38,14 @@ class Gate:
         self._names = _own_names(hub.settings.server.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope.get(LOCAL):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         try:
-            self._check(scope)
+            if scope.get(LOCAL):
+                _check_socket(scope)
+            else:
+                self._check(scope)
         except ProxyError as error:
             await _refuse(scope, send, error)
             return
@@ -58,11 +67,12 @@ class Gate:
                 tokens.append(value[7:].strip())
         self._check_host(host.decode("latin-1"))
         self._check_origin(origin.decode("latin-1"), host.decode("latin-1"), site, scope["path"])
-        self._check_token(tokens, scope["path"])
+        self._check_client(scope, tokens)
 
     def _check_host(self, host: str) -> None:
         name = _host_name(host)
-        if name in self._names or _is_unforgeable(name) or name in self._hub.settings.security.allowed_hosts:
+        allowed = (one.lower() for one in self._hub.settings.security.allowed_hosts)
+        if name and (name in self._names or _is_unforgeable(name) or name in allowed):
             return
         raise Forbidden(
             f"The host {name[:80]!r} is not allowed.", hint="Add it to security.allowed_hosts if it is yours."
@@ -82,23 +92,51 @@ class Gate:
             f"The web origin {origin[:80]!r} is not allowed.", hint="Add it to cors.origins if it is yours."
         )
 
-    def _check_token(self, tokens: list[bytes], path: str) -> None:
-        token = self._hub.settings.security.auth_token
-        if token is None or path == "/health" or path.startswith(("/health/", "/oauth/callback", "/control/")):
-            return  # /control has its own token, /oauth/callback its state
-        expected = token.get_secret_value().encode()
+    def _check_client(self, scope: Scope, tokens: list[bytes]) -> None:
+        """Raises Forbidden for another user of this machine, Unauthorized where a token would help."""
+        security, path = self._hub.settings.security, scope["path"]
+        if path == "/health/live":
+            return
+        expected = [token for token in (security.token, self._hub.client_token) if token]
         # Every given token is compared, each in constant time.
-        if not sum([hmac.compare_digest(given, expected) for given in tokens]):
+        if sum([hmac.compare_digest(given, token.encode()) for given in tokens for token in expected]):
+            scope[KNOWN] = True
+            return
+        peer = peer_of(scope)
+        if security.token:
+            scope[KNOWN] = peer.is_own
+            if path in _HEALTH or path == "/oauth/callback" or path.startswith("/control/"):
+                return  # /control has its own proof, /oauth/callback its state
             raise Unauthorized(
                 "The proxy's token is missing or wrong.",
                 hint="Send it as Authorization: Bearer or as x-api-key (setting: security.auth_token).",
             )
+        if peer.uid is not None and not peer.is_own:
+            raise Forbidden(
+                "This proxy serves the user that runs it, and you connect as another user of this machine.",
+                hint="Its user can set security.auth_token and share that token.",
+            )
+        if peer.is_own and security.peer_check == "uid":
+            scope[KNOWN] = True
+        elif path != "/oauth/callback" and not path.startswith("/control/"):
+            raise Unauthorized(
+                "The proxy's token is missing or wrong.",
+                hint="`ccproxy-tui connect` gives it to a tool; send it as Authorization: Bearer or as x-api-key.",
+            )
+
+
+def _check_socket(scope: Scope) -> None:
+    """Raises Forbidden. Root can open any socket, but is another user, too."""
+    peer = peer_of(scope)
+    if peer.uid is not None and not peer.is_own:
+        raise Forbidden("This socket serves the user that runs the proxy, and you connect as another user.")
+    scope[KNOWN] = True
 
 
 def _own_names(bind: str) -> frozenset[str]:
-    names = {"localhost", bind.lower()}
+    names = {"localhost", bind.lower(), socket.gethostname().lower()}
     if not is_loopback(bind):
-        names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+        names.add(socket.getfqdn().lower())
     return frozenset(names)
 
 
@@ -116,20 +154,21 @@ def _host_name(host: str) -> str:
     """The name in a Host header, without its port."""
     host = host.strip().lower()
     if host.startswith("["):
-        return host[1:].split("]")[0]
+        name, _, port = host[1:].partition("]")
+        return name if not port or port.startswith(":") else host
     return host.rsplit(":", 1)[0] if host.count(":") == 1 else host
 
 
 def _is_unforgeable(name: str) -> bool:
-    """Names that no web site can have: addresses (the page came from that very address), `*.localhost`, and names
-    without a dot, which nobody can register (containers call each other by such names)."""
-    if "." not in name and ":" not in name:
-        return bool(name)
+    """Names that no web site can have: `*.localhost` (RFC 6761, section 6.3) and addresses.
+
+    An address is not looked up, so no DNS answer can turn it to this machine: a page of that origin came from there.
+    The unspecified address is none: browsers take it for this machine, and send no Origin with some requests to it.
+    """
     try:
-        ipaddress.ip_address(name)
+        return not ipaddress.ip_address(name).is_unspecified
     except ValueError:
         return name.endswith(".localhost")
-    return True
 
 
 def _matches(pattern: str, origin: str) -> bool:

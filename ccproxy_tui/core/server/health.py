@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ccproxy_tui import __version__
+from ccproxy_tui.core.server.gate import KNOWN
 from ccproxy_tui.core.server.hub import Hub
 
 SERVICE_ID = "claude-code-proxy"
@@ -25,8 +26,8 @@ def health_routes(hub: Hub) -> list[BaseRoute]:
         body = {"status": "pass", "version": __version__, "output": "Application process is running"}
         return _HealthResponse(body, headers=_HEADERS)
 
-    async def ready(_: Request) -> Response:
-        checks = _checks(hub)
+    async def ready(request: Request) -> Response:
+        checks = _checks(hub, accounts=bool(request.scope.get(KNOWN)))
         status = _worst(checks)
         body = {
             "status": status,
@@ -36,8 +37,8 @@ def health_routes(hub: Hub) -> list[BaseRoute]:
         }
         return _HealthResponse(body, 503 if status == "fail" else 200, headers=_HEADERS)
 
-    async def full(_: Request) -> Response:
-        checks = _checks(hub)
+    async def full(request: Request) -> Response:
+        checks = _checks(hub, accounts=bool(request.scope.get(KNOWN)))
         status = _worst(checks)
         body = {
             "status": status,
@@ -52,8 +53,11 @@ def health_routes(hub: Hub) -> list[BaseRoute]:
     return [Route("/health/live", live), Route("/health/ready", ready), Route("/health", full)]
 
 
-def _checks(hub: Hub) -> dict[str, list[dict[str, Any]]]:
-    """A missing login is a warning: the proxy itself is ready, and other providers may serve."""
+def _checks(hub: Hub, *, accounts: bool) -> dict[str, list[dict[str, Any]]]:
+    """Return the checks; those of `accounts` are for clients that may use them.
+
+    A missing login is a warning: the proxy itself is ready, and other providers may serve.
+    """
     now = datetime.fromtimestamp(hub.clock.now(), UTC).isoformat()
     checks: dict[str, list[dict[str, Any]]] = {
         "proxy_service": [
@@ -66,9 +70,11 @@ def _checks(hub: Hub) -> dict[str, list[dict[str, Any]]]:
             }
         ]
     }
-    accounts = [(one, account.view()) for one in hub.providers.values() for account in one.accounts()]
-    usable = any(account.ok for _, account in accounts)
-    for provider, account in accounts:
+    if not accounts:
+        return checks
+    views = [(one, account.view()) for one in hub.providers.values() for account in one.accounts()]
+    usable = any(account.ok for _, account in views)
+    for provider, account in views:
         unused = usable and account.state == "missing"  # one login is enough; the others are not needed
         checks.setdefault(f"{provider.name}_credentials", []).append(
             {
@@ -76,7 +82,7 @@ def _checks(hub: Hub) -> dict[str, list[dict[str, Any]]]:
                 "componentType": "authentication",
                 "time": now,
                 "status": "pass" if account.ok or unused else "warn",
-                "output": account.state,  # no label: this route is open to everybody
+                "output": account.state,
             }
         )
     return checks

@@ -87,6 +87,7 @@ class Hub:
         self.viewers = 0  # where a person can answer
         self.notices: list[str] = []
         self.control_token = control_token
+        self.client_token = ""  # of this install; the configured one is in the settings
         self.stop_requested = asyncio.Event()
         self.stopping = asyncio.Event()  # the servers are closing: viewers must let go
         self.drain_seconds = loaded.settings.server.drain_seconds

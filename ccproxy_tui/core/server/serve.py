@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccproxy_tui import __version__
 from ccproxy_tui.core import instances
+from ccproxy_tui.core.client_token import client_token, is_wanted
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.files import replace_file
 from ccproxy_tui.core.instances import Instance
@@ -110,6 +111,7 @@ class ProxyServer:
         self.on_ready: Callable[[Hub], None] | None = None
         self._tcp = bind_tcp(loaded.settings.server.host, loaded.settings.server.port, paths)
         self.hub = Hub(loaded, clock, control_token(paths))
+        self.hub.client_token = _client_token(loaded, paths)
         self.hub.memory = Memory(paths.data / "memory.sqlite3")
         if loaded.settings.history.enabled:
             self.hub.keep_history(paths.data / "history.duckdb")
@@ -269,6 +271,18 @@ def raise_file_limit() -> int:
 def waiting_connections() -> int:
     """How many connections may wait for a request: never so many that none is left for one that comes."""
     return min(WAITING_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def _client_token(loaded: Loaded, paths: Paths) -> str:
+    """Return the token of this install. A state folder that can't be written costs it only where clients need one."""
+    try:
+        return client_token(paths)
+    except OSError as error:
+        if not is_wanted(loaded.settings.security):
+            return ""
+        raise StartError(
+            f"Clients need a token here, and none can be kept: {error}. Set security.auth_token instead.", EXIT_USAGE
+        ) from error
 
 
 def bind_tcp(host: str, port: int, paths: Paths) -> socket.socket:

@@ -66,13 +66,28 @@ class Server(Section):
 
 class Security(Section):
     auth_token: SecretStr | None = Field(
-        None, description="Token that clients must send (Bearer or x-api-key) on every route but /health."
+        None,
+        description="Token that clients must send (Bearer or x-api-key). Without it they get /health/live, and "
+        "/health without the accounts.",
+    )
+    peer_check: Literal["uid", "token"] = Field(
+        "uid",
+        description="Who may connect on loopback while auth_token is not set. uid: programs of the user that runs the "
+        "proxy (Linux; elsewhere as token). token: who sends the token that this install has made, which "
+        "`ccproxy-tui connect` gives to tools.",
+        json_schema_extra=LIVE,
     )
     allowed_hosts: StrList = Field(
         default_factory=list,
-        description="Host names that requests may carry besides loopback and the bind address.",
+        description="Host names that requests may carry besides loopback, the machine's own name and the bind address "
+        "(names of a container network, `host.docker.internal`, a reverse proxy's).",
         json_schema_extra=LIVE,
     )
+
+    @property
+    def token(self) -> str:
+        """The configured token, or nothing."""
+        return self.auth_token.get_secret_value() if self.auth_token is not None else ""
 
     @field_validator("auth_token")
     @classmethod

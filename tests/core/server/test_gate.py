@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.conftest import Proxy, StartProxy
@@ -57,22 +59,37 @@ async def test_nothing_hides_behind_a_name_like_health(guarded: Proxy, path: str
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.0.0.1:8000", "localhost:1", "[::1]:8000", "app.localhost", "192.168.1.5", "devbox:80"]
+    "host",
+    ["127.0.0.1", "127.0.0.1:8000", "localhost:1", "[::1]:8000", "app.localhost", "192.168.1.5", socket.gethostname()],
 )
 async def test_names_that_no_web_site_can_have_are_let_in(proxy: Proxy, host: str) -> None:
     assert (await proxy.client.get("/demo/v1/models", headers={"host": host})).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.com", "evil.com:8000", "127.0.0.1.evil.com", "localhost.evil.com", ""])
+REBOUND = [
+    *("evil.com", "evil.com:8000", "127.0.0.1.evil.com", "localhost.evil.com", "", "[::1].evil.com", "[::1]evil"),
+    # names that a local network's DHCP, mDNS or LLMNR may hand out
+    *("attackerbox", "attackerbox:8000", "wpad", "router.local", "localhost.", "xlocalhost", "host.docker.internal"),
+    *("0.0.0.0", "0.0.0.0:8000", "[::]:8000"),  # this machine to a browser, which sends no Origin to it
+]
+
+
+@pytest.mark.parametrize("host", REBOUND)
 async def test_a_rebound_name_is_refused(proxy: Proxy, host: str) -> None:
     response = await proxy.client.get("/demo/v1/models", headers={"host": host})
     assert response.status_code == 403
 
 
 async def test_a_name_can_be_allowed(start_proxy: StartProxy) -> None:
-    proxy = await start_proxy(SECURITY__ALLOWED_HOSTS="box.example.com, other")
-    response = await proxy.client.get("/demo/v1/models", headers={"host": "box.example.com:8000"})
-    assert response.status_code == 200
+    proxy = await start_proxy(SECURITY__ALLOWED_HOSTS="box.example.com, Other")
+    for host in ("box.example.com:8000", "other:8000", "OTHER"):
+        response = await proxy.client.get("/demo/v1/models", headers={"host": host})
+        assert response.status_code == 200
+
+
+async def test_a_name_that_is_refused_names_the_setting(proxy: Proxy) -> None:
+    response = await proxy.client.get("/demo/v1/models", headers={"host": "devcontainer:8000"})
+    assert "security.allowed_hosts" in response.text
 
 
 @pytest.mark.parametrize("origin", ["https://evil.com", "null", "http://localhost:3000", "http://127.0.0.1:1"])
