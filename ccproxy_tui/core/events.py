@@ -8,7 +8,13 @@ from typing import Literal
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.report import Note
 
-EndReason = Literal["done", "refused", "upstream_error", "cut", "stalled", "client_gone", "stopped", "failed"]
+# refused: by the proxy; upstream_error, cut, stalled: the upstream's doing; stopped: by the user; drained: the proxy
+# ended; failed: an error of the proxy itself. The cause counts, not its consequence: a client that leaves because of an
+# error that it was sent is no `client_gone`.
+EndReason = Literal[
+    "done", "refused", "upstream_error", "cut", "stalled", "client_gone", "stopped", "drained", "failed"
+]
+FAILED_ENDS: frozenset[EndReason] = frozenset({"refused", "upstream_error", "cut", "stalled", "drained", "failed"})
 
 
 @dataclass(frozen=True, slots=True)

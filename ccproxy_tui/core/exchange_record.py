@@ -92,10 +92,15 @@ class ExchangeRecord:
         ]
 
     def output_tokens(self) -> int:
-        """Exact once the provider has said it; until then the number of events, about one token each."""
-        if self.usage.output is not None and not self.live:
-            return self.usage.output
-        return max(self.events - 3, 0) if self.first_token is not None and self.stream else (self.usage.output or 0)
+        """Exact once the provider has said it; until then the number of events, about one token each.
+
+        A stream that breaks off leaves what its start reports (in Messages: 1), which is not what was sent.
+        """
+        reported = self.usage.output
+        if reported is not None and (self.ended == "done" or self.stop_reason):
+            return reported
+        streamed = self.first_token is not None and self.stream
+        return max(self.events - 3, reported or 0) if streamed else (reported or 0)
 
     def token_rate(self, now: float) -> float | None:
         """Output tokens a second since the first one; None while there is none. `now` is monotonic."""

@@ -8,7 +8,7 @@ import msgspec
 
 PROTOCOL = 1
 
-StateWord = str  # wait, live, stall, tool, retry, a status number, or ERR
+StateWord = str  # wait, live, stall, tool, retry, a status number, STOP, or ERR
 SegmentKind = Literal["text", "thinking", "tool", "arguments", "note", "error"]
 BodyPart = Literal["request", "upstream_request", "upstream_response", "response"]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ccproxy_tui.core.capture import BLOCK, Block, Capture
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.events import (
+    FAILED_ENDS,
     Accepted,
     Billed,
     BodyRead,
@@ -204,7 +205,7 @@ class Store:
         self._mark(record, "ended", error or event.reason.replace("_", " "))
         self._live.pop(record.id, None)
         self._keep_bodies(record)
-        self.errors += event.reason not in ("done", "client_gone", "stopped")
+        self.errors += event.reason in FAILED_ENDS
 
     def _mark(self, record: ExchangeRecord, name: str, detail: str = "") -> None:
         if len(record.marks) < MARK_LIMIT:

@@ -46,7 +46,7 @@ class StreamsScreen(BaseScreen):
     HELP = (
         "Every request that went through the proxy, newest first. While the cursor is on the top row it follows new "
         "ones. States: wait, live, tool (it waits for an "
-        "answer), stall (nothing came for a while), a status number, 499 (the client left), ERR."
+        "answer), stall (nothing came for a while), a status number, 499 (the client left), STOP (you stopped it), ERR."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", id="streams.filter"),

@@ -38,6 +38,13 @@ _END_MARKS: dict[Format, tuple[bytes, ...]] = {
     ),
 }
 
+_ERROR_OBJECT = re.compile(rb'"error"\s*:\s*\{')
+_STREAM_ERROR: dict[Format, re.Pattern[bytes]] = {
+    "anthropic_messages": _ERROR_OBJECT,
+    "openai_chat": _ERROR_OBJECT,
+    "openai_responses": re.compile(rb'"response\.failed"|"type"\s*:\s*"error"'),
+}
+
 
 def has_first_token(chunk: bytes, dialect: Format) -> bool:
     """Whether the first piece of an answer stands in `chunk`."""
@@ -51,10 +58,7 @@ def has_end_mark(tail: bytes, dialect: Format) -> bool:
 
 def find_stream_error(tail: bytes, dialect: Format) -> str:
     """The message of the error that a stream ended with, or nothing when it ended well."""
-    mark = b'"response.failed"' if dialect == "openai_responses" else b'"error"'
-    at = tail.rfind(mark)
-    if dialect == "openai_responses" and at < 0:
-        at = tail.rfind(b'"type":"error"')
+    at = max((match.start() for match in _STREAM_ERROR[dialect].finditer(tail)), default=-1)
     if at < 0 or at < max(tail.rfind(b'"message_stop"'), tail.rfind(b"[DONE]"), tail.rfind(b'"response.completed"')):
         return ""
     if dialect == "anthropic_messages" and b"event: error" not in tail and b"event:error" not in tail:

@@ -130,7 +130,8 @@ class Refused:
         headers = passed(answer)
         if (seconds := retry_seconds(body)) and not answer.header("retry-after"):
             headers.append(("retry-after", seconds))
-        if not self._same_dialect or not is_openai_error(body):
+        await self._leg.sink.settle()
+        if self._leg.sink.started or not self._same_dialect or not is_openai_error(body):
             raise UpstreamRefused(answer.status, failed.kind, failed.message, code=failed.code, headers=tuple(headers))
         await self._leg.answer(answer, body, status=answer.status, headers=headers)
         return Outcome("upstream_error", failed.message)
@@ -168,7 +169,9 @@ class Relayed:
         if stream and answer.status < 400:
             return await leg.end_stream()
         await sink.finish()
-        return Outcome("upstream_error", f"upstream answered {answer.status}") if answer.status >= 400 else Outcome()
+        if answer.status < 400:
+            return Outcome()
+        return Outcome("upstream_error", read_error(answer.status, tap.start()).message)
 
     async def _late_error(self, answer: Answer) -> UpstreamRefused:
         """The stream had to be opened (for a ping) before the upstream said no."""

@@ -374,10 +374,19 @@ class Exchange:
             raise asyncio.CancelledError
         task.uncancel()
         if self._interruption == "client_gone":
-            return "client_gone", ""
+            return self._why_it_left()
         if self._interruption == "stopped":
-            return await self._fail(Stopped("The exchange was stopped by the person at the proxy."))
+            return await self._fail(Stopped("The exchange was stopped by the user at the proxy."))
         return await self._fail(Draining("The proxy is shutting down."))
+
+    def _why_it_left(self) -> tuple[EndReason, str]:
+        """Clients leave because of an error inside the stream, or once they have its last event: then that counts."""
+        tap = self._tap
+        if tap is None or not (self._streaming and self._sink.started):
+            return "client_gone", ""
+        if error := tap.stream_error():
+            return "upstream_error", error
+        return ("done" if tap.knows_dialect and tap.has_end_mark else "client_gone"), ""
 
     async def _leave(self, reason: EndReason, error: str) -> None:
         """Close both legs and say how it ended. Safe to call twice."""
@@ -480,8 +489,10 @@ def _end_reason(problem: ProxyError) -> EndReason:
             return "stalled"
         case UpstreamCut():
             return "cut"
-        case Stopped() | Draining():
+        case Stopped():
             return "stopped"
+        case Draining():
+            return "drained"
         case _ if problem.status >= 500:
             return "upstream_error" if problem.status in (502, 504) else "failed"
         case _:

@@ -109,6 +109,11 @@ class Tap:
             record.client_body.append(data)
 
     @property
+    def knows_dialect(self) -> bool:
+        """Whether the answer is in a dialect that can be read at all."""
+        return self._dialect is not None
+
+    @property
     def has_end_mark(self) -> bool:
         """Whether the stream said that it is over. The event that says so may be as large as the whole answer."""
         if self.blind or self._dialect is None or scan.has_end_mark(self._capture.tail(), self._dialect):
@@ -119,13 +124,17 @@ class Tap:
         """What went wrong inside a stream that began well; nothing for a good one."""
         return "" if self._dialect is None else scan.find_stream_error(self._capture.tail(), self._dialect)
 
+    def start(self) -> bytes:
+        """The first bytes of the answer, decompressed."""
+        return self._capture.read(0, _HEAD)
+
     def usage(self) -> Usage:
         if self._dialect is None:
             return Usage()
-        return scan.find_usage(self._capture.read(0, _HEAD), self._capture.tail(), self._dialect)
+        return scan.find_usage(self.start(), self._capture.tail(), self._dialect)
 
     def model(self) -> str:
-        return scan.find_model(self._capture.read(0, _HEAD))
+        return scan.find_model(self.start())
 
     def stop_reason(self) -> str:
         return "" if self._dialect is None else scan.find_stop_reason(self._capture.tail(), self._dialect)

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 
 from ccproxy_tui import __version__
+from ccproxy_tui.core.events import FAILED_ENDS
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import (
     AskView,
@@ -30,7 +31,6 @@ from ccproxy_tui.core.text_reader import TextReader
 MAX_TEXTS = 12
 NOTHING = -1  # a position before everything
 ENDED_ASKS = 20
-_ERROR_ENDS = frozenset({"failed", "cut", "stalled", "refused", "upstream_error"})
 
 
 class Viewer:
@@ -237,7 +237,9 @@ def state_word(record: ExchangeRecord, now: float, stall: float) -> str:
         return "wait" if record.first_byte is None else "live"
     if record.ended == "client_gone":
         return "499"
-    if record.ended in _ERROR_ENDS and (record.status < 400 or record.ended == "failed"):
+    if record.ended == "stopped":
+        return "STOP"
+    if record.ended in FAILED_ENDS and (record.status < 400 or record.ended == "failed"):
         return "ERR"
     return str(record.status or "ERR")
 

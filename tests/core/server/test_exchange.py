@@ -546,7 +546,7 @@ async def test_a_person_stops_a_stream_and_the_client_is_told(proxy: Proxy, upst
     control = proxy.control()
     await control.stop_exchange(proxy.last.id)
     response = await asked
-    assert b"stopped by the person" in response.content
+    assert b"stopped by the user" in response.content
     await until(lambda: upstream.closed == [1], seconds=1)
     assert (await proxy.ended()).ended == "stopped"
     await control.close()
