@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -151,6 +151,14 @@ class Provider(Protocol):
     prefixes: tuple[str, ...]
     lists: Format | None  # the dialect in which its own list of models can be relayed
     detector: Detector | None  # of the command-line tool whose requests it serves, if there is one
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The operations that a client may ask of the account besides inference: patterns for `routing.allows`.
+
+        Everything else below the provider's prefix is a 404, so that a client of models is not one of the account.
+        """
+        ...
 
     def profile(self, model: str, dialect: Format) -> Profile:
         """The target for a request of this dialect. Another format in it means that the request is converted."""

@@ -1,4 +1,7 @@
-"""Anthropic's API with the account of the Claude CLI, or with an API key. Bodies pass byte for byte."""
+"""Anthropic's API with the account of the Claude CLI, or with an API key. Bodies pass byte for byte.
+
+Which paths there are: https://docs.anthropic.com/en/api
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,28 @@ from ccproxy_tui.providers.upstream import Upstream, read_all
 OAUTH_BETA = "oauth-2025-04-20"
 DEFAULT_VERSION = "2023-06-01"
 LOGIN_HINT = "Log in with `claude` or `ccproxy-tui auth login` (or set PROVIDERS__CLAUDE_API__API_KEY)."
+# Besides messages and count_tokens. Skills, organizations, keys and profiles are not for a client of models.
+PATHS = (
+    "POST complete",
+    "GET models",
+    "GET models/**",
+    "POST messages/batches",
+    "GET messages/batches",
+    "GET messages/batches/*",
+    "DELETE messages/batches/*",
+    "POST messages/batches/*/cancel",
+    "GET messages/batches/*/results",
+    "POST files",
+    "GET files",
+    "GET files/*",
+    "GET files/*/content",
+    "DELETE files/*",
+)
+_USAGE = "GET api/oauth/usage"  # how much of the plan is used; Claude Code shows it
 
 
 class ClaudeApi:
-    """Native relay of Anthropic Messages and of every other path below /v1."""
+    """Native relay of Anthropic Messages, and of the operations in `paths`."""
 
     name = "claude_api"
     prefixes = ("/api", "/claude", "")
@@ -79,6 +100,10 @@ class ClaudeApi:
     @property
     def _settings(self) -> ClaudeApiProvider:
         return self._context.settings().providers.claude_api
+
+    @property
+    def paths(self) -> list[str]:
+        return [*PATHS, _USAGE, *self._settings.extra_paths]
 
     def profile(self, model: str, dialect: Format) -> Profile:
         return Profile("anthropic_messages", "anthropic", "Anthropic", thinking=thinking_mode(model), auto_cache=True)

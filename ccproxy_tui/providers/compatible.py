@@ -20,8 +20,34 @@ from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, Report
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.settings.models import CompatibleProvider
 from ccproxy_tui.providers.claude_api import DEFAULT_VERSION
+from ccproxy_tui.providers.claude_api import PATHS as ANTHROPIC_PATHS
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
+
+# Besides chat and responses, as https://platform.openai.com/docs/api-reference names them; `rerank` is a gateways' one.
+_OPENAI_PATHS = (
+    "POST completions",
+    "POST embeddings",
+    "POST moderations",
+    "POST rerank",
+    "POST audio/speech",
+    "POST audio/transcriptions",
+    "POST audio/translations",
+    "POST images/edits",
+    "POST images/generations",
+    "POST images/variations",
+    "GET models",
+    "GET models/**",
+    "POST files",
+    "GET files",
+    "GET files/*",
+    "GET files/*/content",
+    "DELETE files/*",
+    "POST batches",
+    "GET batches",
+    "GET batches/*",
+    "POST batches/*/cancel",
+)
 
 
 def make_compatible(context: Context) -> list[Provider]:
@@ -46,6 +72,12 @@ class Compatible:
     @property
     def _settings(self) -> CompatibleProvider:
         return self._context.settings().providers.compatible.get(self.name, self._first)
+
+    @property
+    def paths(self) -> list[str]:
+        settings = self._settings
+        known = ANTHROPIC_PATHS if settings.format == "anthropic_messages" else _OPENAI_PATHS
+        return [*known, *settings.extra_paths]
 
     def profile(self, model: str, dialect: Format) -> Profile:
         settings = self._settings

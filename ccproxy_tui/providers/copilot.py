@@ -76,6 +76,10 @@ class Copilot:
     def _settings(self) -> CopilotProvider:
         return self._context.settings().providers.copilot
 
+    @property
+    def paths(self) -> list[str]:
+        return ["GET models", "GET models/**", "POST embeddings", *self._settings.extra_paths]
+
     def profile(self, model: str, dialect: Format) -> Profile:
         if _RESPONSES_ONLY.match(model):
             return Profile(

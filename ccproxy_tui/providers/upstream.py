@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Iterable
@@ -24,6 +25,7 @@ from ccproxy_tui.core.provider import Answer, Headers, close_answer
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.transport import LeanTransport
 
+_TARGET = re.compile(r"[!-\"$-~]*")  # of a request: printable ASCII, and no fragment
 _FALSE = frozenset({"0", "false", "no", "off"})
 
 
@@ -62,6 +64,7 @@ class Upstream:
         return Answer(head.status, _decoded(head.headers), self._read(stream), stream.aclose)
 
     async def _send(self, method: str, url: str, headers: Headers, body: bytes) -> Answer:
+        _split(url)  # refuses what is no URL
         request = httpx.Request(method, url, headers=headers, content=body, extensions={"timeout": self._timeouts})
         response = await self.client.send(request, stream=True)
         stream = response.stream
@@ -114,18 +117,25 @@ async def read_all(answer: Answer, limit: int = 4 * 1024 * 1024) -> bytes:
     return body
 
 
-@functools.lru_cache(maxsize=256)
 def _split(url: str) -> tuple[tuple[bytes, str, int], bytes, bytes]:
-    """Origin, target and Host of a URL. Raises httpx.InvalidURL."""
+    """Origin, target and Host of a URL; the target is not encoded again. Raises httpx.InvalidURL."""
+    start = url.find("://") + 3
+    end = min((at for at in (url.find(char, start) for char in "/?#") if at >= 0), default=len(url))
+    target = url[end:]
+    if not _TARGET.fullmatch(target):
+        raise httpx.InvalidURL("The path or query holds a character that must be percent-encoded")
+    origin, host = _origin(url[:end])
+    return origin, (target if target.startswith("/") else f"/{target}").encode("ascii"), host
+
+
+@functools.lru_cache(maxsize=256)
+def _origin(url: str) -> tuple[tuple[bytes, str, int], bytes]:
+    """Origin and Host of a URL without a path. Raises httpx.InvalidURL."""
     parsed = httpx.URL(url)
     scheme = parsed.raw_scheme
     if scheme not in (b"http", b"https") or not parsed.host:
         raise httpx.InvalidURL(f"{url!r} is not an address that can be called")
-    return (
-        (scheme, parsed.host, parsed.port or (443 if scheme == b"https" else 80)),
-        parsed.raw_path,
-        parsed.netloc,
-    )
+    return (scheme, parsed.host, parsed.port or (443 if scheme == b"https" else 80)), parsed.netloc
 
 
 def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

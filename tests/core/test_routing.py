@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import posixpath
+from urllib.parse import unquote
 
-from ccproxy_tui.core.routing import guess_dialect, parse_path
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccproxy_tui.core.errors import InvalidRequest
+from ccproxy_tui.core.routing import allows, check_pattern, guess_dialect, parse_path, read_path
 
 PREFIXES = {
     "/api": "claude_api",
@@ -68,3 +74,63 @@ def test_paths_that_are_not_ours_are_left_to_others(path: str) -> None:
 )
 def test_an_error_on_an_unknown_path_takes_the_likely_dialect(path: str, headers: set[str], dialect: str) -> None:
     assert guess_dialect(path, frozenset(headers)) == dialect
+
+
+SAFE = st.text("abcXYZ019-_.~!$&'()*+,=:@[]", min_size=1, max_size=8).filter(lambda part: part.strip("."))
+BAD = st.sampled_from(
+    ["..", ".", "%2e%2e", ".%2E", "..;a", "%252e.", "%2f..", "..%5c", "\\..", "%00", "%0a", "%C0%AE", "%"]
+)
+
+
+@given(st.lists(SAFE, min_size=1, max_size=4))
+def test_a_plain_path_is_kept_as_it_is(parts: list[str]) -> None:
+    path = "/" + "/".join(parts)
+    assert read_path(path.encode()) == path
+
+
+@given(st.lists(SAFE, max_size=3), BAD, st.lists(SAFE, max_size=3))
+def test_a_path_that_a_server_could_read_as_another_one_is_refused(
+    before: list[str], bad: str, after: list[str]
+) -> None:
+    with pytest.raises(InvalidRequest):
+        read_path(("/" + "/".join([*before, bad, *after])).encode())
+
+
+@given(st.binary(max_size=40), st.sampled_from([b"/api/", b"/codex/", b"/api/v1/files/", b"/codex/models/", b"/", b""]))
+def test_no_bytes_lead_out_of_the_prefix(tail: bytes, start: bytes) -> None:
+    """What is let through stays below any base URL, however often a server decodes it."""
+    try:
+        target = parse_path(read_path(start + tail), PREFIXES)
+    except InvalidRequest:
+        return
+    if target is None:
+        return
+    url = f"/base/{target.rest}"
+    for _ in range(4):
+        url = unquote(url, errors="surrogateescape").replace("\\", "/")
+        assert posixpath.normpath(url).startswith("/base")
+        assert url.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "method", "path", "covered"),
+    [
+        ("GET files/*", "GET", "v1/files/f_1", True),
+        ("GET files/*", "HEAD", "files/f_1", True),
+        ("GET files/*", "DELETE", "files/f_1", False),
+        ("GET files/*", "GET", "files/f_1/content", False),
+        ("GET files/*", "GET", "files/", False),
+        ("GET v1/models/**", "GET", "models/a/b", True),
+        ("GET models/**", "GET", "models", False),
+        ("GET a.b", "GET", "axb", False),
+    ],
+)
+def test_a_pattern_covers(pattern: str, method: str, path: str, covered: bool) -> None:
+    assert allows([pattern], method, path) is covered
+
+
+def test_a_pattern_of_the_settings_is_checked() -> None:
+    assert check_pattern(" get /v1/skills/** ") == "GET v1/skills/**"
+    for wrong in ("", "GET", "v1/skills", "GET ../x", "GET a/./b", "GET a?b", "GET a//b", "GET a*", "GET ***"):
+        with pytest.raises(ValueError, match="is not a method and a path"):
+            check_pattern(wrong)

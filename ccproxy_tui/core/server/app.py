@@ -12,10 +12,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccproxy_tui import __version__
-from ccproxy_tui.core.errors import BodyTooLarge, MethodNotAllowed, ProxyError, RequestTimeout, RouteNotFound
+from ccproxy_tui.core.errors import (
+    BodyTooLarge,
+    InvalidRequest,
+    MethodNotAllowed,
+    ProxyError,
+    RequestTimeout,
+    RouteNotFound,
+)
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.redact import redact_text
-from ccproxy_tui.core.routing import Target, guess_dialect, parse_path
+from ccproxy_tui.core.routing import Target, guess_dialect, parse_path, read_path
 from ccproxy_tui.core.server.account_routes import oauth_routes
 from ccproxy_tui.core.server.body import ClientGone
 from ccproxy_tui.core.server.control_routes import control_routes
@@ -57,12 +64,22 @@ class Dispatch:
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        target = parse_path(scope["path"], self._hub.prefixes) if scope["type"] in ("http", "websocket") else None
+        if scope["type"] == "lifespan":
+            await self._rest(scope, receive, send)
+            return
+        try:
+            target = parse_path(read_path(scope["raw_path"]), self._hub.prefixes)
+            _check_query(scope["query_string"])
+        except InvalidRequest as problem:
+            await _refuse(scope, receive, send, problem)
+            return
         if scope["type"] == "websocket":
             await self._open_socket(target, scope, receive, send)
         elif target is None:
             await self._rest(scope, receive, send)
-        elif scope["method"] in ("GET", "HEAD") and (target.operation == "base" or target.rest == "api/hello"):
+        elif scope["method"] in ("GET", "HEAD") and (
+            target.operation == "base" or target.rest in ("hello", "api/hello")
+        ):
             await _hello(scope, receive, send)
         elif scope["method"] == "GET" and target.prefix and target.rest in ("status", "usage"):
             await self._tell_status(target, scope, receive, send)
@@ -85,6 +102,25 @@ class Dispatch:
         if self._hub.sdk is not None and self._hub.sdk.name == target.provider:
             body |= await sdk_status(self._hub)
         await JSONResponse(body)(scope, receive, send)
+
+
+def _check_query(query: bytes) -> None:
+    """Refuse what is no query: it goes upstream as it is. Raises InvalidRequest."""
+    if not query.isascii() or not query.decode("ascii").isprintable() or b" " in query or b"#" in query:
+        raise InvalidRequest("The query holds a character that must be percent-encoded.")
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: ProxyError) -> None:
+    """Answer in the client's dialect, a WebSocket's handshake included."""
+    names = frozenset(name.decode("latin-1") for name, _ in scope["headers"])
+    body = error_body(guess_dialect(scope["path"], names), error.kind, error.text)
+    kind = "http.response"
+    if scope["type"] == "websocket":
+        await receive()  # websocket.connect
+        kind = "websocket.http.response"
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": f"{kind}.start", "status": error.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body})
 
 
 async def _ask_usage(hub: Hub, name: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.model_map import Candidate
 from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, close_answer
 from ccproxy_tui.core.redact import redact_headers
-from ccproxy_tui.core.routing import Target, guess_dialect
+from ccproxy_tui.core.routing import Target, allows, guess_dialect
 from ccproxy_tui.core.server import headers as head
 from ccproxy_tui.core.server.body import ClientGone, read_body
 from ccproxy_tui.core.server.delivery import (
@@ -139,6 +139,7 @@ class Exchange:
             raise Draining("The proxy is shutting down.", hint="Try again when it runs.")
         body = await self._read()
         found = self._look(body)
+        self._check_operation()
         candidates = self._route(found)
         if (local := await self._local(body, candidates[0])) is not None:
             return await self._tell_locally(local)
@@ -183,6 +184,18 @@ class Exchange:
             raise WrongMediaType(
                 f"The content type is {media[:60] or 'missing'!r}; JSON is expected.",
                 hint="Send the header content-type: application/json.",
+            )
+
+    def _check_operation(self) -> None:
+        """An account is more than its models: what is not on its provider's list is not there. Raises RouteNotFound."""
+        target, method = self._target, self._scope["method"]
+        provider = self._hub.providers.get(target.provider)
+        if target.dialect is not None or target.operation == "stored_response" or provider is None:
+            return  # a path of our own, which goes upstream as it is or converted; or nowhere
+        if not allows(provider.paths, method, target.rest):
+            raise RouteNotFound(
+                f"{method} {target.rest[:200]} is not among the operations that {provider.name} serves.",
+                hint="The setting extra_paths of the provider adds to them.",
             )
 
     def _route(self, found: Peek) -> list[Candidate]:
@@ -235,7 +248,14 @@ class Exchange:
         if provider is None:
             raise RouteNotFound(f"No provider {candidate.provider!r} serves {self._scope['path']!r}.")
         plan = await self._plan(call, provider, candidate.model)
-        return await provider.send(plan.call, self._hub.bus.publish), plan
+        answer = await provider.send(plan.call, self._hub.bus.publish)
+        if not (200 <= answer.status < 300 or 400 <= answer.status < 600):
+            self._hub.bus.publish(UpstreamAnswered(self.id, answer.status, tuple(redact_headers(answer.headers))))
+            await close_answer(answer)
+            raise UpstreamGarbled(
+                f"{provider.name} answered {answer.status}: redirects are not followed, and not passed on."
+            )
+        return answer, plan
 
     def _call(self, body: bytes, found: Peek) -> Call:
         return Call(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+from ccproxy_tui.core.redact import is_secret_header, redact_text
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
@@ -19,24 +22,102 @@ _HOP = frozenset(
         "upgrade",
     }
 )
-# Meant for this proxy, or made anew for the upstream leg. The client's own credentials never go on.
+# Meant for this proxy, or made again for the upstream leg.
 _CLIENT_ONLY = _HOP | {
     "accept-encoding",
-    "authorization",
+    "alt-used",
+    "client-ip",
     "content-encoding",
     "content-length",
-    "cookie",
+    "early-data",
     "expect",
+    "fastly-client-ip",
     "forwarded",
+    "from",
     "host",
+    "http2-settings",
+    "max-forwards",
     "origin",
+    "range",  # an answer in part would be taken for the whole one
     "referer",
+    "remote-addr",
+    "true-client-ip",
     "via",
-    "x-api-key",
-    "x-real-ip",
 }
 _OURS = "x-ccproxy-"
-_CLIENT_ONLY_STARTS = ("access-control-", "sec-fetch-", "x-forwarded-", _OURS)
+_CLIENT_ONLY_STARTS = (
+    "access-control-",
+    "cf-",
+    "fly-",
+    "if-",  # a 304 has no meaning here
+    "sec-",
+    "x-amz-",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-",
+    "x-forwarded",
+    "x-http-method",
+    "x-method-override",
+    "x-original-",
+    "x-originating-",
+    "x-real-ip",
+    "x-remote-",
+    "x-rewrite-",
+    _OURS,
+)
+# A client does not choose on whose account it runs: that goes with the credential.
+_ACCOUNT = re.compile(
+    r"(^|[-_])(account|organi[sz]ation|org|project|tenant|workspace|impersonate|on-behalf-of)s?([-_]|$)"
+)
+# What an upstream tells a browser, a cache or another proxy about its own site, which this proxy is not.
+_UPSTREAM_ONLY = _HOP | {
+    "accept-ch",
+    "alt-svc",
+    "authentication-info",
+    "clear-site-data",
+    "content-location",
+    "critical-ch",
+    "expect-ct",
+    "link",
+    "location",
+    "nel",
+    "no-vary-search",
+    "origin-agent-cluster",
+    "p3p",
+    "permissions-policy",
+    "proxy-authentication-info",
+    "referrer-policy",
+    "refresh",
+    "report-to",
+    "reporting-endpoints",
+    "server-timing",
+    "service-worker-allowed",
+    "set-cookie",
+    "set-cookie2",
+    "set-login",
+    "sourcemap",
+    "speculation-rules",
+    "strict-transport-security",
+    "timing-allow-origin",
+    "trailer",
+    "www-authenticate",
+    "x-accel-redirect",
+    "x-frame-options",
+    "x-sendfile",
+    "x-sourcemap",
+    "x-xss-protection",
+}
+_UPSTREAM_ONLY_STARTS = (
+    "access-control-",
+    "content-security-policy",
+    "cross-origin-",
+    "public-key-pins",
+    "sec-",
+    "x-content-security-policy",
+    "x-permitted-",
+    "x-webkit-csp",
+    _OURS,
+)
 
 
 def decode(headers: RawHeaders) -> list[tuple[str, str]]:
@@ -45,14 +126,20 @@ def decode(headers: RawHeaders) -> list[tuple[str, str]]:
 
 
 def for_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The client's headers that the upstream should see, in their order."""
+    """The client's headers that the upstream should see, in their order.
+
+    Unknown ones pass, but for those that hold a credential (by their name, or by what their value looks like) or that
+    choose an account.
+    """
     headers = list(headers)
     named = _named_by_connection(headers)
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in _CLIENT_ONLY and name not in named and not name.startswith(_CLIENT_ONLY_STARTS)
-    ]
+    return [(name, value) for name, value in headers if name not in named and _may_go_up(name, value)]
+
+
+def _may_go_up(name: str, value: str) -> bool:
+    if name in _CLIENT_ONLY or name.startswith(_CLIENT_ONLY_STARTS):
+        return False
+    return not (is_secret_header(name) or _ACCOUNT.search(name) or redact_text(value) != value)
 
 
 def wishes(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -61,14 +148,22 @@ def wishes(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def for_client(headers: Iterable[tuple[str, str]], *, stream: bool) -> list[tuple[bytes, bytes]]:
-    """The upstream's headers that the client should see. A stream's length is not passed: pings may be put in."""
+    """The upstream's headers that the client should see. A stream's length is not passed: pings may be put in.
+
+    Left out is what speaks to a browser about the upstream's own site (cookies, CORS, redirects, pinning): it would
+    count for this proxy's origin.
+    """
     headers = list(headers)
     named = _named_by_connection(headers)
     return [
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in headers
-        if name not in _HOP and name not in named and not (stream and name == "content-length")
+        if name not in named and _may_go_down(name) and not (stream and name == "content-length")
     ]
+
+
+def _may_go_down(name: str) -> bool:
+    return not (name in _UPSTREAM_ONLY or name.startswith(_UPSTREAM_ONLY_STARTS) or is_secret_header(name))
 
 
 def _named_by_connection(headers: Iterable[tuple[str, str]]) -> set[str]:

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ccproxy_tui.core.model_map import DEFAULT_RULES, DefaultRule
 from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 from ccproxy_tui.core.settings.agents import Claude
-from ccproxy_tui.core.settings.section import LIVE, Section, StrList, check_url
+from ccproxy_tui.core.settings.section import LIVE, Reachable, Section, StrList, check_url
 
 
 class Server(Section):
@@ -178,7 +178,7 @@ class CopilotOAuth(Section):
     client_id: str = Field("Iv1.b507a08c87ecfe98", description="The OAuth client.")
 
 
-class Pooled(Section):
+class Pooled(Reachable):
     """A provider with logins."""
 
     accounts: dict[str, Path] = Field(
@@ -252,7 +252,7 @@ class CopilotProvider(Pooled):
         return check_url(value) if value else ""
 
 
-class CompatibleProvider(Section):
+class CompatibleProvider(Reachable):
     enabled: bool = Field(True, description="Serve it below /NAME.")
     base_url: str = Field(description="Its address, as the vendor's SDK takes it.")
     format: Literal["anthropic_messages", "openai_chat", "openai_responses"] = Field(

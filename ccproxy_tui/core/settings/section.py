@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ccproxy_tui.core.routing import check_pattern
 
 LIVE: dict[str, Any] = {"live": True}  # marks a field whose change needs no restart
 
@@ -17,6 +19,7 @@ def _split(value: object) -> object:
 
 
 StrList = Annotated[list[str], BeforeValidator(_split)]
+PathPattern = Annotated[str, AfterValidator(check_pattern)]
 
 
 def check_url(value: str) -> str:
@@ -29,3 +32,14 @@ def check_url(value: str) -> str:
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="ignore", validate_default=True, use_attribute_docstrings=False)
+
+
+class Reachable(Section):
+    """A provider whose account clients reach by path."""
+
+    extra_paths: Annotated[list[PathPattern], BeforeValidator(_split)] = Field(
+        default_factory=list,
+        description="Operations to open besides inference, models, files, batches and usage, as `GET v1/skills/*`; * "
+        "is one segment, ** the rest. Each client can then use them with the account.",
+        json_schema_extra=LIVE,
+    )

@@ -83,6 +83,10 @@ class ClaudeSdk:
     def _options(self) -> Options:
         return options_of(self._settings, self._home, self.agents.url)
 
+    @property
+    def paths(self) -> list[str]:
+        return ["GET models", "GET models/**"]
+
     def profile(self, model: str, dialect: Format) -> Profile:
         return Profile(
             "anthropic_messages", "anthropic", "Claude Code", thinking=thinking_mode(model), cache_marks=False

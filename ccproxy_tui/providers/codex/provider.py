@@ -96,6 +96,11 @@ class Codex:
     def _settings(self) -> CodexProvider:
         return self._context.settings().providers.codex
 
+    @property
+    def paths(self) -> list[str]:
+        """Lists of models are answered here; the backend serves nothing else that a client of models needs."""
+        return ["GET models", "GET models/**", *self._settings.extra_paths]
+
     def profile(self, model: str, dialect: Format) -> Profile:
         return Profile(
             "openai_responses",

@@ -99,8 +99,14 @@ class Sockets:
         named = {name: value for name, value in headers if name not in _NOT_HERE}
         given = dict(headers).get("openai-beta", "")
         beta = given if "responses_websockets" in given else ",".join(filter(None, (given, BETA)))
+
+        class Connect(connect):
+            def process_redirect(self, exc: Exception) -> Exception | str:
+                """The login goes to the address of the settings, and nowhere else."""
+                return exc
+
         try:
-            return await connect(
+            return await Connect(
                 f"ws{url.removeprefix('http')}",
                 additional_headers={**named, "openai-beta": beta},
                 user_agent_header=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -47,6 +48,10 @@ class Demo:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @property
+    def paths(self) -> list[str]:
+        return ["GET models", "GET models/**"]
+
     def profile(self, model: str, dialect: Format) -> Profile:
         return Profile("anthropic_messages", "anthropic", "The demo provider", thinking="budget", default_tokens=4096)
 
@@ -69,7 +74,7 @@ class Demo:
             case "models":
                 return _whole(200, {"data": [_model(name) for name in MODELS], "has_more": False})
             case "model":
-                return _whole(200, _model(call.path.rsplit("/", 1)[-1]))
+                return _whole(200, _model(unquote(call.path.rsplit("/", 1)[-1])))
             case _:
                 raise RouteNotFound(f"The demo provider has nothing at {call.path!r}.")
 
