@@ -66,7 +66,7 @@ def make_pool(context: Context, kind: Kind, own: JsonFile, labels: Mapping[str, 
     accounts = [_make_account(context, kind, kind.name, kind.title, own)]
     for label, path in labels.items():
         place = path.expanduser()
-        file = JsonFile([place], place, own.parse, context.clock, keys=kind.keys)
+        file = JsonFile([place], place, own.parse, context.clock, keys=kind.keys, owner_locks=own.owner_locks)
         accounts.append(_make_account(context, kind, f"{kind.name}:{label}", f"{kind.title} ({label})", file))
     return Pool(accounts, context.clock)
 
@@ -78,7 +78,7 @@ def _make_account(context: Context, kind: Kind, name: str, title: str, file: Jso
         file,
         kind.renewal,
         context.clock,
-        context.paths.state / "locks",
+        context.paths.state / "logins",
         kind.hint,
         make_login=kind.make_login,
         check=kind.check,

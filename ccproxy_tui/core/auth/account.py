@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Protocol
 
 from ccproxy_tui.core.auth.credentials import Credential, duration_word, state_of
-from ccproxy_tui.core.auth.file_lock import LockTimeout, locked
-from ccproxy_tui.core.auth.json_file import Document, JsonFile, UnreadableCredentials
+from ccproxy_tui.core.auth.file_lock import locked
+from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
 from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin
 from ccproxy_tui.core.auth.quota import Extra, Quota, Reading, read_headers
-from ccproxy_tui.core.auth.renewal import Renewal, RenewalFailed, RenewalRefused
+from ccproxy_tui.core.auth.renewal import Renewal, RenewalFailed
+from ccproxy_tui.core.auth.renewer import Renewer
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.errors import InvalidRequest, NoCredentials, ProxyError, UpstreamRefused
+from ccproxy_tui.core.errors import InvalidRequest, NoCredentials, UpstreamRefused
 from ccproxy_tui.core.frames import AccountDetail, AccountView, WindowView
 
 log = logging.getLogger(__name__)
 
-_PAUSE_FIRST = 15.0
-_PAUSE_LAST = 600.0
 _USED = 3600.0  # an account that was used within this many seconds is renewed ahead of time
 _HISTORY = 20
 
@@ -40,6 +39,8 @@ class AnyAccount(Protocol):
     def detail(self) -> AccountDetail: ...
 
     async def keep_fresh(self) -> None: ...
+
+    async def settle(self, seconds: float) -> None: ...
 
     async def renew_now(self) -> Credential: ...
 
@@ -68,6 +69,9 @@ class KeyAccount:
         return AccountDetail(self.view(), source="settings")
 
     async def keep_fresh(self) -> None:
+        """There is nothing to do."""
+
+    async def settle(self, seconds: float) -> None:
         """There is nothing to do."""
 
     async def renew_now(self) -> Credential:
@@ -110,7 +114,6 @@ class Account:
         self.provider = provider
         self._title = title
         self._file = file
-        self._renewal = renewal
         self._clock = clock
         self._locks = locks
         self._hint = hint
@@ -118,125 +121,57 @@ class Account:
         self._check = check
         self._guard = guard
         self._set_aside = False
-        self._born_expired = ""  # a fresh token that has ended by our clock: the clock is wrong, not the token
-        self._turn = asyncio.Lock()  # one renewal at a time in this process; the file lock sees to the others
-        self._pause = _PAUSE_FIRST
-        self._paused_until = 0.0
-        self._kept: Credential | None = None  # renewed, but the file can't be written
-        self._document: Document | None = None
+        self._history: deque[tuple[float, str]] = deque(maxlen=_HISTORY)
+        self._renewer = Renewer(title, file, renewal, clock, locks, self.note)
         self._last_used = 0.0
         self.served = 0  # answers that came with it
-        self._problem = ""
         self._quota = Quota()
         self.resting: Callable[[], str] = lambda: ""  # why it does not serve just now; its pool sets it
         self.wake: Callable[[], None] = lambda: None  # lets it serve again at once; its pool sets it
-        self._history: deque[tuple[float, str]] = deque(maxlen=_HISTORY)
 
     # --- for requests ---
 
     async def credential(self, stale: str = "") -> Credential:
-        """What to authenticate with, renewed when it is about to end.
+        """Return what to authenticate with, renewed when it is about to end.
 
-        `stale` is a secret that an upstream has just refused: another one is wanted. Raises NoCredentials with the
-        next step.
+        A token that lives is returned at once, and renewed beside. `stale` is a secret that an upstream has just
+        refused: another one is wanted. Raises NoCredentials with the next step.
         """
         self._last_used = self._clock.now()
         found = self._read()
         if found is None:
             raise NoCredentials(f"No {self._title} credentials were found.", hint=self._hint)
-        if self._is_good(found, stale):
+        if self._renewer.is_good(found, stale):
             return found
-        if not self._may_renew(found, stale):
+        attempt = self._renewer.attempt(found, stale) if found.renewable else None
+        if attempt is None or (found.secret != stale and not found.expired(self._clock.now())):
             return self._as_it_is(found, stale)
-        async with self._turn:
-            return await self._renew(found, stale)
-
-    def _is_good(self, credential: Credential, stale: str) -> bool:
-        if credential.secret == stale:
-            return False
-        lives = not credential.expired(self._clock.now() + self._renewal.margin)
-        return lives or not credential.renewable or credential.secret == self._born_expired
-
-    def _may_renew(self, credential: Credential, stale: str) -> bool:
-        """Not again and again while it fails, unless nothing else is left."""
-        if not credential.renewable:
-            return False
-        lives = credential.secret != stale and not credential.expired(self._clock.now())
-        return not (lives and self._clock.now() < self._paused_until)
+        try:
+            return await asyncio.shield(attempt)
+        except RenewalFailed:
+            return self._as_it_is(found, stale)
 
     def _as_it_is(self, credential: Credential, stale: str) -> Credential:
         if credential.secret == stale:
             raise NoCredentials(f"The {self._title} login was refused.", hint=self._hint)
-        if credential.expired(self._clock.now()):
-            reason = f" and could not be renewed: {self._problem}" if self._problem else ""
+        if credential.expired(self._clock.now()) and not self._renewer.is_born_expired(credential):
+            problem = self._renewer.problem
+            reason = f" and could not be renewed: {problem}" if problem else ""
             raise NoCredentials(f"The {self._title} login has expired{reason}.", hint=self._hint)
         return credential
 
     # --- renewing ---
 
-    async def _renew(self, found: Credential, stale: str) -> Credential:
-        latest = self._read(anew=True) or found
-        if self._is_good(latest, stale):
-            return latest
-        try:
-            async with locked(self._file.lock_path(latest.source), self._locks):
-                return await self._renew_locked(latest, stale)
-        except RenewalRefused as error:
-            again = self._read(anew=True)
-            if again is not None and self._is_good(again, stale):
-                self.note("taken over from another program")
-                return again
-            return self._failed(latest, stale, str(error))
-        except (RenewalFailed, LockTimeout, OSError, ProxyError, UnreadableCredentials) as error:
-            return self._failed(latest, stale, str(error).rstrip("."))
-
-    async def _renew_locked(self, before: Credential, stale: str) -> Credential:
-        """With the lock held: whoever renewed meanwhile has done our work."""
-        latest = self._read(anew=True) or before
-        if self._is_good(latest, stale):
-            self.note("taken over from another program")
-            return latest
-        document = self._kept_document() or self._file.document(latest.source)
-        renewed = await self._renewal.renew(document)
-        fresh = self._file.parse(renewed, latest.source)
-        self._pause, self._paused_until, self._problem = _PAUSE_FIRST, 0.0, ""
-        self._save(latest.source, renewed, fresh)
-        self._born_expired = fresh.secret if fresh.expired(self._clock.now()) else ""
-        if self._born_expired:
-            self.note("the new token has ended already, by the clock of this machine: is it set right?")
-        return fresh
-
-    def _save(self, source: str, document: Document, fresh: Credential) -> None:
-        try:
-            self._file.save(source, document)
-        except OSError as error:
-            self._kept = fresh
-            self._document = document
-            self.note(f"renewed, but {source} can't be written ({error.strerror}); kept in memory")
-            log.warning("%s can't be written (%s): the renewed token is kept in memory only", source, error.strerror)
-            return
-        self._kept = None
-        self.note("renewed")
-
-    def _kept_document(self) -> Document | None:
-        return self._document if self._kept is not None else None
-
-    def _failed(self, credential: Credential, stale: str, reason: str) -> Credential:
-        self._problem = reason
-        self._paused_until = self._clock.now() + self._pause
-        self._pause = min(self._pause * 2, _PAUSE_LAST)
-        self.note(f"renewal failed: {reason}")
-        log.warning("the %s login could not be renewed: %s", self._title, reason)
-        return self._as_it_is(credential, stale)
-
     async def renew_now(self) -> Credential:
         """Because the person asked, who also wants it to serve again. Raises NoCredentials."""
         self.wake()
+        self._renewer.try_at_once()
         found = self._read(anew=True)
         return await self.credential(stale=found.secret if found is not None else "")
 
     async def keep_fresh(self) -> None:
         """Called now and then: an account in use is renewed before a request has to wait for it."""
+        await self._renewer.put_back()
         if self._clock.now() - self._last_used > _USED:
             return
         used = self._last_used
@@ -246,6 +181,10 @@ class Account:
             pass  # said in the account's state, and to whoever asks
         finally:
             self._last_used = used
+
+    async def settle(self, seconds: float) -> None:
+        """Let a renewal under way end and be written, for at most `seconds`: the proxy is about to end."""
+        await self._renewer.settle(seconds)
 
     async def check(self) -> str:
         """Ask the provider how the plan is. Raises ProxyError."""
@@ -289,7 +228,7 @@ class Account:
         source = self._file.target
         async with locked(self._file.lock_path(source), self._locks):
             self._file.save(source, change(self._file.document_or_nothing(source)))
-        self._kept, self._problem, self._paused_until, self._born_expired = None, "", 0.0, ""
+        self._renewer.forget(source)
         self.wake()
         return source
 
@@ -327,17 +266,9 @@ class Account:
 
     def _read(self, *, anew: bool = False) -> Credential | None:
         try:
-            found = self._file.read(anew=anew)
+            return self._renewer.read(anew=anew)
         except UnreadableCredentials as error:
             raise NoCredentials(f"The {self._title} credentials can't be used: {error}.", hint=self._hint) from error
-        if self._kept is not None and found is not None and not self._is_newer(found):
-            return self._kept
-        return found
-
-    def _is_newer(self, found: Credential) -> bool:
-        """Whether the file's owner has renewed after us."""
-        kept = self._kept
-        return kept is None or (found.expires_at or 0) > (kept.expires_at or 0)
 
     def note(self, text: str) -> None:
         """A line of its history."""
@@ -351,11 +282,11 @@ class Account:
         except NoCredentials as error:
             return AccountView(self.provider, "", "unreadable", hint=error.text)
         word, ok = state_of(credential, self._clock.now())
-        if credential is not None and word == "expired" and credential.renewable and not self._problem:
-            word, ok = ("ok", True) if credential.secret == self._born_expired else ("ok renews", True)
-        if self._turn.locked():
+        if credential is not None and word == "expired" and credential.renewable and not self._renewer.problem:
+            word, ok = ("ok", True) if self._renewer.is_born_expired(credential) else ("ok renews", True)
+        if self._renewer.is_running:
             word = f"{word} refreshing"
-        if self._problem:
+        if self._renewer.problem:
             word = f"{word} renewal failed"
         hint = "" if ok else self._hint
         if stopped := self.barred() or self.resting():
@@ -410,6 +341,6 @@ class Account:
             extra=self._quota.extra,
             aside=self._set_aside,
             warning=self._file.warning,
-            problem=self._problem,
+            problem=self._renewer.problem,
             history=list(self._history),
         )

@@ -18,7 +18,9 @@ import msgspec
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import Document, JsonFile, UnreadableCredentials
 from ccproxy_tui.core.auth.keychain import Keychain, KeychainError
+from ccproxy_tui.core.auth.owner_lock import lock_folders
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.files import Room
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.paths import Paths
 
@@ -61,7 +63,7 @@ class ClaudeFile(JsonFile):
     ) -> None:
         environ = os.environ if environ is None else environ
         found = candidates(paths, environ)
-        super().__init__(found, found[-2], parse, clock, keys=KEYS)
+        super().__init__(found, found[-2], parse, clock, keys=KEYS, owner_locks=owner_locks)
         self._token = environ.get(TOKEN_VARIABLE, "").strip()
         self._keychain = keychain
         self._asked = -_KEYCHAIN_RECHECK
@@ -100,15 +102,27 @@ class ClaudeFile(JsonFile):
     def document_or_nothing(self, source: str) -> Document:
         return self.document(source) if source.startswith(_KEYCHAIN) else super().document_or_nothing(source)
 
-    def save(self, source: str, document: Document) -> None:
+    def reserve(self, source: str, document: Document) -> Room | None:
+        return None if source.startswith(_KEYCHAIN) else super().reserve(source, document)
+
+    def recover(self, source: str) -> None:
+        if not source.startswith(_KEYCHAIN):
+            super().recover(source)
+
+    def save(self, source: str, document: Document, room: Room | None = None) -> None:
         if not source.startswith(_KEYCHAIN) or self._keychain is None:
-            super().save(source, document)
+            super().save(source, document, room)
             return
         self._asked = -_KEYCHAIN_RECHECK
         try:
             self._keychain.write(msgspec.json.encode(document).decode())
         except KeychainError as error:
             raise OSError(0, str(error)) from error
+
+
+def owner_locks(path: Path) -> list[Path]:
+    """Return the locks of Claude Code for the login at `path`; a file of another name is ours alone."""
+    return lock_folders(path) if path.name == ".credentials.json" else []
 
 
 def _ask(keychain: Keychain) -> str | None:

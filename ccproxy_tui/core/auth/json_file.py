@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +12,16 @@ import msgspec
 
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.files import Room, leftovers, replace_file
+
+log = logging.getLogger(__name__)
 
 RECHECK = 0.25  # seconds for which the file is not looked at again
 
 Document = dict[str, Any]
 Stamp = tuple[Path, int, int, int, int]
 Parse = Callable[[Any, str], Credential]
+_SPARE = 8192  # bytes by which a renewed login may be longer than the one before
 
 
 class UnreadableCredentials(Exception):
@@ -31,9 +35,20 @@ class JsonFile:
     """
 
     def __init__(
-        self, candidates: Sequence[Path], home: Path, parse: Parse, clock: Clock, *, keys: Sequence[str] = ()
+        self,
+        candidates: Sequence[Path],
+        home: Path,
+        parse: Parse,
+        clock: Clock,
+        *,
+        keys: Sequence[str] = (),
+        owner_locks: Callable[[Path], list[Path]] = lambda _: [],
     ) -> None:
-        """`home` is where the file is made when there is none; `keys` are those of the document that are the login."""
+        """`home` is where the file is made when there is none; `keys` are those of the document that are the login.
+
+        `owner_locks` names the folders that the file's owner makes while it renews the login at a path.
+        """
+        self.owner_locks = owner_locks
         self._candidates = candidates
         self._home = home
         self.parse = parse
@@ -111,9 +126,37 @@ class JsonFile:
             replace_file(path.with_name(f"{path.name}.broken"), path.read_bytes())
             return {}
 
-    def save(self, source: str, document: Document) -> None:
-        """Raises OSError, and leaves what was there."""
-        replace_file(Path(source), msgspec.json.format(msgspec.json.encode(document), indent=2))
+    def reserve(self, source: str, document: Document) -> Room | None:
+        """Reserve space for what will follow `document`; None where no space is needed. Raises OSError."""
+        return Room(Path(source), 2 * len(_encoded(document)) + _SPARE)
+
+    def save(self, source: str, document: Document, room: Room | None = None) -> None:
+        """Write the document, into `room` when space was reserved. Raises OSError, and leaves what was there."""
+        self._looked = -RECHECK
+        if room is None:
+            replace_file(Path(source), _encoded(document))
+        else:
+            room.fill(_encoded(document))
+
+    def recover(self, source: str) -> None:
+        """Take up what a writer that was killed left beside the file, where it is newer; remove the rest.
+
+        Call it with the source's lock held: every writer of ours holds it.
+        """
+        path = Path(source)
+        for left in leftovers(path):
+            if self._expires(left) > self._expires(path):
+                log.warning("%s: took up the newer login that a killed program left behind", path)
+                left.replace(path.resolve())
+            else:
+                left.unlink(missing_ok=True)
+
+    def _expires(self, path: Path) -> float:
+        """When the login in a file ends, in seconds since the epoch; -1 where there is none."""
+        try:
+            return self.parse(_load(path), str(path)).expires_at or 0.0
+        except UnreadableCredentials:
+            return -1.0
 
     def login_of(self, document: Document) -> Document:
         """The part of a document that is this login."""
@@ -122,6 +165,10 @@ class JsonFile:
     def without_login(self, document: Document) -> Document:
         """The document without this login; keys that nobody knows stay."""
         return {key: value for key, value in document.items() if key not in self._keys}
+
+
+def _encoded(document: Document) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 
 def _load(path: Path) -> Any:

@@ -35,6 +35,7 @@ TICK = 1.0
 DRAIN_POLL = 0.05
 UPKEEP = 60.0
 ROUTES_KEPT = 1000
+SETTLE_SECONDS = 5.0  # a renewal under way may take so long when the proxy ends, so that its token is not lost
 
 
 Interruption = Literal["client_gone", "stopped", "drained"]
@@ -226,6 +227,7 @@ class Hub:
         self.broker.on_end = lambda entry: audit.note(audit_row(entry))
 
     async def close(self) -> None:
+        await asyncio.gather(*(account.settle(SETTLE_SECONDS) for account in self.accounts()))
         for provider in self.providers.values():
             await provider.close()
         if self.audit is not None:

@@ -189,25 +189,6 @@ async def test_a_broken_token_endpoint_spares_a_token_that_lives_and_explains_on
     assert "renewal failed" in proxy.hub.accounts()[0].view().state
 
 
-async def test_a_file_that_cannot_be_written_keeps_its_token_in_memory(
-    start_proxy: StartProxy, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_claude_login(expiresAt=LONG_AGO)
-    server = TokenServer(upstream)
-    proxy = await start_proxy(**token_settings(upstream))
-
-    def full(path: Path, data: bytes, *, mode: int | None = None) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("ccproxy_tui.core.auth.json_file.replace_file", full)
-    for _ in range(3):
-        assert (await proxy.client.post(PATH, json=REQUEST)).status_code == 200
-    assert len(server.renewals) == 1
-    assert claude_file()["claudeAiOauth"]["expiresAt"] == LONG_AGO
-    [event] = proxy.hub.accounts()[0].detail().history
-    assert "No space left" in event[1]
-
-
 async def test_a_codex_login_is_renewed_by_form(
     start_proxy: StartProxy, upstream: ScriptedUpstream, other_logins: None
 ) -> None:

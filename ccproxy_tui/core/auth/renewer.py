@@ -1,0 +1,277 @@
+"""Renews one login: one attempt at a time in this process, one among all programs, and no token is lost on the way.
+
+The steps of an attempt: take our lock and those of the file's owner; read again, and adopt what another program has
+renewed; reserve space for the successor; ask the token endpoint; read again, and write unless the file is newer now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.file_lock import LockTimeout, locked
+from ccproxy_tui.core.auth.json_file import Document, JsonFile, UnreadableCredentials
+from ccproxy_tui.core.auth.kept_login import KeptLogin
+from ccproxy_tui.core.auth.owner_lock import owner_locked
+from ccproxy_tui.core.auth.renewal import Renewal, RenewalFailed, RenewalRefused
+from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.errors import ProxyError
+from ccproxy_tui.core.files import Room
+
+log = logging.getLogger(__name__)
+
+_PAUSE_FIRST = 15.0  # seconds after a failure, doubled with each one
+_PAUSE_LAST = 600.0
+_PAUSE_ENDED = 5.0  # at most, while the token has ended: nothing else is left
+_ADOPT_SECONDS = 2.0  # for another program to write what it got when our token turns out to be used
+
+
+class Renewer:
+    """`state` is a folder of ours for locks and logins that wait for their file; `note` takes a line of history."""
+
+    def __init__(
+        self, title: str, file: JsonFile, renewal: Renewal, clock: Clock, state: Path, note: Callable[[str], None]
+    ) -> None:
+        self._title = title
+        self._file = file
+        self._renewal = renewal
+        self._clock = clock
+        self._state = state
+        self._note = note
+        self.problem = ""  # why the last attempt failed
+        self._attempt: asyncio.Future[Credential] | None = None
+        self._failed_at = 0.0  # by the monotonic clock
+        self._failed_with = ""  # the refresh token of that attempt: another one is tried at once
+        self._refused = False
+        self._pause = 0.0
+        self._born_expired = ""  # a fresh token that has ended by our clock: the clock is wrong, not the token
+        self._kept: tuple[Credential, Document] | None = None
+        self._looked_for_kept = ""
+
+    @property
+    def is_running(self) -> bool:
+        return self._attempt is not None
+
+    def is_born_expired(self, credential: Credential | None) -> bool:
+        """Whether the clock of this machine said that a token had ended when it was issued."""
+        return credential is not None and bool(credential.secret) and credential.secret == self._born_expired
+
+    # --- reading ---
+
+    def read(self, *, anew: bool = False) -> Credential | None:
+        """Return the newest login of the file and of what waits to be written there. Raises UnreadableCredentials."""
+        found = self._file.read(anew=anew)
+        if found is None:
+            return None
+        kept = self._kept_for(found.source)
+        return kept[0] if kept is not None and _is_newer(kept[0], found) else found
+
+    def _kept_for(self, source: str) -> tuple[Credential, Document] | None:
+        """What waits for `source`: of this process, or left on disk by an earlier one."""
+        if self._looked_for_kept != source:
+            self._looked_for_kept = source
+            document = KeptLogin(self._state / "kept", source).load()
+            self._kept = None if document is None else self._parsed(document, source)
+        return self._kept
+
+    def _parsed(self, document: Document, source: str) -> tuple[Credential, Document] | None:
+        try:
+            return self._file.parse(document, source), document
+        except UnreadableCredentials:
+            return None
+
+    def is_good(self, credential: Credential, stale: str) -> bool:
+        """Whether it needs no renewal. `stale` is a secret that an upstream has refused."""
+        if credential.secret == stale:
+            return False
+        lives = not credential.expired(self._clock.now() + self._renewal.margin)
+        return lives or not credential.renewable or self.is_born_expired(credential)
+
+    # --- one attempt ---
+
+    def attempt(self, found: Credential, stale: str) -> asyncio.Future[Credential] | None:
+        """Return the attempt under way, or begin one; None while it pauses after a failure.
+
+        Shield it: whoever waits may leave, and the attempt must not. It raises RenewalFailed or RenewalRefused.
+        """
+        if self._attempt is None:
+            if self._pauses(found, stale):
+                return None
+            self._attempt = asyncio.ensure_future(self._run(found, stale))
+            self._attempt.add_done_callback(self._ended)
+        return self._attempt
+
+    def _ended(self, attempt: asyncio.Future[Credential]) -> None:
+        self._attempt = None
+        if not attempt.cancelled():
+            attempt.exception()  # it is shared: nobody may be left to hear of it
+
+    def _pauses(self, found: Credential, stale: str) -> bool:
+        if self._failed_with != found.refresh or not self._pause:
+            return False
+        lives = found.secret != stale and not found.expired(self._clock.now())
+        pause = self._pause if lives or self._refused else min(self._pause, _PAUSE_ENDED)
+        return self._clock.monotonic() < self._failed_at + pause
+
+    def try_at_once(self) -> None:
+        """Forget the pause: you asked for it, or the login is another one."""
+        self._pause, self.problem, self._born_expired = 0.0, "", ""
+
+    async def _run(self, found: Credential, stale: str) -> Credential:
+        try:
+            async with self._locks(found.source):
+                return await self._renew(found, stale)
+        except RenewalRefused as error:
+            adopted = await self._adopt(stale)
+            if adopted is not None:
+                return adopted
+            self._refused = True
+            raise self._failed(found, error) from error
+        except (RenewalFailed, LockTimeout, OSError, ProxyError, UnreadableCredentials) as error:
+            self._refused = False
+            raise self._failed(found, error) from error
+
+    @asynccontextmanager
+    async def _locks(self, source: str) -> AsyncIterator[None]:
+        """Ours, which all our processes take, then those of the file's owner. Raises LockTimeout, OSError."""
+        path = self._file.lock_path(source)
+        async with locked(path, self._state), owner_locked(self._file.owner_locks(path), self._clock):
+            yield
+
+    async def _renew(self, found: Credential, stale: str) -> Credential:
+        """With every lock held."""
+        self._file.recover(found.source)
+        latest = self.read(anew=True) or found
+        if self.is_good(latest, stale):
+            self._note("taken over from another program")
+            self.try_at_once()
+            return latest
+        kept = self._kept_for(latest.source)
+        document = kept[1] if kept is not None and kept[0] == latest else self._file.document(latest.source)
+        room, in_file = self._reserve(latest.source, document)
+        try:
+            renewed = await self._renewal.renew(document)
+            fresh = self._keep(latest, renewed, room, in_file=in_file)
+        finally:
+            if room is not None:
+                room.release()
+        self.try_at_once()
+        if fresh.expired(self._clock.now()):
+            self._born_expired = fresh.secret
+            self._note("the new token has ended already, by the clock of this machine: is it set right?")
+        return fresh
+
+    async def _adopt(self, stale: str) -> Credential | None:
+        """Our token was used already: by a program that takes no lock and has not written its answer yet, perhaps."""
+        deadline = asyncio.get_running_loop().time() + _ADOPT_SECONDS
+        while True:
+            again = self.read(anew=True)
+            if again is not None and self.is_good(again, stale):
+                self._note("taken over from another program")
+                self.try_at_once()
+                return again
+            if asyncio.get_running_loop().time() >= deadline:
+                return None
+            await asyncio.sleep(0.1)
+
+    def _failed(self, found: Credential, error: Exception) -> RenewalFailed:
+        self.problem = str(error).rstrip(".")
+        self._failed_at, self._failed_with = self._clock.monotonic(), found.refresh
+        self._pause = min(self._pause * 2, _PAUSE_LAST) if self._pause else _PAUSE_FIRST
+        self._note(f"renewal failed: {self.problem}")
+        log.warning("the %s login could not be renewed: %s", self._title, self.problem)
+        return RenewalFailed(self.problem)
+
+    # --- keeping what came ---
+
+    def _reserve(self, source: str, document: Document) -> tuple[Room | None, bool]:
+        """Reserve space for the successor, in its file or else in our folder. Raises RenewalFailed: a refresh token
+        whose successor can't be kept is not spent."""
+        try:
+            return self._file.reserve(source, document), True
+        except OSError as error:
+            reason = error.strerror or str(error)
+        try:
+            return KeptLogin(self._state / "kept", source).reserve(4 * len(msgspec.json.encode(document)) + 8192), False
+        except OSError:
+            raise RenewalFailed(f"a new token could not be kept: {source} can't be written ({reason})") from None
+
+    def _keep(self, before: Credential, renewed: Document, room: Room | None, *, in_file: bool) -> Credential:
+        """Write what came, unless its owner has written a newer login by now, or taken it out."""
+        source = before.source
+        fresh = self._file.parse(renewed, source)
+        try:
+            current: Document | None = self._file.document(source)
+            on_disk = self._file.parse(current, source)
+        except UnreadableCredentials:
+            current, on_disk = None, before
+        if on_disk.secret not in (before.secret, fresh.secret) and _is_newer(on_disk, fresh):
+            self._note("taken over from another program")
+            return on_disk
+        document = renewed if current is None else {**current, **self._file.login_of(renewed)}
+        if not in_file:
+            self._keep_aside(source, fresh, document, room, "")
+            return fresh
+        try:
+            self._file.save(source, document, room)
+        except OSError as error:
+            self._keep_aside(source, fresh, document, None, error.strerror or str(error))
+            return fresh
+        self._drop_kept(source)
+        self._note("renewed")
+        return fresh
+
+    def _keep_aside(self, source: str, fresh: Credential, document: Document, room: Room | None, reason: str) -> None:
+        """Keep the login in our folder until its file can be written; in memory alone where that fails as well."""
+        self._kept, self._looked_for_kept = (fresh, document), source
+        data = msgspec.json.encode(document)
+        place = "in our state folder"
+        try:
+            with room or KeptLogin(self._state / "kept", source).reserve(len(data)) as held:
+                held.fill(data)
+        except OSError:
+            place = "in memory only"
+        why = f" ({reason})" if reason else ""
+        self._note(f"renewed, but {source} can't be written{why}; kept {place}")
+        log.warning("%s can't be written%s: the renewed login is kept %s until it can", source, why, place)
+
+    async def put_back(self) -> None:
+        """Write a login that waits for its file, as soon as there is room for it."""
+        kept = self._kept
+        if kept is None or self._attempt is not None:
+            return
+        source = kept[0].source
+        try:
+            async with self._locks(source):
+                found = self._file.read(anew=True)
+                if found is not None and _is_newer(kept[0], found):
+                    self._file.save(source, {**self._file.document(source), **self._file.login_of(kept[1])})
+                    self._note(f"saved in {source} again")
+                self._drop_kept(source)
+        except (OSError, LockTimeout, UnreadableCredentials) as error:
+            log.debug("%s still waits for its file: %s", self._title, error)
+
+    def forget(self, source: str) -> None:
+        """The login at `source` was changed from here: what waits for it and what failed are no longer true."""
+        self._drop_kept(source)
+        self.try_at_once()
+
+    def _drop_kept(self, source: str) -> None:
+        self._kept = None
+        KeptLogin(self._state / "kept", source).drop()
+
+    async def settle(self, seconds: float) -> None:
+        """Let an attempt under way end, so that what it gets is written. At most `seconds`."""
+        if self._attempt is not None:
+            await asyncio.wait({self._attempt}, timeout=seconds)
+        await self.put_back()
+
+
+def _is_newer(one: Credential, other: Credential) -> bool:
+    return (one.expires_at or 0) > (other.expires_at or 0)
