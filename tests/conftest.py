@@ -55,6 +55,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("PERMISSIONS__DECIDERS", "any")  # tests have no terminal; tests/attack and tests/pty want one
     monkeypatch.setenv("CODEX__DETECTION", "false")  # no test runs a tool of the machine by itself
     monkeypatch.setenv("CLAUDE__DETECTION", "false")
     monkeypatch.chdir(home)

@@ -324,6 +324,7 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     programs: list[str] = []
     high: bool = False
     preview: list[str] = []
+    decider: str = ""
 
 
 class AuditRow(msgspec.Struct, frozen=True):
@@ -343,10 +344,14 @@ class AuditRow(msgspec.Struct, frozen=True):
     status: str
     by: str
     message: str
+    decider: str = ""  # the facts of the process that decided
 
 
 class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A rule in force; `until` when it is `lent` for a while. Times in seconds since the epoch.
+    """A rule in force; `until` when it is temporary (`lent`). Times in seconds since the epoch.
+
+    One for the session ends at `idle` when it is not used until then, and answers the process `asker` alone if it has
+    one.
 
     `hits` and the `last` of them are told as far as the history goes, which begins with the proxy where none is kept.
     """
@@ -359,6 +364,8 @@ class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):
     last: float = 0.0
     until: float | None = None
     lent: bool = False
+    idle: float | None = None
+    asker: int = 0
 
 
 class RuleProposal(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -19,9 +19,11 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from ccproxy_tui.core.processes import birth_of
 
 PEER = "ccproxy.peer"  # key of the ASGI scope (HTTP and WebSocket): a Connection; read it with `peer_of`
 
@@ -39,6 +41,7 @@ class Peer:
 
     uid: int | None
     pid: int | None
+    born: str = field(default="", compare=False)  # as in `Process`: a later one with its number is not it
 
     @property
     def is_own(self) -> bool:
@@ -99,10 +102,11 @@ def unix_peer(sock: socket.socket) -> Peer:
     try:
         if hasattr(socket, "SO_PEERCRED"):  # Linux
             pid, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            return Peer(_certain(uid), pid or None)  # 0: a process outside of this container
+            return Peer(_certain(uid), pid or None, birth_of(pid))  # 0: a process outside of this container
         if hasattr(socket, "LOCAL_PEERCRED"):  # macOS
             _, uid = struct.unpack_from("II", sock.getsockopt(0, 1, 76))  # SOL_LOCAL, LOCAL_PEERCRED: struct xucred
-            return Peer(uid, struct.unpack("i", sock.getsockopt(0, 2, 4))[0])  # LOCAL_PEERPID
+            pid = struct.unpack("i", sock.getsockopt(0, 2, 4))[0]  # LOCAL_PEERPID
+            return Peer(uid, pid)
     except (OSError, struct.error):
         pass
     return UNKNOWN

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 _PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent() -> Callable[[], None] | None:
@@ -35,6 +36,44 @@ class Process(NamedTuple):
 
     pid: int
     born: str
+
+
+def birth_of(pid: int) -> str:
+    """Return when the process started, as `Process.born`; empty when it has ended, and without /proc."""
+    fields = _fields(_PROC / str(pid) / "stat")
+    return fields[2] if fields is not None else ""
+
+
+def adopt_orphans() -> None:
+    """Make orphans of our children ours, not init's: whatever an agent leaves behind still descends from this process.
+
+    Linux alone (prctl(2)). They must be reaped (`reap_orphans`).
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_orphans(ended_before: frozenset[int]) -> frozenset[int]:
+    """Collect adopted processes that have ended. Return those seen for the first time, for the next call.
+
+    A child that we have started ourselves is collected at once by who waits for it, so one that is seen twice is not
+    one of those.
+    """
+    ended = set()
+    for task in (_PROC / "self" / "task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            ended |= {int(pid) for pid in task.read_text().split() if _has_ended(int(pid))}
+    for pid in ended & ended_before:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return frozenset(ended - ended_before)
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return (_PROC / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
 
 
 def family_of(pid: int) -> list[Process]:

@@ -69,7 +69,9 @@ class HistoryDialog(ModalScreen[None]):
             return
         who = f"{row.client or row.source} in {row.cwd}" if row.cwd else row.client or row.source
         said = f": {row.message}" if row.message else ""
-        self.query_one("#history-told", Static).update(escape_line(f"{row.status} by {row.by}{said}, asked by {who}"))
+        facts = f" ({row.decider})" if row.decider else ""
+        told = f"{row.status} by {row.by}{facts}{said}, asked by {who}"
+        self.query_one("#history-told", Static).update(escape_line(told))
 
 
 def _status_style(row: AuditRow) -> str:

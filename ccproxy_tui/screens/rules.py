@@ -190,7 +190,10 @@ def _rule_style(rule: RuleView) -> str:
 
 def where_of(rule: RuleView) -> str:
     """Where a rule holds, and for how long."""
-    place = f"session {rule.session}" if rule.session else rule.project or "everywhere"
-    if rule.until is not None:
-        return f"{place}, to {words.moment(rule.until)}"
-    return f"{place}, while it runs" if rule.lent else place
+    place = f"session {rule.session}" if rule.session else rule.project
+    place = place or ("one agent" if rule.asker else "everywhere")
+    if rule.asker:
+        place += f", process {rule.asker}"
+    if rule.idle is not None and rule.until is not None and rule.idle < rule.until:
+        return f"{place}, to {words.moment(rule.until)}, or {words.moment(rule.idle)} if unused"
+    return f"{place}, to {words.moment(rule.until)}" if rule.until is not None else place

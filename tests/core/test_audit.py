@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,20 @@ async def test_rows_come_back_the_latest_first_and_old_ones_are_forgotten(tmp_pa
     later.close()
 
 
+async def test_a_database_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "history.duckdb"
+    columns = [name for name in AuditRow.__struct_fields__ if name != "decider"]
+    kinds = ", ".join(f'"{name}" {"DOUBLE" if name in ("asked", "seconds") else "VARCHAR"}' for name in columns)
+    with duckdb.connect(str(path)) as database:
+        database.execute(f"CREATE TABLE permissions ({kinds}, PRIMARY KEY (id))")
+        values = [getattr(row("old"), name) for name in columns]
+        database.execute(f"INSERT INTO permissions VALUES ({', '.join('?' * len(columns))})", values)  # noqa: S608
+    audit = Audit(path, 90, 1_790_000_000.0)
+    audit.note(row("new", 1_790_000_001.0, decider="pid 7"))
+    assert [(one.id, one.decider) for one in await audit.recent(5)] == [("new", "pid 7"), ("old", "")]
+    audit.close()
+
+
 async def test_a_database_that_can_t_be_used_is_said_and_nothing_waits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -73,7 +88,8 @@ async def test_each_request_and_its_answer_are_kept(start_proxy: StartProxy) -> 
         await until(lambda: proxy.hub.broker.pending == [])
         gone, denied = await control.permission_history(10)
         assert (gone.status, gone.by) == ("cancelled", "its asker")
-        assert (denied.tool, denied.status, denied.by, denied.message) == ("Bash", "denied", "person", "not so")
+        assert (denied.tool, denied.status, denied.message) == ("Bash", "denied", "not so")
+        assert f"pid {os.getpid()}, " in denied.decider, "the process that decided"
         assert (denied.session, denied.cwd, denied.source) == ("s1", "/repo", "rest")
         assert "curl -H" in denied.input
         assert SECRET not in denied.input

@@ -6,8 +6,11 @@ import asyncio
 
 import pytest
 
+from ccproxy_tui.core import instances
+from ccproxy_tui.core.paths import Paths
 from tests.conftest import Proxy, StartProxy, until
 from tests.pty.terminal import Terminal, program
+from tests.pty.test_guards import Asker
 
 pytestmark = pytest.mark.pty
 
@@ -16,7 +19,7 @@ CHECK = {"tool_name": "Bash", "input": {"command": "echo \x1b[2J sk-ant-api03-01
 
 @pytest.fixture
 async def proxy(start_proxy: StartProxy) -> Proxy:
-    return await start_proxy()
+    return await start_proxy(PERMISSIONS__DECIDERS="any")  # it runs in this process, which starts the handler
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -45,3 +48,28 @@ async def test_a_proxy_that_is_not_there_is_said(proxy: Proxy) -> None:
         assert "The proxy" in terminal.text
     finally:
         terminal.close()
+
+
+@pytest.mark.parametrize("by_port", [False, True])
+def test_the_proxy_of_another_terminal_is_answered(by_port: bool) -> None:
+    """With the checks that users have: a terminal of its own, over the socket and over TCP."""
+    paths = Paths.of_user()
+    served = Terminal(program("serve", "--port", "0"))
+    handler: Terminal | None = None
+    try:
+        served.wait_for(lambda: bool(instances.running(paths)))
+        [running] = instances.running(paths)
+        handler = Terminal(program("permission-handler", *(["--port", str(running.port)] if by_port else [])))
+        handler.wait_for("waiting for permission requests")
+        asker = Asker(running.port)
+        asker.start()
+        handler.wait_for("type yes to allow")
+        handler.send("yes\r")
+        asker.join(20)
+        assert asker.answer is not None
+        assert asker.answer["behavior"] == "allow"
+        handler.wait_for("allowed")
+    finally:
+        served.close()
+        if handler is not None:
+            handler.close()

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ccproxy_tui.core.processes import Process
+
 Source = Literal["mcp", "rest", "script", "claude-code", "codex", "opencode", "sdk"]
 Status = Literal["pending", "allowed", "denied", "expired", "cancelled"]
 
@@ -25,6 +27,7 @@ class PermissionRequest(msgspec.Struct, frozen=True):
     suggestions: list[Any] = []
     exchange: str = ""  # the one that caused it, when it came through this proxy
     agent: str = ""  # the sub-agent that wants it
+    asker: Process | None = None  # the process of the agent, where the server knows it; never from the request
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -41,7 +44,10 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """`input` replaces the tool's own when it is set. `message` is for the model, on a denial."""
+    """`input` replaces the tool's own when it is set. `message` is for the model, on a denial.
+
+    `by` is set by the server, never by who answers: "you (screens, pts/3)", "rule Bash(ls:*)", "time-out".
+    """
 
     allowed: bool
     by: str
@@ -49,3 +55,4 @@ class Decision(msgspec.Struct, frozen=True):
     message: str = ""
     interrupt: bool = False
     updates: list[Any] = []
+    decider: str = ""  # the facts of the process that decided

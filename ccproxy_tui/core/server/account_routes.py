@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
@@ -16,10 +15,10 @@ from ccproxy_tui.core.auth.file_lock import LockTimeout
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.server.body import read_whole
+from ccproxy_tui.core.server.deciders import Guard
 from ccproxy_tui.core.server.hub import Hub
 
 T = TypeVar("T")
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class _Answer(msgspec.Struct):
@@ -30,18 +29,18 @@ class _Aside(msgspec.Struct):
     aside: bool
 
 
-def account_routes(hub: Hub, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+def account_routes(hub: Hub, guard: Guard) -> list[BaseRoute]:
     api = _AccountApi(hub)
     base = "/control/accounts"
     return [
         Route(base, guard(api.accounts)),
         Route(base + "/{provider}/renew", guard(api.renew), methods=["POST"]),
         Route(base + "/{provider}/check", guard(api.check), methods=["POST"]),
-        Route(base + "/{provider}/aside", guard(api.aside), methods=["POST"]),
-        Route(base + "/{provider}/logout", guard(api.log_out), methods=["POST"]),
-        Route(base + "/{provider}/login", guard(api.login), methods=["POST"]),
-        Route(base + "/{provider}/login/answer", guard(api.answer), methods=["POST"]),
-        Route(base + "/{provider}/login/cancel", guard(api.cancel), methods=["POST"]),
+        Route(base + "/{provider}/aside", guard(api.aside, "decide"), methods=["POST"]),
+        Route(base + "/{provider}/logout", guard(api.log_out, "decide"), methods=["POST"]),
+        Route(base + "/{provider}/login", guard(api.login, "decide"), methods=["POST"]),
+        Route(base + "/{provider}/login/answer", guard(api.answer, "decide"), methods=["POST"]),
+        Route(base + "/{provider}/login/cancel", guard(api.cancel, "decide"), methods=["POST"]),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -20,9 +19,8 @@ from ccproxy_tui.core.frames import CodexView, TestResult
 from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.provider import Answer, Call, Report, keep_answer
 from ccproxy_tui.core.redact import redact_bytes, redact_text
+from ccproxy_tui.core.server.deciders import Guard
 from ccproxy_tui.core.server.hub import Hub
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 _TEST_SECONDS = 30.0
 _TEST_INPUT = "Answer with the word ok."
@@ -38,7 +36,7 @@ class Describes(Protocol):
     async def send(self, call: Call, report: Report) -> Answer: ...
 
 
-def codex_routes(hub: Hub, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+def codex_routes(hub: Hub, guard: Guard) -> list[BaseRoute]:
     api = _CodexApi(hub)
     return [
         Route("/control/detections", guard(api.detections)),

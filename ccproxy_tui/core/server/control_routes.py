@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.codex_routes import codex_routes
+from ccproxy_tui.core.server.deciders import Handler, Scale
 from ccproxy_tui.core.server.gate import LOCAL
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.mcp import mcp_routes
@@ -32,8 +33,6 @@ from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, lo
 
 CONTROL_HEADER = "x-ccproxy-control"
 
-Handler = Callable[[Request], Awaitable[Response]]
-
 
 def control_routes(hub: Hub) -> list[BaseRoute]:
     api = _ControlApi(hub)
@@ -41,12 +40,12 @@ def control_routes(hub: Hub) -> list[BaseRoute]:
     return [
         Route("/control/status", guard(api.status)),
         Route("/control/frames/{viewer}", guard(api.frames)),
-        Route("/control/watch/{viewer}", guard(api.watch), methods=["POST"]),
+        Route("/control/watch/{viewer}", guard(api.watch, "see"), methods=["POST"]),
         Route("/control/exchanges/{exchange}", guard(api.detail)),
         Route("/control/exchanges/{exchange}/body/{part}", guard(api.body)),
         Route("/control/exchanges/{exchange}/stop", guard(api.stop), methods=["POST"]),
         Route("/control/settings", guard(api.settings)),
-        Route("/control/settings/{key}", guard(api.change_setting), methods=["POST"]),
+        Route("/control/settings/{key}", guard(api.change_setting, "decide"), methods=["POST"]),
         Route("/control/models", guard(api.models)),
         Route("/control/shutdown", guard(api.shutdown), methods=["POST"]),
         *rule_routes(hub, guard),
@@ -63,9 +62,11 @@ class _ControlApi:
         self._hub = hub
         self._viewers: dict[str, Viewer] = {}
 
-    def guard(self, handler: Handler) -> Handler:
+    def guard(self, handler: Handler, scale: Scale = "act") -> Handler:
         async def guarded(request: Request) -> Response:
             self._check(request)
+            if request.method == "POST" and scale != "see":
+                await self._hub.deciders.check(request.scope, scale)
             return await handler(request)
 
         return guarded
@@ -106,16 +107,19 @@ class _ControlApi:
         except msgspec.DecodeError as error:
             raise InvalidRequest(f"Not a watch: {error}.") from error
         viewer = self._viewers[name] = Viewer(self._hub, watch)
-        return StreamingResponse(self._stream(name, viewer, answers=watch.answers), media_type="text/event-stream")
+        answers = watch.answers and await self._hub.deciders.may_decide(request.scope)
+        return StreamingResponse(self._stream(name, viewer, answers=answers), media_type="text/event-stream")
 
     async def _stream(self, name: str, viewer: Viewer, *, answers: bool) -> AsyncIterator[bytes]:
-        self._hub.viewers += answers
+        if answers:
+            self._hub.front_end_came()
         encode = msgspec.json.Encoder().encode
         try:
             async for frame in viewer.frames():
                 yield sse.encode(encode(frame))
         finally:
-            self._hub.viewers -= answers
+            if answers:
+                self._hub.front_end_left()
             if self._viewers.get(name) is viewer:
                 del self._viewers[name]
 

@@ -14,7 +14,6 @@ from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest, Source
 from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.permissions.rule_book import RuleBook
-from ccproxy_tui.core.permissions.rules import decide
 from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.settings.models import Permissions
 from ccproxy_tui.core.store import Store
@@ -40,6 +39,7 @@ def audit_row(entry: Entry) -> AuditRow:
         entry.status,
         decision.by if decision is not None else "its asker",
         redact_text(decision.message) if decision is not None else "",
+        redact_text(decision.decider) if decision is not None else "",
     )
 
 
@@ -81,7 +81,7 @@ class Desk:
         """Whether it would get an answer that a person gave, now or by a rule."""
         if self.attended:
             return True
-        return self._settings().without_front_end == "rules" and decide(self._rules.rules(), asked) is not None
+        return self._settings().without_front_end == "rules" and self._rules.find(asked) is not None
 
     async def settle(self, asked: PermissionRequest) -> Entry:
         """The question when it has ended. Whoever is cancelled while waiting takes it back. Raises InvalidRequest."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, Protocol
 
+from ccproxy_tui.core.ancestry import runs
 from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Block
@@ -16,9 +17,11 @@ from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
-from ccproxy_tui.core.permissions.rule_book import RuleBook
+from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook
 from ccproxy_tui.core.permissions.rules import Rule, parse_rule
+from ccproxy_tui.core.processes import reap_orphans
 from ccproxy_tui.core.provider import Provider, RunsAgents
+from ccproxy_tui.core.server.deciders import Deciders
 from ccproxy_tui.core.server.desk import Desk, audit_row
 from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
@@ -71,7 +74,8 @@ class Hub:
         self.logins = Logins(self.tasks)
         self.history = ResponseHistory()
         self.broker = Broker(clock, self._permission_changed)
-        self.rules = RuleBook(clock, self._kept_rules)
+        self.rules = RuleBook(clock, self._kept_rules, self._session_rule_limits, runs)
+        self.deciders = Deciders(loaded.settings.permissions.deciders)
         self.permission_watchers: set[asyncio.Event] = set()
         self.desk = Desk(self.broker, self.rules, self._permissions, self._is_watched, self.store)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
@@ -85,7 +89,7 @@ class Hub:
         self.port = loaded.settings.server.port  # the real one once bound, when the setting is 0
         self.started = clock.now()
         self.last_request = clock.monotonic()
-        self.viewers = 0  # where a person can answer
+        self.viewers = 0  # front ends where the user can answer
         self.notices: list[str] = []
         self.control_token = control_token
         self.client_token = ""  # of this install; the configured one is in the settings
@@ -125,10 +129,24 @@ class Hub:
         return self.settings.permissions
 
     def _is_watched(self) -> bool:
-        return self.viewers > 0 or bool(self.permission_watchers)
+        return self.viewers > 0
+
+    def front_end_came(self) -> None:
+        """The user can answer there."""
+        self.viewers += 1
+
+    def front_end_left(self) -> None:
+        """With the last one, the rules for the session end: they were given by a user who watched."""
+        self.viewers -= 1
+        if not self.viewers:
+            self.rules.detach()
 
     def _kept_rules(self) -> list[Rule]:
         return [parse_rule(one.rule, one.action, project=one.project) for one in self.settings.permissions.rules]
+
+    def _session_rule_limits(self) -> Limits:
+        permissions = self.settings.permissions
+        return Limits(permissions.session_rule_idle_minutes * 60, permissions.session_rule_hours * 3600)
 
     def _permission_changed(self) -> None:
         """Permission requests do not wait for anybody's frame clock."""
@@ -170,8 +188,10 @@ class Hub:
         await asyncio.sleep(TICK)  # nothing of this delays readiness
         if not self.demo and not any(account.view().ok for account in self.accounts()):
             log.warning("nothing is logged in: `ccproxy-tui auth login` (or codex, copilot) does it")
+        ended: frozenset[int] = frozenset()
         while True:
             await asyncio.sleep(UPKEEP)
+            ended = await asyncio.to_thread(reap_orphans, ended)
             for account in self.accounts():
                 await account.keep_fresh()
 

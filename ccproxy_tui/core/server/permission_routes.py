@@ -7,7 +7,7 @@ neither a web page nor a client's own token can approve anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,39 +36,41 @@ from ccproxy_tui.core.permissions.sources import (
     read_opencode,
     takes_updates,
 )
+from ccproxy_tui.core.processes import Process
 from ccproxy_tui.core.server.body import ClientGone, read_whole
+from ccproxy_tui.core.server.deciders import Guard, Handler, decider_of
 from ccproxy_tui.core.server.desk import audit_row
 from ccproxy_tui.core.server.hub import Hub
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 _KEEPALIVE = 30.0
 _EVENTS = {"pending": "permission_request", "expired": "permission_expired"}
 
 
 class _Answer(msgspec.Struct):
-    """The seeds' `{"allowed": true}`, with what a person may add."""
+    """The seeds' `{"allowed": true}`, with what the user may add.
+
+    Who answers is the server's to say: a `by` is ignored.
+    """
 
     allowed: bool
     input: Any = None
     message: str = ""
     interrupt: bool = False
     updates: list[Any] = []
-    by: str = "person"
 
 
 class _Extension(msgspec.Struct):
     seconds: float = 60.0
 
 
-def permission_routes(api: PermissionApi, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+def permission_routes(api: PermissionApi, guard: Guard) -> list[BaseRoute]:
     return [
         Route("/permissions", api.ask, methods=["POST"]),
         Route("/permissions/stream", guard(api.stream)),
         Route("/permissions/history", guard(api.history)),
         Route("/permissions/{id}", guard(api.get)),
-        Route("/permissions/{id}/respond", guard(api.respond), methods=["POST"]),
-        Route("/permissions/{id}/extend", guard(api.extend), methods=["POST"]),
+        Route("/permissions/{id}/respond", guard(api.respond, "decide"), methods=["POST"]),
+        Route("/permissions/{id}/extend", guard(api.extend, "decide"), methods=["POST"]),
         Route("/mcp/permission/check", api.check, methods=["POST"]),
         Route("/hooks/claude-code", api.hook("claude-code"), methods=["POST"]),
         Route("/hooks/codex", api.hook("codex"), methods=["POST"]),
@@ -90,21 +92,22 @@ class PermissionApi:
 
     async def ask(self, request: Request) -> Response:
         """A script's question, with its answer and the words of it."""
-        entry = await self._settled(request, _read(read_check, await _body(request), "script", client=_client(request)))
+        asked = _read(read_check, await _body(request), "script", client=_client(request))
+        entry = await self._settled(request, await self._with_asker(request, asked))
         return _json({"id": entry.id, "allowed": entry.status == "allowed", "status": entry.status, **_told(entry)})
 
     async def check(self, request: Request) -> Response:
         asked = _read(read_check, await _body(request), "rest", client=_client(request))
-        return _json(check_answer(await self._settled(request, asked)))
+        return _json(check_answer(await self._settled(request, await self._with_asker(request, asked))))
 
     def hook(self, source: HookSource) -> Handler:
         async def answer(request: Request) -> Response:
             body = await _body(request)
             event = str(body.get("hook_event_name") or "PermissionRequest")
             if event not in BLOCKING:
-                self._answered_there(body, event)
+                self._answered_there(body, event, await self._hub.deciders.asker_of(request.scope))
                 return _json({})
-            asked = _read(read_hook, body, source)
+            asked = await self._with_asker(request, _read(read_hook, body, source))
             if self._hub.sdk is not None and self._hub.sdk.runs_agent(str(body.get("session_id"))):
                 return _json({})  # an agent of our own: it asks by its own way, too
             if not self._hub.desk.answers(asked):
@@ -117,15 +120,18 @@ class PermissionApi:
     async def opencode(self, request: Request) -> Response:
         """A question of opencode's plugin, which asks in its own dialog, too."""
         try:
-            asked = read_opencode(await _body(request))
+            asked = await self._with_asker(request, read_opencode(await _body(request)))
         except Misfit as misfit:
             raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
         if not self._hub.desk.answers(asked):
             return _json({})
         return _json(opencode_answer(await self._settled(request, asked)))
 
-    def _answered_there(self, body: Object, event: str) -> None:
-        """The tool has gone on: what it asked has been answered in its own terminal."""
+    async def _with_asker(self, request: Request, asked: PermissionRequest) -> PermissionRequest:
+        return msgspec.structs.replace(asked, asker=await self._hub.deciders.asker_of(request.scope))
+
+    def _answered_there(self, body: Object, event: str, asker: Process | None) -> None:
+        """The tool has gone on: what it asked has been answered in its own terminal. Another process can't say so."""
         session = body.get("session_id")
         for entry in self._hub.broker.pending:
             asked = entry.request
@@ -133,7 +139,7 @@ class PermissionApi:
                 body.get("tool_name"),
                 body.get("tool_input"),
             )
-            if asked.source == "claude-code" and asked.session == session and same:
+            if asked.source == "claude-code" and asked.session == session and asked.asker == asker and same:
                 self._hub.broker.cancel(entry.id)
 
     async def _settled(self, request: Request, asked: PermissionRequest) -> Entry:
@@ -152,12 +158,15 @@ class PermissionApi:
     # --- watching and answering ---
 
     async def stream(self, request: Request) -> Response:
-        return StreamingResponse(self._events(), media_type="text/event-stream")
+        answers = await self._hub.deciders.may_decide(request.scope)
+        return StreamingResponse(self._events(answers=answers), media_type="text/event-stream")
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _events(self, *, answers: bool) -> AsyncIterator[bytes]:
         """What waits, then what changes; a ping at first and whenever nothing else was said for a while."""
         changed = asyncio.Event()
         self._watchers.add(changed)
+        if answers:
+            self._hub.front_end_came()
         told: dict[str, str] = {}
         try:
             yield _event("ping", {"message": "Connected to permission stream"})
@@ -173,6 +182,8 @@ class PermissionApi:
                     yield _event("ping", {"message": "keepalive"})
         finally:
             self._watchers.discard(changed)
+            if answers:
+                self._hub.front_end_left()
 
     def _news(self, told: dict[str, str]) -> list[Entry]:
         """New questions, and the ends of those that this watcher was told of."""
@@ -202,9 +213,11 @@ class PermissionApi:
             raise InvalidRequest(f"{asked.source} takes no other input; deny it with words instead.")
         if given.updates and not takes_updates(asked, given.updates):
             raise InvalidRequest("The tool that asks takes no such updates.", field="updates")
+        decider = decider_of(request.scope)
         decision = Decision(
             allowed=given.allowed,
-            by=given.by[:80] or "person",
+            by=decider.by,
+            decider=decider.facts,
             input=given.input,
             message=given.message,
             interrupt=given.interrupt,

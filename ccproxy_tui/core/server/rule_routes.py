@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -15,22 +15,22 @@ from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.frames import RuleProposal, RuleView
 from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
-from ccproxy_tui.core.permissions.rule_book import Hits, Loan, count_allowed
+from ccproxy_tui.core.permissions.rule_book import Hits, TemporaryRule, count_allowed
 from ccproxy_tui.core.permissions.rules import Action, BadRule, Rule, decide, parse_rule, propose
 from ccproxy_tui.core.permissions.sources import offer_of
 from ccproxy_tui.core.server.body import read_whole
+from ccproxy_tui.core.server.deciders import Decider, Guard, decider_of
 from ccproxy_tui.core.server.desk import asked_of
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.settings import SettingsError, edit
 from ccproxy_tui.core.settings.models import PermissionRule
 
 _LAST = 200  # questions that a rule is tried on
-Handler = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
 
 class _NewRules(msgspec.Struct):
-    """`hours` lends them for a while; without, a session's last as long as the proxy, the others are saved.
+    """`hours` makes them temporary; without, a session's end by the settings for these, the others are saved.
 
     With the scope "asker" the tool that asks changes its own settings as it has offered, and `rules` are not looked at.
     """
@@ -54,18 +54,18 @@ class _Change(NamedTuple):
     """What was done to the rules: these loans came or went; None for those that are kept in the settings."""
 
     added: bool
-    loans: list[Loan]
+    loans: list[TemporaryRule]
     kept: list[Rule]
 
 
-def rule_routes(hub: Hub, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+def rule_routes(hub: Hub, guard: Guard) -> list[BaseRoute]:
     api = _RuleApi(hub)
     return [
         Route("/permissions/rules", guard(api.rules)),
-        Route("/permissions/rules/remove", guard(api.remove), methods=["POST"]),
-        Route("/permissions/rules/undo", guard(api.undo), methods=["POST"]),
+        Route("/permissions/rules/remove", guard(api.remove, "decide"), methods=["POST"]),
+        Route("/permissions/rules/undo", guard(api.undo, "decide"), methods=["POST"]),
         Route("/permissions/{id}/rules", guard(api.proposed)),
-        Route("/permissions/{id}/rules", guard(api.add), methods=["POST"]),
+        Route("/permissions/{id}/rules", guard(api.add, "decide"), methods=["POST"]),
     ]
 
 
@@ -92,17 +92,21 @@ class _RuleApi:
         entry = self._hub.broker.get(request.path_params["id"])
         asked = entry.request
         if given.scope == "asker":
-            return self._take_offer(entry)
+            return self._take_offer(entry, decider_of(request.scope))
         project = asked.cwd if given.scope == "project" else ""
         session = asked.session if given.scope == "session" else ""
-        if given.scope != "user" and not (project or session):
+        bound = given.scope == "session" and asked.asker is not None
+        if given.scope != "user" and not (project or session or bound):
             raise InvalidRequest(f"The question names no {given.scope}, so the rule would hold everywhere.")
         try:
             rules = [parse_rule(text, given.action, project=project, session=session) for text in given.rules]
         except BadRule as problem:
             raise InvalidRequest(f"{problem}.") from problem
         async with self._turn:
-            if given.scope == "session" or given.hours is not None:
+            if given.scope == "session":
+                lent = self._hub.rules.lend_to_session(rules, asked.asker, given.hours)
+                self._changes.append(_Change(added=True, loans=lent, kept=[]))
+            elif given.hours is not None:
                 self._changes.append(_Change(added=True, loans=self._hub.rules.lend(rules, given.hours), kept=[]))
             else:
                 before = self._kept
@@ -110,7 +114,8 @@ class _RuleApi:
                 await self._keep([*before, *new])
                 self._changes.append(_Change(added=True, loans=[], kept=new))
         if (rule := decide(rules, asked)) is not None and entry.status == "pending":
-            decision = Decision(allowed=rule.action == "allow", by=f"rule {rule.text}")
+            facts = decider_of(request.scope).facts
+            decision = Decision(allowed=rule.action == "allow", by=f"rule {rule.text}", decider=facts)
             self._hub.broker.answer(entry.id, decision)
         return _json({"added": [rule.text for rule in rules], "settled": entry.status != "pending"})
 
@@ -120,10 +125,11 @@ class _RuleApi:
             return [asked_of(row) for row in rows]
         return [entry.request for entry in self._hub.broker.ended[:_LAST]]
 
-    def _take_offer(self, entry: Entry) -> Response:
+    def _take_offer(self, entry: Entry, decider: Decider) -> Response:
         if not offer_of(entry.request):
             raise InvalidRequest("The tool that asks offers no rules of its own.")
-        self._hub.broker.answer(entry.id, Decision(allowed=True, by="person", updates=entry.request.suggestions))
+        updates = entry.request.suggestions
+        self._hub.broker.answer(entry.id, Decision(allowed=True, by=decider.by, decider=decider.facts, updates=updates))
         return _json({"added": [], "settled": True})
 
     # --- all of them ---
@@ -131,13 +137,13 @@ class _RuleApi:
     async def rules(self, _: Request) -> Response:
         book, audit = self._hub.rules, self._hub.audit
         hits = {**book.hits, **(await audit.hits() if audit is not None else {})}
-        loans = [_view(loan.rule, hits, loan.until, lent=True) for loan in book.loans()]
+        loans = [self._lent(one, hits) for one in book.temporary()]
         return _json([*loans, *(_view(rule, hits) for rule in self._kept)])
 
     async def remove(self, request: Request) -> Response:
         given = await _typed(request, _Named)
         async with self._turn:
-            loans = [loan for loan in self._hub.rules.loans() if _is_named(loan.rule, given)]
+            loans = [loan for loan in self._hub.rules.temporary() if _is_named(loan.rule, given)]
             kept = [rule for rule in self._kept if _is_named(rule, given)]
             if not loans and not kept:
                 raise RouteNotFound("There is no such rule (any more).")
@@ -164,6 +170,17 @@ class _RuleApi:
             self._changes.pop()
         texts = [rule.text for rule in (*(loan.rule for loan in change.loans), *change.kept)]
         return _json({"said": f"{', '.join(texts)} {'is gone again' if change.added else 'is back'}"})
+
+    def _lent(self, one: TemporaryRule, hits: Mapping[str, Hits]) -> RuleView:
+        clock = self._hub.clock
+        ahead = clock.now() - clock.monotonic()
+        return msgspec.structs.replace(
+            _view(one.rule, hits),
+            lent=True,
+            until=one.ends + ahead,
+            idle=None if one.idle_end is None else one.idle_end + ahead,
+            asker=one.asker.pid if one.asker is not None else 0,
+        )
 
     # --- the settings ---
 
@@ -193,9 +210,9 @@ def _is_named(rule: Rule, named: _Named) -> bool:
     )
 
 
-def _view(rule: Rule, hits: Mapping[str, Hits], until: float | None = None, *, lent: bool = False) -> RuleView:
+def _view(rule: Rule, hits: Mapping[str, Hits]) -> RuleView:
     found = hits.get(rule.text, Hits())
-    return RuleView(rule.text, rule.action, rule.project, rule.session, found.times, found.last, until, lent=lent)
+    return RuleView(rule.text, rule.action, rule.project, rule.session, found.times, found.last)
 
 
 async def _typed(request: Request, shape: type[T]) -> T:

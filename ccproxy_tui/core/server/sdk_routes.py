@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -13,14 +12,13 @@ from starlette.routing import BaseRoute, Route
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.frames import SdkView
 from ccproxy_tui.core.provider import RunsAgents
+from ccproxy_tui.core.server.deciders import Guard
 from ccproxy_tui.core.server.hub import Hub
 
 _OFF = "SDK mode is switched off (providers.claude_sdk.enabled)."
 
-Handler = Callable[[Request], Awaitable[Response]]
 
-
-def sdk_routes(hub: Hub, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+def sdk_routes(hub: Hub, guard: Guard) -> list[BaseRoute]:
     api = _SdkApi(hub)
     return [
         Route("/control/sdk", guard(api.view)),

@@ -27,6 +27,7 @@ from ccproxy_tui.core.files import replace_file
 from ccproxy_tui.core.instances import Instance
 from ccproxy_tui.core.limits import KB, MB, WAITING_CONNECTIONS
 from ccproxy_tui.core.paths import Paths, private_dir
+from ccproxy_tui.core.processes import adopt_orphans
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.server.app import create_app
 from ccproxy_tui.core.server.gate import LOCAL, is_loopback
@@ -138,6 +139,8 @@ class ProxyServer:
         )
         instances.register(self._paths, instance)
         self._listen_to_the_world()
+        if self._take_signals:  # the process is ours
+            adopt_orphans()
         hub.start_upkeep()
         log.info("serving on %s:%d", hub.settings.server.host, hub.port)
         self._leash.say({"ready": True, "pid": os.getpid(), "port": hub.port, "socket": str(path)})

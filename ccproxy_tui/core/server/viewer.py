@@ -216,6 +216,7 @@ def ask_view(entry: Entry) -> AskView:
         expires=entry.expires,
         ended=entry.ended,
         by=decision.by if decision is not None else "",
+        decider=redact_text(decision.decider) if decision is not None else "",
         message=redact_text(decision.message) if decision is not None else "",
         input=shown.decode("utf-8", "replace"),
         size=entry.look.size,

@@ -421,6 +421,25 @@ class Permissions(Section):
         "and without one it is a no; a no whatever the rules say; or it waits for somebody to come.",
         json_schema_extra=LIVE,
     )
+    deciders: Literal["terminal", "no_agent", "any"] = Field(
+        "terminal",
+        description="Which of your processes may answer permission requests and change rules, settings and accounts: "
+        "those at a terminal that descend from no agent; also without a terminal (bridges, services); or any.",
+    )
+    session_rule_idle_minutes: float = Field(
+        30,
+        gt=0,
+        le=1440,
+        description="A rule for the session ends when no permission request has matched it for this long.",
+        json_schema_extra=LIVE,
+    )
+    session_rule_hours: float = Field(
+        8,
+        gt=0,
+        le=168,
+        description="A rule for the session ends at the latest after this long.",
+        json_schema_extra=LIVE,
+    )
 
 
 class History(Section):

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COLUMNS = AuditRow.__struct_fields__
+_NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
 _SCHEMA = """CREATE TABLE IF NOT EXISTS permissions (
     id VARCHAR PRIMARY KEY, asked DOUBLE, seconds DOUBLE, source VARCHAR, client VARCHAR, session VARCHAR,
     exchange VARCHAR, cwd VARCHAR, model VARCHAR, tool VARCHAR, input VARCHAR, status VARCHAR, "by" VARCHAR,
     message VARCHAR)"""
-_INSERT = f"INSERT OR REPLACE INTO permissions VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - marks only
-_SELECT = "SELECT * FROM permissions ORDER BY asked DESC LIMIT ?"
+_LATER = ("ALTER TABLE permissions ADD COLUMN IF NOT EXISTS decider VARCHAR DEFAULT ''",)  # since the first release
+_INSERT = f"INSERT OR REPLACE INTO permissions ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - our names
+_SELECT = f"SELECT {_NAMES} FROM permissions ORDER BY asked DESC LIMIT ?"  # noqa: S608 - our names
 _HITS = """SELECT substr("by", 6), count(*), max(asked + seconds) FROM permissions
     WHERE "by" LIKE 'rule %' GROUP BY 1"""
 _FORGET = "DELETE FROM permissions WHERE asked < ?"
@@ -103,7 +105,8 @@ class Audit:
             private_dir(self._path.parent)  # its log beside it is made with the rights that others may read
             database = duckdb.connect(str(self._path), config={"threads": 1, "memory_limit": "64MB"})
             self._path.chmod(0o600)
-            database.execute(_SCHEMA)
+            for change in (_SCHEMA, *_LATER):
+                database.execute(change)
             database.execute(_FORGET, [self._oldest])
         except (OSError, duckdb.Error) as error:
             self._fail(str(error))

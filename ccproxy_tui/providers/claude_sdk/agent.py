@@ -223,6 +223,7 @@ class Agent:
                 suggestions=[update.to_dict() for update in context.suggestions],
                 exchange=job.exchange,
                 agent=context.agent_id or "",
+                asker=self.process.identity,
             )
         )
         decision = entry.decision

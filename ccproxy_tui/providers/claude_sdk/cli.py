@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccproxy_tui import __version__
+from ccproxy_tui.core.ancestry import AGENT_MARK
 from ccproxy_tui.core.detection.capture import CaptureFailed, run_bounded
 from ccproxy_tui.core.settings import Settings
 
@@ -88,6 +89,7 @@ def agent_environ(environ: Mapping[str, str], more: Mapping[str, str], url: str)
     if base.startswith(url) and "/sdk" in base:
         del own["ANTHROPIC_BASE_URL"]
     own |= {"CLAUDE_CODE_ENTRYPOINT": "sdk-py", "CLAUDE_AGENT_SDK_CLIENT_APP": f"ccproxy-tui/{__version__}"}
+    own[AGENT_MARK] = "1"  # its programs inherit it: see core.ancestry
     return {**own, **more}
 
 

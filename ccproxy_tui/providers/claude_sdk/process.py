@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from ccproxy_tui.core.ancestry import process_of
 from ccproxy_tui.core.formats.misfit import Object
-from ccproxy_tui.core.processes import die_with_parent, family_of, kill_all
+from ccproxy_tui.core.processes import Process, die_with_parent, family_of, kill_all
 from ccproxy_tui.core.redact import redact_text
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class ClaudeProcess:
         self._said: deque[str] = deque(maxlen=_LAST_WORDS)
         self._closing = False
         self.messages: asyncio.Queue[Object | None] = asyncio.Queue(_WAITING)
+        self.identity: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -66,6 +68,7 @@ class ClaudeProcess:
             start_new_session=True,  # a Ctrl+C at our terminal is not meant for it
             preexec_fn=die_with_parent(),
         )
+        self.identity = await asyncio.to_thread(process_of, self._process.pid)
         self._errors = asyncio.ensure_future(self._read_errors(self._process))
 
     async def _read_errors(self, process: asyncio.subprocess.Process) -> None:

@@ -60,6 +60,8 @@ def body_lines(ask: AskView, width: int) -> list[PieceLine]:
     first = escape_line("  ".join(part for part in who if part))
     where = escape_line(f"  in {ask.cwd}") if ask.cwd else ""
     lines = [LongLine(first + where, "dim", breaks=[len(first) + 2])]
+    if ask.decider:
+        lines.append(LongLine(escape_line(f"decided by {ask.decider}"), "dim"))
     if ask.reason:
         lines.append(LongLine(escape_line(f"why: {ask.reason}"), "dim"))
     grave = "error" if ask.high else "strong"

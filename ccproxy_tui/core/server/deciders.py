@@ -1,0 +1,153 @@
+"""Who may decide: permission requests, rules, settings and accounts are changed by the user at a terminal.
+
+The token and the socket prove the user, but each program of the user has them, agents as well. So the process at the
+other end is looked at: it must stand at a terminal and must not descend from an agent. An equal user can get around
+this (tmux send-keys, ptrace, a terminal that another program opens for it); it is a fence, and a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Literal, NamedTuple, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from ccproxy_tui.core.ancestry import Line, agent_above, agent_of, describe, line_of, program_of, runs, terminal_of
+from ccproxy_tui.core.errors import Forbidden
+from ccproxy_tui.core.peers import peer_of
+from ccproxy_tui.core.processes import Process
+from ccproxy_tui.core.socket_owner import NotOfThisMachine, owner_of
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["terminal", "no_agent", "any"]
+Scale = Literal["see", "act", "decide"]
+
+_DECIDER = "ccproxy.decider"  # in the scope of a request that may decide
+_MOST_AGENTS = 1000
+_SETTING = "permissions.deciders"
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Guard(Protocol):
+    """Makes a handler of the control API one that checks who sends a request.
+
+    Every POST is at least an act, which is not for agents; one that decides needs a terminal; "see" changes nothing.
+    """
+
+    def __call__(self, handler: Handler, scale: Scale = "act") -> Handler: ...
+
+
+class Decider(NamedTuple):
+    """Who sent a request: in few words for the card, and the facts for the record."""
+
+    by: str
+    facts: str = ""
+
+
+UNKNOWN = Decider("unknown")
+
+
+class Deciders:
+    """`mode` is read once: an agent that edits the settings file changes nothing until the user restarts the proxy."""
+
+    def __init__(self, mode: Mode) -> None:
+        self._mode = mode
+        self._proxy = os.getpid()
+        self._agents: OrderedDict[Process, None] = OrderedDict()
+
+    # --- agents ---
+
+    async def asker_of(self, scope: Scope) -> Process | None:
+        """Return the agent that a permission request comes from, and remember it; None where it can't be known."""
+        pid = peer_of(scope).pid
+        if pid is None:
+            return None
+        agent = await asyncio.to_thread(lambda: agent_of(line_of(pid), self._proxy))
+        if agent is not None:
+            self._agents[agent] = None
+            self._agents.move_to_end(agent)
+            while len(self._agents) > _MOST_AGENTS:
+                self._agents.popitem(last=False)
+        return agent
+
+    def _living(self) -> set[Process]:
+        """The agents that still run."""
+        for agent in [one for one in self._agents if not runs(one)]:
+            del self._agents[agent]
+        return set(self._agents)
+
+    # --- deciding ---
+
+    async def check(self, scope: Scope, scale: Scale) -> None:
+        """Let a request pass that changes something, and note who sent it. Raises Forbidden with reason and setting.
+
+        "act" keeps agents out; "decide" wants a terminal as well.
+        """
+        decider, problem = await asyncio.to_thread(self._judge, scope, scale)
+        what = f"{scope['method']} {scope['path'][:200]}"
+        if problem:
+            log.warning("%s is refused: %s (%s)", what, problem, decider.facts or decider.by)
+            raise Forbidden(
+                f"This process may not do that: {problem}.",
+                hint=f"Do it in a terminal of your own; the setting {_SETTING} opens this for bridges and services.",
+            )
+        log.info("%s by %s: %s", what, decider.by, decider.facts)
+        scope[_DECIDER] = decider
+
+    async def may_decide(self, scope: Scope) -> bool:
+        """Return whether the front end that sent this could decide, so that it counts as one that answers."""
+        _, problem = await asyncio.to_thread(self._judge, scope, "decide")
+        return not problem
+
+    def _judge(self, scope: Scope, scale: Scale) -> tuple[Decider, str]:
+        """Who it is, and why that process may not; an empty reason when it may."""
+        try:
+            line = self._line(scope)
+        except NotOfThisMachine:
+            return Decider(f"control token over TCP from {_client(scope)}"), ""
+        terminal = terminal_of(line)
+        decider = UNKNOWN
+        if line:
+            program = program_of(line[0].pid, line)
+            decider = Decider(
+                f"you ({program}, {terminal})" if terminal else f"{program} without a terminal", describe(line)
+            )
+        return decider, self._problem(line, terminal, scale)
+
+    def _problem(self, line: Line, terminal: str, scale: Scale) -> str:
+        if self._mode == "any":
+            return ""
+        if not line:
+            return "the system does not say which process it is" if self._mode == "terminal" or scale == "act" else ""
+        if agent := agent_above(line, self._proxy, self._living()):
+            return agent
+        if self._mode == "terminal" and scale == "decide" and not terminal:
+            return "it has no terminal of its own"
+        return ""
+
+    def _line(self, scope: Scope) -> Line:
+        """The process at the other end, and its ancestors. Raises NotOfThisMachine."""
+        peer = peer_of(scope)
+        pid = peer.pid if peer.pid is not None else owner_of(scope)
+        line = line_of(pid) if pid is not None else []
+        return line if line and peer.born in ("", line[0].born) else []
+
+
+def decider_of(scope: Scope) -> Decider:
+    """Return who may have sent this request, after `check`."""
+    found = scope.get(_DECIDER)
+    return found if isinstance(found, Decider) else UNKNOWN
+
+
+def _client(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"

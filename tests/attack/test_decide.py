@@ -1,0 +1,230 @@
+"""An agent answers its own permission request: over the control socket, from wherever it can run a program."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.attack.box import PROGRAM, Served
+from tests.attack.conftest import StartServe
+from tests.attack.verbs import VERBS
+from tests.fakes.claude import write_claude
+from tests.pty.terminal import Terminal
+
+pytestmark = [pytest.mark.attack, pytest.mark.timeout(90)]
+
+ATTACK = Path(__file__).with_name("verbs.py")
+COMMAND = {"tool_name": "Bash", "input": {"command": "rm -rf /"}}
+SCRIPT = shutil.which("script")
+# An orphan in a session of its own: its parent ends at once.
+ORPHAN = """
+import os, sys, subprocess
+me = os.getpid()
+if os.fork() == 0:
+    if {own_session}: os.setsid()
+    os.execvp(sys.argv[1], [*sys.argv[1:]] + ([str(me)] if {direct} else []))
+"""
+
+
+def plain(attack: list[str]) -> list[str]:
+    return attack
+
+
+def in_a_terminal(attack: list[str]) -> list[str]:
+    if SCRIPT is None:
+        pytest.skip("no script(1)")
+    return [SCRIPT, "-qefc", shlex.join(attack), "/dev/null"]
+
+
+def orphaned(attack: list[str]) -> list[str]:
+    return [sys.executable, "-c", ORPHAN.format(own_session=False, direct=True), *attack]
+
+
+def orphaned_in_a_session(attack: list[str]) -> list[str]:
+    return [sys.executable, "-c", ORPHAN.format(own_session=True, direct=True), *attack]
+
+
+def orphaned_in_a_terminal(attack: list[str]) -> list[str]:
+    terminal = in_a_terminal(attack)
+    return [sys.executable, "-c", ORPHAN.format(own_session=True, direct=False), *terminal]
+
+
+Way = Callable[[list[str]], list[str]]
+WAYS: list[Way] = [plain, in_a_terminal, orphaned, orphaned_in_a_session, orphaned_in_a_terminal]
+
+
+class Pending:
+    """A permission request that waits for the user."""
+
+    def __init__(self, served: Served) -> None:
+        self.answer: dict[str, Any] = {}
+        self._served = served
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+        self.id = waiting(served)
+
+    def _ask(self) -> None:
+        self.answer = json.loads(self._served.request("POST", "/permissions", COMMAND)[1])
+
+
+def waiting(served: Served) -> str:
+    """The id of the request that waits."""
+    found = events_of(served, lambda event: event.get("type") == "permission_request")
+    return str(found["request_id"])
+
+
+def events_of(served: Served, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    transport = httpx.HTTPTransport(uds=str(served.socket))
+    with (
+        httpx.Client(transport=transport, base_url="http://localhost", timeout=20) as client,
+        client.stream("GET", "/permissions/stream") as stream,
+    ):
+        for line in stream.iter_lines():
+            if line.startswith("data: ") and wanted(event := json.loads(line[6:])):
+                return dict(event)
+    raise AssertionError("the stream has ended")
+
+
+def history(served: Served) -> list[dict[str, Any]]:
+    transport = httpx.HTTPTransport(uds=str(served.socket))
+    with httpx.Client(transport=transport, base_url="http://localhost", timeout=20) as client:
+        return list(client.get("/permissions/history").json())
+
+
+def attack_on(served: Served, pending: Pending, out: Path) -> list[str]:
+    return [sys.executable, "-S", str(ATTACK), str(served.socket), pending.id, str(out)]
+
+
+def outcome(out: Path, seconds: float = 30) -> list[list[Any]]:
+    deadline = time.monotonic() + seconds
+    while not out.exists():
+        assert time.monotonic() < deadline, "the attack has not been tried"
+        time.sleep(0.02)
+    return list(json.loads(out.read_text()))
+
+
+def assert_refused(found: list[list[Any]], pending: Pending) -> None:
+    assert [route for route, *_ in found] == [route for route, _ in VERBS]
+    for route, status, text in found:
+        assert (route, status) == (route, 403), text
+        assert "permissions.deciders" in text, "it says what opens it"
+    assert pending.answer == {}, "it still waits for the user"
+
+
+@pytest.fixture
+def served(serve: StartServe) -> Served:
+    return serve(PERMISSIONS__WITHOUT_FRONT_END="wait", PERMISSIONS__TIMEOUT_SECONDS="120")
+
+
+def test_a_program_without_a_terminal_answers(served: Served, tmp_path: Path) -> None:
+    pending = Pending(served)
+    out = tmp_path / "out.json"
+    subprocess.run(attack_on(served, pending, out), start_new_session=True, check=True)
+    assert_refused(outcome(out), pending)
+
+
+def test_it_says_that_it_is_the_user(served: Served, tmp_path: Path) -> None:
+    """The user's own program at a terminal may; the record has what the kernel says of it, not what it says."""
+    pending = Pending(served)
+    out = tmp_path / "out.json"
+    terminal = Terminal(attack_on(served, pending, out))
+    try:
+        terminal.wait_for(out.exists)
+    finally:
+        terminal.close()
+    assert outcome(out)[-1][1] == 200
+    [row] = history(served)
+    assert row["by"] != "person"
+    assert "pts/" in row["by"]
+    assert f"pid {terminal.pid}" in row["decider"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_agent_of_ours_answers(serve: StartServe, folder: Path, tmp_path: Path, way: Way) -> None:
+    tool = write_claude(tmp_path / "tool")
+    run = f"subprocess.run(json.loads(Path({str(tmp_path / 'attack.json')!r}).read_text()), stdin=subprocess.DEVNULL)"
+    stay = f"while not Path({str(tmp_path / 'out.json')!r}).exists(): time.sleep(0.02)"  # what it started ends with it
+    tool.write_text(tool.read_text().replace("def answer(text):\n", f"def answer(text):\n    {run}\n    {stay}\n"))
+    served = serve(
+        PERMISSIONS__WITHOUT_FRONT_END="wait",
+        PERMISSIONS__TIMEOUT_SECONDS="120",
+        CLAUDE__CLI_PATH=str(tool),
+        CLAUDE__CODE_OPTIONS__CWD=str(folder),
+        CLAUDE__SDK_MESSAGE_MODE="ignore",
+    )
+    pending = Pending(served)
+    out = tmp_path / "out.json"
+    (tmp_path / "attack.json").write_text(json.dumps(way(attack_on(served, pending, out))))
+    body = {"model": "opus", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    status, answer = served.request("POST", "/sdk/v1/messages", body)
+    assert status == 200, answer
+    assert_refused(outcome(out), pending)
+
+
+# A tool in another pane: it asks by its hook, and runs what it likes while that waits.
+TOOL = """
+import json, subprocess, sys, time
+given = json.dumps({"hook_event_name": "PermissionRequest", "tool_name": "Bash", "tool_input": {"command": "rm -rf /"},
+                    "session_id": "s1"})
+hook = subprocess.Popen(json.loads(sys.argv[1]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+hook.stdin.write(given); hook.stdin.close()
+attack = None
+for line in sys.stdin:
+    attack = subprocess.Popen(json.loads(line), stdin=subprocess.DEVNULL, env=json.loads(sys.argv[2]) or None)
+    break
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("way", [plain, in_a_terminal, orphaned, orphaned_in_a_session])
+def test_a_tool_that_asks_by_its_hook_answers(served: Served, tmp_path: Path, way: Way) -> None:
+    hook = [*PROGRAM, "hook", "claude-code"]
+    terminal = Terminal([sys.executable, "-S", "-c", TOOL, json.dumps(hook), "null"])
+    try:
+        asked = Asked(waiting(served))
+        out = tmp_path / "out.json"
+        terminal.send(json.dumps(way(attack_on(served, asked, out))) + "\r")  # type: ignore[arg-type]
+        terminal.wait_for(out.exists)
+    finally:
+        terminal.close()
+    assert_refused(outcome(out), asked)  # type: ignore[arg-type]
+
+
+class Asked:
+    """A request that the tool itself has made."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.answer: dict[str, Any] = {}
+
+
+def test_an_orphan_with_a_terminal_is_known_by_the_mark_of_its_tool(served: Served, tmp_path: Path) -> None:
+    pending = Pending(served)
+    out = tmp_path / "out.json"
+    command = orphaned_in_a_terminal(attack_on(served, pending, out))
+    subprocess.run(command, env={"PATH": "/usr/bin:/bin", "CLAUDECODE": "1"}, stdin=subprocess.DEVNULL, check=True)
+    assert_refused(outcome(out), pending)
+
+
+def test_a_program_counts_as_a_front_end(serve: StartServe) -> None:
+    """Without a terminal it can't answer, so nothing waits for it."""
+    served = serve(PERMISSIONS__TIMEOUT_SECONDS="2")
+    transport = httpx.HTTPTransport(uds=str(served.socket))
+    with (
+        httpx.Client(transport=transport, base_url="http://localhost", timeout=20) as client,
+        client.stream("GET", "/permissions/stream") as stream,
+    ):
+        assert next(stream.iter_lines())
+        status, answer = served.request("POST", "/permissions", COMMAND)
+    assert (status, json.loads(answer)["status"]) == (200, "denied"), "it has not waited"
