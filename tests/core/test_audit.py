@@ -49,7 +49,7 @@ async def test_a_database_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     with duckdb.connect(str(path)) as database:
         database.execute(f"CREATE TABLE permissions ({kinds}, PRIMARY KEY (id))")
         values = [getattr(row("old"), name) for name in columns]
-        database.execute(f"INSERT INTO permissions VALUES ({', '.join('?' * len(columns))})", values)  # noqa: S608
+        database.execute(f"INSERT INTO permissions VALUES ({', '.join('?' * len(columns))})", values)
     audit = Audit(path, 90, 1_790_000_000.0)
     audit.note(row("new", 1_790_000_001.0, decider="pid 7"))
     assert [(one.id, one.decider) for one in await audit.recent(5)] == [("new", "pid 7"), ("old", "")]

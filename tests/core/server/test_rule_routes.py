@@ -84,7 +84,7 @@ async def test_what_the_tool_itself_offers_is_taken(proxy: Proxy, control: Contr
     await control.add_rules(name, [], action="allow", scope="asker", hours=None)
     decision = (await asking).json()["hookSpecificOutput"]["decision"]
     assert decision == {"behavior": "allow", "updatedPermissions": SUGGESTIONS}
-    assert proxy.hub.rules.rules() == []
+    assert proxy.hub.rules.temporary() == []
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_a_rule_for_a_place_that_the_question_does_not_name_is_refused(
     name = await asked(proxy)
     with pytest.raises(ControlError, match=f"names no {scope}"):
         await control.add_rules(name, ["Bash(ls:*)"], action="allow", scope=scope, hours=None)
-    assert proxy.hub.rules.rules() == []
+    assert proxy.hub.rules.temporary() == []
     asking.cancel()
 
 
@@ -180,4 +180,4 @@ async def test_a_rule_lent_for_a_while_ends(proxy: Proxy, control: ControlClient
     name = await asked(proxy)
     await control.add_rules(name, ["Bash(ls:*)"], action="allow", scope="user", hours=1e-6)
     assert (await asking).json()["behavior"] == "allow"
-    await until(lambda: proxy.hub.rules.rules() == [])
+    await until(lambda: proxy.hub.rules.temporary() == [])
