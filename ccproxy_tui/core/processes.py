@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,19 @@ def die_with_parent() -> Callable[[], None] | None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
     return ask
+
+
+# Runs a program in the shell's own process group, which ends when standard input ends. The program gets none of it.
+_GUARD = 'exec 3<&0; "$@" </dev/null 3<&- & tool=$!; (read line <&3; kill -9 -$$) & wait $tool'
+
+
+def guarded(command: Sequence[str]) -> list[str]:
+    """Return `command` so that it and all that it starts end with us, also when we are killed.
+
+    Start it as the leader of a session, with a pipe of ours as its standard input. `die_with_parent` reaches a child
+    alone, not what that child has started.
+    """
+    return ["sh", "-c", _GUARD, "sh", *command]
 
 
 class Process(NamedTuple):

@@ -198,7 +198,7 @@ class _Asking:
                 return answer, None
             return await _open(answer, Opening(dialect), model)
         answer, body = await keep_answer(answer)
-        return answer, read_refusal(answer.status, dict(answer.headers), body, model, self._pool.now())
+        return answer, read_refusal(answer.status, dict(answer.headers), body, model, self._pool.wall_time())
 
     async def _hold(self) -> bool:
         """Wait until somebody is back, when everybody rests and that is soon enough. Whether it is worth asking."""

@@ -21,7 +21,7 @@ _SESSIONS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """An account serves no model whose name holds `model` until then."""
+    """An account serves no model whose name holds `model` until then, in seconds of the monotonic clock."""
 
     until: float
     why: str
@@ -41,6 +41,11 @@ class Pool:
             account.resting = partial(self._words, account)
 
     def now(self) -> float:
+        """Return the time that cooldowns are measured by: no change of the wall clock moves their end."""
+        return self._clock.monotonic()
+
+    def wall_time(self) -> float:
+        """Return seconds since the epoch, as providers name times."""
         return self._clock.now()
 
     def order(self, session: str, model: str, strategy: Strategy) -> list[Account]:
@@ -84,10 +89,10 @@ class Pool:
                 self._sessions.popitem(last=False)
 
     def note_refused(self, account: Account, refusal: Refusal) -> Rest:
-        rest = Rest(self._clock.now() + refusal.seconds, refusal.why, refusal.model)
+        rest = Rest(self.now() + refusal.seconds, refusal.why, refusal.model)
         others = [one for one in self._rests_of(account) if one.model != rest.model]
         self._rests[account.provider] = [*others, rest]
-        account.note(rest_words(rest, self._clock.now()))
+        account.note(rest_words(rest, self.now()))
         return rest
 
     def rest_of(self, account: Account, model: str) -> Rest | None:
@@ -110,13 +115,13 @@ class Pool:
 
     def _words(self, account: Account) -> str:
         rest = max(self._rests_of(account), key=lambda one: (not one.model, one.until), default=None)
-        return "" if rest is None else rest_words(rest, self._clock.now())
+        return "" if rest is None else rest_words(rest, self.now())
 
     def _rests_of(self, account: Account) -> list[Rest]:
         rests = self._rests.get(account.provider)
         if not rests:
             return []
-        now = self._clock.now()
+        now = self.now()
         current = self._rests[account.provider] = [rest for rest in rests if rest.until > now]
         return current
 

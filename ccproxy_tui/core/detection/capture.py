@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccproxy_tui.core.processes import guarded
+
 _HEAD_LIMIT = 256 * 1024
 _BODY_LIMIT = 16 * 1024 * 1024
 _OUTPUT_LIMIT = 16 * 1024 * 1024
@@ -87,10 +89,10 @@ async def run_bounded(command: Sequence[str], environ: Mapping[str, str], folder
     with tempfile.TemporaryFile() as output:
         try:
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *guarded(command),
                 env=dict(environ),
                 cwd=folder,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,  # its end ends them; they get none
                 stdout=output,
                 stderr=asyncio.subprocess.DEVNULL,
                 start_new_session=True,

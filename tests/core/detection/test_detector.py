@@ -146,6 +146,31 @@ async def test_a_tool_that_hangs_after_it_has_asked_is_ended_with_its_children(
             await asyncio.sleep(0.01)
 
 
+RUNNER = """
+import asyncio, os, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from ccproxy_tui.core.detection.capture import run_bounded
+asyncio.run(run_bounded(["sh", "-c", "sleep 60 & echo $$ $! > {pids}; wait"], os.environ, Path("/"), 60))
+"""
+
+
+async def test_a_tool_and_its_children_end_when_the_proxy_is_killed(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    code = RUNNER.format(root=str(Path(__file__).parents[3]), pids=pids)
+    runner = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    deadline = time.monotonic() + 20
+    while not pids.exists() or len(pids.read_text().split()) < 2:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    runner.kill()
+    await runner.wait()
+    for pid in pids.read_text().split():
+        while is_alive(int(pid)):
+            assert time.monotonic() < deadline, f"{pid} is left behind"
+            await asyncio.sleep(0.01)
+
+
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
