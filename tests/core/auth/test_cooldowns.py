@@ -22,7 +22,7 @@ async def test_a_jump_of_the_wall_clock_moves_no_cooldown(tmp_path: Path, clock:
     file = JsonFile([tmp_path / "x"], tmp_path / "x", lambda _document, _source: pytest.fail("not read"), clock)
     account = Account("claude", "Claude", file, CopilotRenewal(TokenEndpoint(), str), clock, tmp_path, "")
     pool = Pool([account], clock)
-    pool.note_refused(account, Refusal(5.0, "too fast"))
+    pool.note_refused(account, Refusal("too fast", 5.0))
     clock.wall += jump
     assert account.resting() == "cooling 5s (too fast)"
     clock.advance(5.1)
