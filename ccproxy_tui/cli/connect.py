@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
     from ccproxy_tui.core.connect import Target
+    from ccproxy_tui.core.frames import AskView
     from ccproxy_tui.core.instances import Instance
 
 _NOTHING_RUNS = 4
@@ -260,12 +262,39 @@ async def _handle(client: httpx.AsyncClient) -> None:
         raise Failure(f"The proxy can't be reached, or has gone: {error}.") from None
 
 
+async def _card(client: httpx.AsyncClient, name: str, *, reveal: bool = False) -> AskView | None:
+    """What all front ends show of a request; None when it has gone."""
+    import msgspec
+
+    from ccproxy_tui.core.frames import AskView
+
+    found = await client.get(f"/permissions/{name}/card", params={"reveal": str(reveal).lower()})
+    return msgspec.json.decode(found.content, type=AskView) if found.is_success else None
+
+
+def _show(ask: AskView) -> None:
+    """In lines that the terminal does not wrap by itself: one that goes on at its left edge could pass for another."""
+    from ccproxy_tui.core.clock import SystemClock
+    from ccproxy_tui.screens.ui.card_view import body_lines, head_lines
+
+    width = max(shutil.get_terminal_size().columns - 1, 20)
+    lines = [*head_lines(ask, width, SystemClock().now(), 1, 1), *body_lines(ask, width)]
+    click.echo("\n" + "\n".join(line.text for line in lines))
+
+
 async def _take(client: httpx.AsyncClient, name: str, event: dict[str, Any]) -> None:
     if name != "permission_request":
         return
-    click.echo(f"\n{escape_line(event['tool_name'])}  {event['timeout_seconds']:.0f} s")
-    click.echo(escape_block(redact_text(json.dumps(event["input"], indent=2, ensure_ascii=False))))
-    typed = await asyncio.to_thread(input, "type yes to allow, anything else denies: ")
+    ask = await _card(client, event["request_id"])
+    if ask is None:
+        return
+    _show(ask)
+    reveals = "reveal to see the credential, " if ask.masked else ""
+    typed = await asyncio.to_thread(input, f"type yes to allow, {reveals}anything else denies: ")
+    if ask.masked and typed.strip() == "reveal":
+        ask = await _card(client, ask.id, reveal=True) or ask
+        _show(ask)
+        typed = await asyncio.to_thread(input, "type yes to allow, anything else denies: ")
     answer = {"allowed": typed.strip() == "yes", "by": "permission-handler"}
     done = await client.post(f"/permissions/{event['request_id']}/respond", json=answer)
     told = "allowed" if answer["allowed"] else "denied"

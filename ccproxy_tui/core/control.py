@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ccproxy_tui.core.frames import (
     AccountDetail,
+    AskView,
     AuditRow,
     BodyPart,
     CodexView,
@@ -99,6 +100,10 @@ class Control(Protocol):
 
     async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
         """Rules for the request's session, its project, or the user; they settle the request, too."""
+        ...
+
+    async def permission_card(self, ask: str, *, reveal: bool) -> AskView:
+        """A permission request as it is shown; `reveal` leaves credentials of ours unmasked."""
         ...
 
     async def permission_history(self, count: int) -> list[AuditRow]:

@@ -13,6 +13,7 @@ from ccproxy_tui.core import sse
 from ccproxy_tui.core.control import ControlError, ControlLost
 from ccproxy_tui.core.frames import (
     AccountDetail,
+    AskView,
     AuditRow,
     BodyPart,
     CodexView,
@@ -128,6 +129,9 @@ class ControlClient:
     async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
         new = {"rules": rules, "action": action, "scope": scope, "hours": hours}
         await self._post(f"/permissions/{ask}/rules", new)
+
+    async def permission_card(self, ask: str, *, reveal: bool) -> AskView:
+        return await self._get(f"/permissions/{ask}/card?reveal={str(reveal).lower()}", AskView)
 
     async def permission_history(self, count: int) -> list[AuditRow]:
         return await self._get(f"/permissions/history?limit={count}", list[AuditRow])

@@ -8,6 +8,7 @@ ProxyError
 │   └── WrongMediaType  415
 ├── Unauthorized        401  the proxy's own token is missing or wrong
 ├── NoCredentials       401  no account of the provider can serve
+├── TooManyRequests     429  a client has more permission requests waiting than its share
 ├── NoAccountServes     429  every account rests by the person's own rules: set aside, or its plan only
 ├── Forbidden           403  Host or Origin not allowed
 ├── RouteNotFound       404
@@ -92,6 +93,11 @@ class WrongMediaType(InvalidRequest):
 class Unauthorized(ProxyError):
     status = 401
     kind = "authentication"
+
+
+class TooManyRequests(ProxyError):
+    status = 429
+    kind = "rate_limit"
 
 
 class NoCredentials(ProxyError):

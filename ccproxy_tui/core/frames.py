@@ -295,10 +295,12 @@ class SdkView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A permission request. `input` is JSON text, cut when `size` (bytes) says more; `masked` when a secret was in it.
+    """A permission request. `input` is JSON text, cut when `size` (bytes) says more.
 
-    `high` asks for the key twice; `preview` is what would become of a file; `programs` are those that a command would
-    run, as far as can be told. Times are seconds since the epoch.
+    `masked`: a credential of ours is in it, and is not shown. `edited` is the input that was allowed in its place.
+    `high` asks for the key twice; `preview` is what would become of a file, and shows the fields of the input that
+    `covers` names in whole; `programs` are those that a command would run, as far as can be told. `digest` is the
+    SHA-256 of the input in hexadecimal; `looks` counts how often it was looked at. Times are seconds since the epoch.
     """
 
     id: str
@@ -325,10 +327,18 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     high: bool = False
     preview: list[str] = []
     decider: str = ""
+    covers: list[str] = []
+    digest: str = ""
+    edited: str = ""
+    looks: int = 1
 
 
 class AuditRow(msgspec.Struct, frozen=True):
-    """A permission request that has ended. `asked` is in seconds since the epoch, `input` its masked start."""
+    """A permission request that has ended. `asked` is in seconds since the epoch.
+
+    `input` is the masked start of what was decided; where the user edited it, `original` is that of what was asked for.
+    `digest` is the SHA-256 of the whole `input` as JSON, unmasked, in hexadecimal: a row can't be blinded.
+    """
 
     id: str
     asked: float
@@ -345,6 +355,8 @@ class AuditRow(msgspec.Struct, frozen=True):
     by: str
     message: str
     decider: str = ""  # the facts of the process that decided
+    original: str = ""
+    digest: str = ""
 
 
 class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):

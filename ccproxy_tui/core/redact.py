@@ -1,7 +1,8 @@
 """Masks secrets in headers, text and bodies before they reach a log, a screen, the clipboard or the disk.
 
-What has a secret's shape is masked wherever it stands. What has none is known from the header that it came in, and is
-masked from then on: an upstream may quote a key in its error message.
+What has a secret's shape is masked wherever it stands. A credential of ours is known by its value from the moment that
+it is read, whatever its shape: an upstream may quote a key in its error message. What clients send is never learned:
+they could hide any text by sending it as a secret.
 """
 
 from __future__ import annotations
@@ -65,18 +66,27 @@ def is_secret_header(name: str) -> bool:
 
 
 def redact_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The same headers in the same order, with the values of secret ones masked, and known from now on."""
-    return [(name, _hide(value) if is_secret_header(name) else redact_text(value)) for name, value in headers]
+    """Return the same headers in the same order, with the values of secret ones masked."""
+    return [(name, MASK if is_secret_header(name) else redact_text(value)) for name, value in headers]
 
 
-def _hide(value: str) -> str:
-    secret = value.rpartition(" ")[2].encode("utf-8", "surrogatepass")  # without "Bearer"
-    if len(secret) >= _KNOWN_LENGTH:
-        _known.pop(secret, None)
-        _known[secret] = None
-        if len(_known) > _KNOWN_LIMIT:
-            del _known[next(iter(_known))]
-    return MASK
+def learn_secret(value: str) -> None:
+    """Mask a credential of ours from now on, wherever it stands. Short ones are dummies, or words."""
+    secret = value.encode("utf-8", "surrogatepass")
+    if len(secret) < _KNOWN_LENGTH:
+        return
+    _known.pop(secret, None)
+    _known[secret] = None
+    if len(_known) > _KNOWN_LIMIT:
+        del _known[next(iter(_known))]
+
+
+def mask_own(data: bytes) -> bytes:
+    """Return `data` with the credentials of ours masked, and nothing else."""
+    for secret in tuple(_known):
+        if secret in data:
+            data = data.replace(secret, _MASK_BYTES)
+    return data
 
 
 def _mask(match: re.Match[bytes]) -> bytes:
@@ -84,12 +94,16 @@ def _mask(match: re.Match[bytes]) -> bytes:
     return lead + _MASK_BYTES
 
 
+def mask_own_text(text: str) -> str:
+    """As `mask_own`, for text."""
+    data = text.encode("utf-8", "surrogatepass")
+    masked = mask_own(data)
+    return text if masked == data else masked.decode("utf-8", "surrogatepass")
+
+
 def redact_bytes(data: bytes) -> bytes:
-    """`data` with everything that looks like a credential masked; all else is untouched."""
-    for secret in tuple(_known):
-        if secret in data:
-            data = data.replace(secret, _MASK_BYTES)
-    return _TEXT.sub(_mask, data)
+    """Return `data` with everything that looks like a credential masked; all else is untouched."""
+    return _TEXT.sub(_mask, mask_own(data))
 
 
 def redact_setting(line: str) -> str:

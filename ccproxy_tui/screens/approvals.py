@@ -40,9 +40,9 @@ class ApprovalsScreen(BaseScreen):
         "Tools of your agents that wait for a yes or a no. The card shows all that would be run or written; look at "
         "the notes. With the card focused (ctrl+g or !): a allows, d denies, D denies with a message for the model, i "
         "denies and stops its turn, e edits it and shows what changes first, A makes a rule of it, x gives it more "
-        "time. A card takes no key in its first moment, and none while keys are held; a grave one wants a twice; one "
-        "that does not fit must be scrolled to its end first. o opens the stream that asked, R lists the rules with "
-        "their hits, H what was answered before."
+        "time, v shows a credential of yours that is masked in it. A card takes no key in its first moment, and none "
+        "while keys are held; a grave one wants a twice; one that does not fit must be scrolled to its end first. o "
+        "opens the stream that asked, R lists the rules with their hits, H what was answered before."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "step(1)", "next", id="approvals.next"),
@@ -58,6 +58,7 @@ class ApprovalsScreen(BaseScreen):
         self._chosen = ""
         self._told = float("-inf")  # when a key was last explained
         self._answered: set[str] = set()  # from here
+        self._revealed: dict[str, AskView] = {}  # with their credentials, as long as this screen shows them
         self._body: tuple[AskView, int, Sequence[PieceLine]] | None = None
         self._unseen = 0  # lines of the card below the screen, as the keys tell them
         self.guard = CardGuard()
@@ -125,10 +126,17 @@ class ApprovalsScreen(BaseScreen):
     def _reload(self) -> None:
         self._asks.clear()
         self._asks.update({ask.id: ask for ask in self.mirror.asks})
+        self._revealed = {name: ask for name, ask in self._revealed.items() if self._is_shown_so(ask)}
+        self._asks.update(self._revealed)
         self.list.rebuild()
         if self._is_free:
             self._chosen = next((ask.id for ask in self._pending), self._chosen)
         self._show()
+
+    def _is_shown_so(self, ask: AskView) -> bool:
+        """Whether a card is still the one that was revealed."""
+        now = self._asks.get(ask.id)
+        return now is not None and (now.status, now.looks, now.expires) == (ask.status, ask.looks, ask.expires)
 
     @property
     def _is_free(self) -> bool:
@@ -155,13 +163,14 @@ class ApprovalsScreen(BaseScreen):
             return
         pending = self._pending
         place = pending.index(ask) + 1 if ask in pending else 0
-        if self.guard.shows != ask.id:
+        shown = f"{ask.id} {ask.looks} {ask.masked}"  # another look at it, or what was masked in it, is another card
+        if self.guard.shows != shown:
             card.top = 0
         if self.focused is not self.list:
             self.list.select(ask.id)
         head = head_lines(ask, card.size.width, self.proxy_app.clock.now(), place, len(pending))
         card.show_lines([*head, *self._body_of(ask, card.size.width)])
-        self.guard.show(ask.id, self.now())  # not before: what is typed while a large one is laid out is typed ahead
+        self.guard.show(shown, self.now())  # not before: what is typed while a large one is laid out is typed ahead
         self._tell_unseen()
         if ask.status != "pending" or self._told < self.now() - TOLD_SECONDS:
             self.refresh_keys()
@@ -179,7 +188,7 @@ class ApprovalsScreen(BaseScreen):
     def _body_of(self, ask: AskView, width: int) -> Sequence[PieceLine]:
         """Made once: only the head changes while the time runs."""
         if self._body is None or self._body[0] is not ask or self._body[1] != width:
-            self._body = ask, width, body_lines(ask, width)
+            self._body = ask, width, body_lines(ask, width, plain=self.proxy_app.ui.symbols == "ascii")
         return self._body[2]
 
     def on_live_list_moved(self, event: LiveList.Moved) -> None:
@@ -262,6 +271,7 @@ class ApprovalsScreen(BaseScreen):
             "edit": self._edit,
             "extend": self._extend,
             "rule": self._add_rules,
+            "reveal": self._reveal,
         }
 
     async def _allow(self, ask: AskView) -> str:
@@ -287,13 +297,20 @@ class ApprovalsScreen(BaseScreen):
         self._leave(ask)
         return "denied, and its turn ends"
 
+    async def _reveal(self, ask: AskView) -> str:
+        if not ask.masked:
+            return "nothing in it is masked"
+        self._revealed[ask.id] = await self.control.permission_card(ask.id, reveal=True)
+        self._reload()
+        return ""
+
     async def _extend(self, ask: AskView) -> str:
         await self.control.extend_permission(ask.id, MORE_SECONDS)
         return f"{MORE_SECONDS:.0f} s more"
 
     async def _edit(self, ask: AskView) -> str:
         if ask.masked or ask.size > len(ask.input.encode()):
-            return "it can't be edited here: a secret in it is masked, or it is too long"
+            return "it can't be edited here: a credential in it is masked (v shows it), or it is too long"
         if ask.source in TAKES_NO_EDIT:
             return f"{ask.source} takes no other input: D denies it with words for the model"
         try:
@@ -343,6 +360,7 @@ class ApprovalsScreen(BaseScreen):
             ("A", "always"),
             ("e", "edit"),
             ("x", "more time"),
+            *((("v", "show the credential"),) if chosen.masked else ()),
             ("n", "next"),
         )
 

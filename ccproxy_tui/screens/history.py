@@ -11,9 +11,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.escape import escape_line, spell
 from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.screens.ui import words
+from ccproxy_tui.screens.ui.card_view import headline_of
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
 
 
@@ -40,7 +41,7 @@ class HistoryDialog(ModalScreen[None]):
         when = Column[AuditRow]("when", "when", 13, lambda one: words.moment(one.asked))
         status = Column[AuditRow]("status", "", 9, lambda one: escape_line(one.status), style=_status_style)
         tool = Column[AuditRow]("tool", "tool", 12, lambda one: escape_line(one.tool))
-        what = Column[AuditRow]("what", "what", 0, lambda one: escape_line(one.input))
+        what = Column[AuditRow]("what", "what", 0, lambda one: headline_of(one.input))
         took = Column[AuditRow]("took", "took", 6, lambda one: words.duration(one.seconds), right=True)
         narrow = self.app.size.width < 72
         self.list.set_columns([status, tool, what] if narrow else [when, status, tool, what, took])
@@ -70,8 +71,9 @@ class HistoryDialog(ModalScreen[None]):
         who = f"{row.client or row.source} in {row.cwd}" if row.cwd else row.client or row.source
         said = f": {row.message}" if row.message else ""
         facts = f" ({row.decider})" if row.decider else ""
-        told = f"{row.status} by {row.by}{facts}{said}, asked by {who}"
-        self.query_one("#history-told", Static).update(escape_line(told))
+        edited = f"; you edited it, it asked for {row.original}" if row.original else ""
+        told = f"{row.status} by {row.by}{facts}{said}, asked by {who}{edited}"
+        self.query_one("#history-told", Static).update(spell(told, inline=True))
 
 
 def _status_style(row: AuditRow) -> str:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.redact import MASK, is_secret_header, redact_bytes, redact_headers, redact_setting, redact_text
 
 SECRETS = [
@@ -93,15 +94,20 @@ def test_headers_are_judged_by_name(name: str, secret: bool) -> None:
     assert redact_headers([(name, "value")]) == [(name, MASK if secret else "value")]
 
 
-def test_a_key_without_a_shape_is_known_from_its_header() -> None:
-    redact_headers(
-        [("x-api-key", "local-0123456789-key"), ("authorization", "Bearer quite.plain.token.1"), ("cookie", "x")]
-    )
+def test_a_credential_of_ours_is_known_whatever_its_shape() -> None:
+    Credential("api_key", "local-0123456789-key", refresh="quite.plain.token.1")
+    Credential("api_key", "x")
     assert (
         redact_text("Incorrect API key: local-0123456789-key, quite.plain.token.1")
         == f"Incorrect API key: {MASK}, {MASK}"
     )
     assert redact_text("a text with an x in it") == "a text with an x in it"
+
+
+def test_a_client_can_not_hide_a_text_by_sending_it_as_a_secret() -> None:
+    command = "&&./scripts/deploy-to-production"
+    redact_headers([("x-token", command), ("authorization", f"Bearer {command}")])
+    assert redact_text(f"make {command}") == f"make {command}"
 
 
 def test_a_secret_in_an_innocent_header_is_masked_too() -> None:

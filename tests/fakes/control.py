@@ -13,6 +13,7 @@ from ccproxy_tui.core.frames import (
     AccountDetail,
     AccountView,
     AgentView,
+    AskView,
     AuditRow,
     BodyInfo,
     BodyPart,
@@ -130,6 +131,7 @@ class FakeControl:
             self._queue.put_nowait(frame)
         self.watches: list[Watch] = []
         self.calls: list[tuple[Any, ...]] = []
+        self.cards: dict[str, AskView] = {}  # as they are when their credentials are shown
         self.details: dict[str, Detail] = {}
         self.bodies: dict[str, bytes] = {}
         self.entries: list[dict[str, Any]] = []
@@ -260,6 +262,10 @@ class FakeControl:
         self.calls.append(("rules", ask, rules, action, scope, hours))
         if self.refusal:
             raise ControlError(self.refusal)
+
+    async def permission_card(self, ask: str, *, reveal: bool) -> AskView:
+        self.calls.append(("card", ask, reveal))
+        return self.cards[ask]
 
     async def permission_history(self, count: int) -> list[AuditRow]:
         one = AuditRow(

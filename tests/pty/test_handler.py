@@ -33,7 +33,7 @@ async def test_a_line_answers(proxy: Proxy, named: bool, typed: str, behavior: s
         asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=CHECK))
         await asyncio.to_thread(terminal.wait_for, "type yes to allow")
         assert "\\x1b[2J" in terminal.text or "\\u001b[2J" in terminal.text, "control characters are spelled out"
-        assert "sk-ant-api03" not in terminal.text
+        assert "sk-ant-api03-0123456789abcdefghij" in terminal.text, "nothing is masked inside what would run"
         terminal.send(f"{typed}\r")
         assert (await asking).json()["behavior"] == behavior
         terminal.send("\x03")

@@ -65,6 +65,8 @@ ASKS = [
         "Edit",
         '{"file_path": "/repo/a.py", "old_string": "x", "new_string": "y"}',
         preview=["@@ -1,3 +1,3 @@", " import os", " ", "-x = None", "+y = 'it'  # is"],
+        covers=["old_string", "new_string"],
+        digest="5f" * 32,
         reason="permission mode plan",
     ),
     asking(

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ccproxy_tui.core.redact import learn_secret
+
 CredentialKind = Literal["oauth", "api_key"]
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Secrets are kept out of `repr`. `expires_at` is in seconds since the epoch, None when it never expires."""
+    """Secrets are kept out of `repr`, and masked from now on wherever they stand.
+
+    `expires_at` is in seconds since the epoch, None when it never expires.
+    """
 
     kind: CredentialKind
     secret: str = field(repr=False)
@@ -22,6 +27,10 @@ class Credential:
     account: str = ""  # the provider's id of the account, where requests must name it
     base_url: str = ""  # where the provider says that this account is served
     renewable: bool = True  # false for a key, and for a token that is given from outside
+
+    def __post_init__(self) -> None:
+        learn_secret(self.secret)
+        learn_secret(self.refresh)
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at

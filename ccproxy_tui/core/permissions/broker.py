@@ -1,6 +1,7 @@
-"""One queue of questions: first come, first served; the first answer counts; an asker always gets one.
+"""The permission requests that wait for a decision. The first decision counts; a client always gets one.
 
-A question ends in one of four ways: allowed or denied by somebody, expired, or cancelled because its asker has left.
+A request ends in one of four ways: allowed or denied, expired, or cancelled because its client has left. Each client
+has a share of the list; what it asks beyond waits for its turn, so that a flood hides no request of another client.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
+from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, TooManyRequests
+from ccproxy_tui.core.escape import cut
 from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.permissions.request import Decision, Look, PermissionRequest, Status
 
@@ -20,7 +22,11 @@ log = logging.getLogger("ccproxy_tui.permissions")
 
 KEPT = 200
 MOST_PENDING = 500
-MOST_BYTES = 32 * 1024 * 1024  # of inputs, of those that wait and again of those that are kept
+SHARE = 50  # of those, of one client
+MOST_QUEUED = 1000  # that wait for their turn to be listed
+QUEUED_SHARE = 200
+MOST_BYTES = 32 * 1024 * 1024  # of inputs, of those that are listed, of those that wait, and of those that are kept
+BYTES_SHARE = MOST_BYTES // 4
 LONGEST = 3600.0
 TIMED_OUT = "Permission request timed out"
 
@@ -32,13 +38,15 @@ class AlreadyAnswered(ProxyError):
 
 @dataclass(slots=True)
 class Entry:
-    """A question in the queue. Times are seconds since the epoch."""
+    """A request in the list. `owner` is the client whose share it counts to. Times are seconds since the epoch."""
 
     id: str
     request: PermissionRequest
     created: float
     expires: float
+    owner: str = ""
     look: Look = field(default_factory=Look)
+    looks: int = 1  # how often it was looked at; a file may change before it is decided
     status: Status = "pending"
     ended: float | None = None
     decision: Decision | None = None
@@ -46,8 +54,19 @@ class Entry:
     timer: asyncio.TimerHandle | None = None
 
 
-def _size(entries: Iterable[Entry]) -> int:
-    return sum(entry.look.size for entry in entries)
+@dataclass(slots=True)
+class _Turn:
+    """A request that is not listed yet."""
+
+    request: PermissionRequest
+    seconds: float
+    look: Look
+    owner: str
+    listed: asyncio.Future[Entry]
+
+
+def _size(ones: Iterable[Entry | _Turn]) -> int:
+    return sum(one.look.size for one in ones)
 
 
 class Broker:
@@ -58,6 +77,7 @@ class Broker:
         self._changed = changed
         self.on_end: Callable[[Entry], None] = lambda _: None
         self._pending: OrderedDict[str, Entry] = OrderedDict()
+        self._queues: OrderedDict[str, deque[_Turn]] = OrderedDict()  # by owner, the next one first
         self._ended: deque[Entry] = deque(maxlen=KEPT)
         self.revision = 0
 
@@ -78,19 +98,82 @@ class Broker:
             raise RouteNotFound("Permission request not found")
         return entry
 
-    def ask(self, request: PermissionRequest, seconds: float, look: Look | None = None) -> Entry:
-        """Put a question into the queue. Raises InvalidRequest when it names no tool, or too many wait."""
+    async def ask_in_turn(self, request: PermissionRequest, seconds: float, look: Look, owner: str) -> Entry:
+        """List a request once its owner has room for it. Raises InvalidRequest, TooManyRequests.
+
+        A request that waits for `seconds` in vain is listed as expired.
+        """
+        queue = self._queues.get(owner)
+        if not queue and self._has_room(owner, look.size):
+            return self.ask(request, seconds, look, owner)
+        self._check_queue(queue or (), look.size)
+        turn = _Turn(request, seconds, look, owner, asyncio.get_running_loop().create_future())
+        self._queues.setdefault(owner, deque()).append(turn)
+        try:
+            async with asyncio.timeout(min(seconds, LONGEST)):
+                return await turn.listed
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if turn.listed.done() and not turn.listed.cancelled():
+                entry = turn.listed.result()
+            else:
+                self._forget(turn)
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                entry = self.ask(request, 0.0, look, owner)
+            if isinstance(error, asyncio.CancelledError):
+                self.cancel(entry.id)
+                raise
+            return entry
+
+    def _check_queue(self, queue: Collection[_Turn], size: int) -> None:
+        """Raises TooManyRequests."""
+        every = [turn for one in self._queues.values() for turn in one]
+        too_many = len(queue) >= QUEUED_SHARE or len(every) >= MOST_QUEUED
+        too_large = (queue and _size(queue) + size > BYTES_SHARE) or (every and _size(every) + size > MOST_BYTES)
+        if too_many or too_large:
+            raise TooManyRequests("Too many permission requests of this client wait for a decision.")
+
+    def _has_room(self, owner: str, size: int) -> bool:
+        own = [entry for entry in self._pending.values() if entry.owner == owner]
+        if own and (len(own) >= SHARE or _size(own) + size > BYTES_SHARE):
+            return False
+        fits = _size(self._pending.values()) + size <= MOST_BYTES
+        return not self._pending or (len(self._pending) < MOST_PENDING and fits)
+
+    def _forget(self, turn: _Turn) -> None:
+        queue = self._queues[turn.owner]
+        queue.remove(turn)
+        if not queue:
+            del self._queues[turn.owner]
+
+    def _list_next(self) -> None:
+        """List what there is room for, a request of each client in turn."""
+        listed = True
+        while listed:
+            listed = False
+            for owner, queue in list(self._queues.items()):
+                turn = queue[0]
+                if self._has_room(owner, turn.look.size):
+                    self._list(turn)
+                    listed = True
+
+    def _list(self, turn: _Turn) -> None:
+        self._forget(turn)
+        if turn.owner in self._queues:
+            self._queues.move_to_end(turn.owner)
+        if not turn.listed.done():
+            turn.listed.set_result(self.ask(turn.request, turn.seconds, turn.look, turn.owner))
+
+    def ask(self, request: PermissionRequest, seconds: float, look: Look | None = None, owner: str = "") -> Entry:
+        """List a request now, whoever asks. Raises InvalidRequest when it names no tool."""
         if not request.tool.strip():
             raise InvalidRequest("A permission request must name its tool.", field="tool_name")
-        size = look.size if look is not None else 0
-        if len(self._pending) >= MOST_PENDING or (self._pending and _size(self._pending.values()) + size > MOST_BYTES):
-            raise InvalidRequest("Too many permission requests wait for an answer.")
         now = self._clock.now()
         seconds = min(max(seconds, 0.0), LONGEST)
-        entry = Entry(new_id(self._clock), request, now, now + seconds, look or Look())
+        entry = Entry(new_id(self._clock), request, now, now + seconds, owner, look or Look())
         self._pending[entry.id] = entry
         self._set_timer(entry, seconds)
-        log.info("asked: %s for %s (%s)", request.tool[:80], request.client or request.source, entry.id)
+        log.info("asked: %s for %s (%s)", cut(request.tool, 80), request.client or request.source, entry.id)
         self._note()
         return entry
 
@@ -116,6 +199,11 @@ class Broker:
         if (entry := self._pending.get(name)) is not None:
             self._end(entry, "cancelled", None)
 
+    def look_again(self, entry: Entry, look: Look) -> None:
+        """Show what has changed since the last look, while the request waits."""
+        entry.look, entry.looks = look, entry.looks + 1
+        self._note()
+
     def extend(self, name: str, seconds: float) -> Entry:
         """Give a pending question more time from now on. Raises RouteNotFound, AlreadyAnswered."""
         entry = self.get(name)
@@ -128,7 +216,9 @@ class Broker:
         return entry
 
     def close(self) -> None:
-        """The proxy stops: nobody will answer any more."""
+        """Deny what waits: the proxy stops."""
+        for turn in [turn for queue in self._queues.values() for turn in queue]:
+            self._list(turn)
         for entry in self.pending:
             self._end(entry, "denied", Decision(allowed=False, by="shutdown", message="The proxy is shutting down"))
 
@@ -152,10 +242,11 @@ class Broker:
             self._ended.popleft()
         waited = entry.ended - entry.created
         by = decision.by if decision is not None else "its asker"
-        log.info("%s: %s by %s after %.1f s (%s)", status, entry.request.tool[:80], by, waited, entry.id)
+        log.info("%s: %s by %s after %.1f s (%s)", status, cut(entry.request.tool, 80), by, waited, entry.id)
         self._note()
         self.on_end(entry)
         entry.done.set()
+        self._list_next()
 
     def _note(self) -> None:
         self.revision += 1

@@ -30,17 +30,29 @@ class PermissionRequest(msgspec.Struct, frozen=True):
     asker: Process | None = None  # the process of the agent, where the server knows it; never from the request
 
 
-class Look(msgspec.Struct, frozen=True):
-    """What there is to see of a question: notes, a difference, and the start of its input as JSON with its size.
+class FileState(msgspec.Struct, frozen=True):
+    """What was seen of a file when its difference was made; None where it was not there."""
 
-    `programs` are those that a command runs, as far as can be told.
+    path: str
+    seen: tuple[int, int, int, int] | None
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What there is to see of a permission request: notes, a difference, and the start of its input as JSON.
+
+    `programs` are those that a command runs, as far as can be told. `covers` names the fields of the input that the
+    difference shows in whole, and `files` are those that it was made from. `digest` is the SHA-256 of the input as JSON
+    in hexadecimal, `size` its bytes.
     """
 
     preview: list[str] = []
     notes: list[str] = []
     programs: list[str] = []
+    covers: list[str] = []
     shown: bytes = b"{}"
     size: int = 2
+    digest: str = ""
+    files: list[FileState] = []
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from ccproxy_tui.core.escape import has_hidden
+from ccproxy_tui.core.escape import cut, has_hidden
 from ccproxy_tui.core.permissions.command_words import LONGEST, is_outside, read_command
-from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.redact import mask_own_text
 
 Level = Literal["", "HIGH"]
 
@@ -62,8 +62,12 @@ def level_of(notes: list[str]) -> Level:
     return "HIGH" if any(note.startswith(_GRAVE) for note in notes) else ""
 
 
+OWN_SECRET = "holds a credential of your own, which is masked here (v shows it)"
+UNKNOWN = "could not be analysed: read all of it"
 _GRAVE = (
     "deletes",
+    "holds a credential",
+    "could not be",
     "discards",
     "sudo",
     "pipes into a shell",
@@ -168,8 +172,7 @@ def _naming(what: str, names: list[str]) -> str:
     """`what` with the first of the names, and how many more there are."""
     if not names:
         return what
-    whole = [redact_text(name) for name in names[:_NAMED]]
-    told = [name if len(name) <= _PATH else f"{name[:_PATH]}…" for name in whole]
+    told = [cut(mask_own_text(name), _PATH) for name in names[:_NAMED]]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{what} {' '.join(told)}{more}"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ccproxy_tui.core.escape import cut
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions.broker import Entry
 from ccproxy_tui.core.permissions.request import PermissionRequest, Source
@@ -15,7 +16,7 @@ from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 HookSource = Literal["claude-code", "codex"]
 
 _TAKES_UPDATES = frozenset({"claude-code", "sdk", "mcp", "rest"})  # these change their own settings with an answer
-_LONGEST = 4096  # characters of a name, a folder, a reason; the input alone is kept whole
+_LONGEST = 4096  # characters of a name, a folder, a reason; the tool and its input alone are kept whole
 _LONGEST_OFFER = 1000  # nobody reads a longer one
 TAKES_NO_EDIT = frozenset({"codex", "opencode"})  # these run what they asked for, or nothing
 
@@ -214,4 +215,4 @@ def _before_use(entry: Entry) -> Object:
 
 def _text(body: Object, name: str) -> str:
     value: Any = body.get(name)
-    return value[:_LONGEST] if isinstance(value, str) else ""
+    return cut(value, _LONGEST) if isinstance(value, str) else ""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import cast
 
 import msgspec
 
+from ccproxy_tui.core.errors import ProxyError
+from ccproxy_tui.core.escape import cut
 from ccproxy_tui.core.events import Marked
 from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest, Source
-from ccproxy_tui.core.permissions.preview import look_at
+from ccproxy_tui.core.permissions.preview import encoded, has_changed, look_at
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.settings.models import Permissions
@@ -21,32 +24,53 @@ from ccproxy_tui.core.store import Store
 _SHOWN = 4000  # characters of an input that are kept
 
 
+class FileChanged(ProxyError):
+    status = 409
+    kind = "invalid_request"
+
+
 def audit_row(entry: Entry) -> AuditRow:
-    """What is kept of a request that has ended: secrets masked, the input cut."""
+    """Return what is kept of a request that has ended: secrets masked, the input cut, its digest that of all of it."""
     asked, decision = entry.request, entry.decision
+    edited = decision.input if decision is not None and decision.allowed else None
+    ran = entry.look.shown if edited is None else encoded(edited)
     return AuditRow(
         entry.id,
         entry.created,
         round((entry.ended or entry.created) - entry.created, 3),
         asked.source,
-        asked.client,
-        asked.session,
+        _kept(asked.client),
+        _kept(asked.session),
         asked.exchange,
-        asked.cwd,
-        asked.model,
-        redact_text(asked.tool[:_SHOWN])[:200],
-        redact_bytes(entry.look.shown[: 2 * _SHOWN])[:_SHOWN].decode("utf-8", "replace"),  # no secret is cut in two
+        _kept(asked.cwd),
+        _kept(asked.model),
+        _kept(asked.tool),
+        _start(ran),
         entry.status,
         decision.by if decision is not None else "its asker",
-        redact_text(decision.message) if decision is not None else "",
+        _kept(decision.message) if decision is not None else "",
         redact_text(decision.decider) if decision is not None else "",
+        "" if edited is None else _start(entry.look.shown),
+        entry.look.digest if edited is None else hashlib.sha256(ran).hexdigest(),
     )
 
 
+def _start(raw: bytes) -> str:
+    """The start of a JSON text, masked before it is cut: no secret is cut in two."""
+    more = len(raw) - _SHOWN
+    shown = redact_bytes(raw[: 2 * _SHOWN])[:_SHOWN].decode("utf-8", "replace")
+    return f"{shown}… {more:,} more bytes" if more > 0 else shown
+
+
+def _kept(text: str) -> str:
+    """A text that a database takes, with its secrets masked: one with a lone surrogate would lose the row."""
+    return cut(redact_text(text), _SHOWN).encode("utf-8", "backslashreplace").decode()
+
+
 def asked_of(row: AuditRow) -> PermissionRequest:
-    """The question of a row. What was cut of its input can't be read, and fits no rule for certain."""
+    """Return the request of a row. What was cut of its input can't be read, and fits no rule for certain."""
     try:
-        given = msgspec.json.decode(row.input)
+        given = msgspec.json.decode(row.original or row.input)
     except (msgspec.DecodeError, RecursionError):
         given = None
     return PermissionRequest(row.tool, given, cast("Source", row.source), session=row.session, cwd=row.cwd)
@@ -83,23 +107,35 @@ class Desk:
             return True
         return self._settings().without_front_end == "rules" and self._rules.find(asked) is not None
 
-    async def settle(self, asked: PermissionRequest) -> Entry:
-        """The question when it has ended. Whoever is cancelled while waiting takes it back. Raises InvalidRequest."""
+    async def settle(self, asked: PermissionRequest, owner: str = "") -> Entry:
+        """Return the request when it has ended; cancelled while it waits, it is taken back.
+
+        `owner` names the client's process where it is known. Raises InvalidRequest, TooManyRequests.
+        """
         if asked.session and not asked.exchange:
             asked = msgspec.structs.replace(asked, exchange=self._store.latest_of(asked.session))
         looked = await asyncio.to_thread(look_at, asked)
         strict = not self._watched() and self._settings().without_front_end == "deny"
         rule = None if strict else self._rules.settle(asked)
-        entry = self._broker.ask(asked, self._settings().timeout_seconds, looked)
+        seconds = self._settings().timeout_seconds
+        if rule is None and self.attended:
+            owner = owner or "\n".join((asked.source, asked.client, asked.session))
+            entry = await self._broker.ask_in_turn(asked, seconds, looked, owner)
+            with self._held(entry):
+                return await self._broker.wait(entry)
+        entry = self._broker.ask(asked, seconds, looked)
         if rule is not None:
             allowed = rule.action == "allow"
             message = "" if allowed else f"Denied by the rule {rule.text}"
             return self._broker.answer(entry.id, Decision(allowed=allowed, by=f"rule {rule.text}", message=message))
-        if not self.attended:
-            message = "Nobody is at the terminal to allow it"
-            return self._broker.answer(entry.id, Decision(allowed=False, by="no front end", message=message))
-        with self._held(entry):
-            return await self._broker.wait(entry)
+        message = "Nobody is at the terminal to allow it"
+        return self._broker.answer(entry.id, Decision(allowed=False, by="no front end", message=message))
+
+    async def check_files(self, entry: Entry) -> None:
+        """Raise FileChanged, with a new look at it, when a file is another one than the difference was made from."""
+        if entry.status == "pending" and entry.look.files and await asyncio.to_thread(has_changed, entry.look):
+            self._broker.look_again(entry, await asyncio.to_thread(look_at, entry.request))
+            raise FileChanged("The file has changed since it was shown. Look at it again, then decide.")
 
     @contextlib.contextmanager
     def _held(self, entry: Entry) -> Iterator[None]:
@@ -116,4 +152,4 @@ class Desk:
         record = self._store.get(exchange)
         if record is not None and record.live:
             record.questions += questions
-            self._store.apply(Marked(exchange, name, redact_text(detail[:_SHOWN])[:200]))
+            self._store.apply(Marked(exchange, name, cut(redact_text(detail[:_SHOWN]), 200)))

@@ -21,6 +21,7 @@ from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook
 from ccproxy_tui.core.permissions.rules import Rule, parse_rule
 from ccproxy_tui.core.processes import reap_orphans
 from ccproxy_tui.core.provider import Provider, RunsAgents
+from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.server.deciders import Deciders
 from ccproxy_tui.core.server.desk import Desk, audit_row
 from ccproxy_tui.core.server.history import ResponseHistory
@@ -93,6 +94,9 @@ class Hub:
         self.notices: list[str] = []
         self.control_token = control_token
         self.client_token = ""  # of this install; the configured one is in the settings
+        learn_secret(control_token)
+        if (token := loaded.settings.security.auth_token) is not None:
+            learn_secret(token.get_secret_value())
         self.stop_requested = asyncio.Event()
         self.stopping = asyncio.Event()  # the servers are closing: viewers must let go
         self.drain_seconds = loaded.settings.server.drain_seconds

@@ -22,6 +22,7 @@ from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
 from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.limits import ASK_BODY
+from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.sources import (
     BLOCKING,
@@ -41,6 +42,7 @@ from ccproxy_tui.core.server.body import ClientGone, read_whole
 from ccproxy_tui.core.server.deciders import Guard, Handler, decider_of
 from ccproxy_tui.core.server.desk import audit_row
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.viewer import ask_view
 
 _KEEPALIVE = 30.0
 _EVENTS = {"pending": "permission_request", "expired": "permission_expired"}
@@ -69,6 +71,7 @@ def permission_routes(api: PermissionApi, guard: Guard) -> list[BaseRoute]:
         Route("/permissions/stream", guard(api.stream)),
         Route("/permissions/history", guard(api.history)),
         Route("/permissions/{id}", guard(api.get)),
+        Route("/permissions/{id}/card", guard(api.card)),
         Route("/permissions/{id}/respond", guard(api.respond, "decide"), methods=["POST"]),
         Route("/permissions/{id}/extend", guard(api.extend, "decide"), methods=["POST"]),
         Route("/mcp/permission/check", api.check, methods=["POST"]),
@@ -145,7 +148,8 @@ class PermissionApi:
     async def _settled(self, request: Request, asked: PermissionRequest) -> Entry:
         """The question when it has ended; an asker that hangs up takes it back. Raises ClientGone, InvalidRequest."""
         gone = asyncio.ensure_future(_disconnected(request))
-        settling = asyncio.ensure_future(self._hub.desk.settle(asked))
+        pid = peer_of(request.scope).pid
+        settling = asyncio.ensure_future(self._hub.desk.settle(asked, f"process {pid}" if pid else ""))
         try:
             await asyncio.wait({gone, settling}, return_when=asyncio.FIRST_COMPLETED)
             if not settling.done():
@@ -198,13 +202,18 @@ class PermissionApi:
             {
                 "request_id": entry.id,
                 "tool_name": entry.request.tool,
-                "input": entry.request.input,
+                **_inputs(entry),
                 "status": entry.status,
                 "created_at": _iso(entry.created),
                 "expires_at": _iso(entry.expires),
                 "time_remaining": left,
             }
         )
+
+    async def card(self, request: Request) -> Response:
+        """What front ends show of it; with `?reveal=true` credentials of ours as well."""
+        entry = self._hub.broker.get(request.path_params["id"])
+        return _json(ask_view(entry, revealed=request.query_params.get("reveal") == "true"))
 
     async def respond(self, request: Request) -> Response:
         given = await _typed(request, _Answer)
@@ -213,6 +222,8 @@ class PermissionApi:
             raise InvalidRequest(f"{asked.source} takes no other input; deny it with words instead.")
         if given.updates and not takes_updates(asked, given.updates):
             raise InvalidRequest("The tool that asks takes no such updates.", field="updates")
+        if given.allowed:
+            await self._hub.desk.check_files(self._hub.broker.get(request.path_params["id"]))
         decider = decider_of(request.scope)
         decision = Decision(
             allowed=given.allowed,
@@ -283,6 +294,14 @@ def _told(entry: Entry) -> Object:
     return {"message": denial_of(entry)}
 
 
+def _inputs(entry: Entry) -> Object:
+    """The input as it was decided; where the user edited it, with the one that was asked for."""
+    decision = entry.decision
+    if decision is None or not decision.allowed or decision.input is None:
+        return {"input": entry.request.input}
+    return {"input": decision.input, "original_input": entry.request.input}
+
+
 def _change(entry: Entry) -> tuple[str, Object]:
     """An event with every key of the contract, null where it says nothing."""
     name = _EVENTS.get(entry.status, "permission_resolved")
@@ -291,7 +310,7 @@ def _change(entry: Entry) -> tuple[str, Object]:
         "type": name,
         "request_id": entry.id,
         "tool_name": entry.request.tool,
-        "input": entry.request.input,
+        **_inputs(entry),
         "created_at": _iso(entry.created),
         "expires_at": _iso(entry.expires),
         "timeout_seconds": round(entry.expires - entry.created, 3),

@@ -23,8 +23,9 @@ from ccproxy_tui.core.frames import (
     Watch,
 )
 from ccproxy_tui.core.permissions import Entry
-from ccproxy_tui.core.permissions.risk import level_of
-from ccproxy_tui.core.redact import redact_bytes, redact_text
+from ccproxy_tui.core.permissions.preview import SHOWN_INPUT, encoded
+from ccproxy_tui.core.permissions.risk import OWN_SECRET, level_of
+from ccproxy_tui.core.redact import mask_own_text, redact_text
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.text_reader import TextReader
 
@@ -49,7 +50,7 @@ class Viewer:
         self._rows_seen = NOTHING
         self._log_seen = NOTHING
         self._asks_seen = NOTHING
-        self._ask_views: dict[tuple[str, str, float], AskView] = {}
+        self._ask_views: dict[tuple[str, str, float, int], AskView] = {}
         self._status: Status | None = None
         self._detail: Detail | None = None
         self._readers: dict[str, TextReader] = {}
@@ -135,7 +136,7 @@ class Viewer:
         shown = [*broker.pending, *broker.ended[:ENDED_ASKS]]
         before, self._ask_views = self._ask_views, {}
         for entry in shown:
-            key = (entry.id, entry.status, entry.expires)
+            key = (entry.id, entry.status, entry.expires, entry.looks)
             self._ask_views[key] = before.get(key) or ask_view(entry)
         return [view for key, view in self._ask_views.items() if key not in before]
 
@@ -196,35 +197,47 @@ def _is_empty(frame: Frame) -> bool:
     return not any(parts) and frame.asks is None
 
 
-def ask_view(entry: Entry) -> AskView:
-    """A permission request as people see it: its secrets masked, long input cut with its size told."""
-    request, decision = entry.request, entry.decision
-    shown = redact_bytes(entry.look.shown)
+def ask_view(entry: Entry, *, revealed: bool = False) -> AskView:
+    """Return a permission request as the user sees it: whole and unmasked, but for credentials of ours.
+
+    Those are masked unless it is `revealed`; a note says so. Long input is cut, with its size told.
+    """
+    request, decision, look = entry.request, entry.decision, entry.look
+
+    def shown(text: str) -> str:
+        return (text if revealed else mask_own_text(text)).encode("utf-8", "backslashreplace").decode()
+
+    given = shown(look.shown.decode("utf-8", "replace"))
+    edited = decision.input if decision is not None and decision.allowed else None
     return AskView(
         id=entry.id,
-        tool=redact_text(request.tool[:200]),
+        tool=shown(request.tool),
         status=entry.status,
         source=request.source,
-        client=request.client,
-        session=request.session,
-        cwd=request.cwd,
-        model=request.model,
+        client=shown(request.client),
+        session=shown(request.session),
+        cwd=shown(request.cwd),
+        model=shown(request.model),
         exchange=request.exchange,
-        agent=request.agent,
-        reason=redact_text(request.reason),
+        agent=shown(request.agent),
+        reason=shown(request.reason),
         created=entry.created,
         expires=entry.expires,
         ended=entry.ended,
         by=decision.by if decision is not None else "",
         decider=redact_text(decision.decider) if decision is not None else "",
         message=redact_text(decision.message) if decision is not None else "",
-        input=shown.decode("utf-8", "replace"),
-        size=entry.look.size,
-        masked=shown != entry.look.shown,
-        notes=entry.look.notes,
-        programs=[redact_text(name) for name in entry.look.programs],
-        high=level_of(entry.look.notes) == "HIGH",
-        preview=[redact_text(line) for line in entry.look.preview],
+        input=given,
+        size=look.size,
+        masked=OWN_SECRET in look.notes and not revealed,
+        notes=[shown(note) for note in look.notes],
+        programs=[shown(name) for name in look.programs],
+        high=level_of(look.notes) == "HIGH",
+        preview=[shown(line) for line in look.preview],
+        covers=look.covers,
+        digest=look.digest,
+        edited="" if edited is None else shown(encoded(edited)[:SHOWN_INPUT].decode("utf-8", "replace")),
+        looks=entry.looks,
     )
 
 

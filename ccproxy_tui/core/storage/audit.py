@@ -30,7 +30,11 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS permissions (
     id VARCHAR PRIMARY KEY, asked DOUBLE, seconds DOUBLE, source VARCHAR, client VARCHAR, session VARCHAR,
     exchange VARCHAR, cwd VARCHAR, model VARCHAR, tool VARCHAR, input VARCHAR, status VARCHAR, "by" VARCHAR,
     message VARCHAR)"""
-_LATER = ("ALTER TABLE permissions ADD COLUMN IF NOT EXISTS decider VARCHAR DEFAULT ''",)  # since the first release
+# Columns that came later: a file of an earlier version gets them when it is opened.
+_LATER = tuple(
+    f"ALTER TABLE permissions ADD COLUMN IF NOT EXISTS {name} VARCHAR DEFAULT ''"
+    for name in ("decider", "original", "digest")
+)
 _INSERT = f"INSERT OR REPLACE INTO permissions ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - our names
 _SELECT = f"SELECT {_NAMES} FROM permissions ORDER BY asked DESC LIMIT ?"  # noqa: S608 - our names
 _HITS = """SELECT substr("by", 6), count(*), max(asked + seconds) FROM permissions

@@ -1,23 +1,30 @@
-"""A permission request in words: everything that would be run or written, never cut, nothing of it markup."""
+"""A permission request in words: everything that would be run or written, never cut, nothing of it markup.
+
+Two different requests never give the same lines. The first two cells of a line say what it is: `! ` a note of ours,
+`$ ` and `> ` a command, `| ` a line of a longer text, two spaces or `↳ ` what goes on from the line above; all else
+begins with the name of a field. What comes from the request stands behind those, spelled by `core.escape.spell`.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.escape import cut, escape_line, spell, spell_json
 from ccproxy_tui.core.frames import AskView
 from ccproxy_tui.core.permissions.risk import path_of
+from ccproxy_tui.core.permissions.urls import read_url
 from ccproxy_tui.screens.ui import words
-from ccproxy_tui.screens.ui.highlight import code_spans, language_of, shell_spans
-from ccproxy_tui.screens.ui.pieces import LongLine, PieceLine, wrapped
+from ccproxy_tui.screens.ui.highlight import Span, code_spans, language_of, shell_spans
+from ccproxy_tui.screens.ui.pieces import LongLine, Piece, PieceLine, wrapped
 
 _KINDS = {
     "Bash": "run a command",
     "bash": "run a command",
+    "apply_patch": "change files",
     "edit": "edit a file",
     "webfetch": "fetch a page",
     "Write": "write a file",
@@ -35,99 +42,184 @@ _ENDS = {
     "expired": "its time ran out",
     "cancelled": "its asker has left, or was answered elsewhere",
 }
-# They look like spaces, and no shell takes them for one.
-_ODD_SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000]")
 _DIFFERENCE = {"+": "added", "-": "removed"}
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)")
 _SHOWN_FIRST = ("command", "cmd", "script", "file_path", "notebook_path", "path", "url", "query")
 _COMMANDS = frozenset({"command", "cmd", "script"})
 _JOINS = frozenset({"&&", "||", "|", "|&", ";", ";;"})
-_HOST = re.compile(r"[A-Za-z][\w+.-]*://(?:[^/?#@]*@)?([^/?#:]+|\[[^\]]*\])")
+_HOST = re.compile(r"[A-Za-z][\w+.-]*://([^/?#:]+|\[[^\]]*\])")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PROGRAMS = 8  # that are named
-_WHOLE = ("@@", "new file", "overwrites")  # how a difference begins in which nothing of the input is missing
-_IN_DIFFERENCE = frozenset({"content", "old_string", "new_string", "edits", "replace_all"})
+_NAME = 40  # characters of one
+_HEADLINE = 500  # characters
+_FOLLOW: Piece = ("  ", "")
 
 
 def head_lines(ask: AskView, width: int, now: float, place: int, count: int) -> list[PieceLine]:
-    """What it is and how long it waits: the one part that changes with the time."""
+    """Return what it is and how long it waits: the one part that changes with the time."""
     return wrapped(_title(ask, now, place, count), width)
 
 
-def body_lines(ask: AskView, width: int) -> list[PieceLine]:
-    """Who asks, what to look at, and all that would be run or written."""
-    who = [ask.client or ask.source, f"session {_short(ask.session)}" if ask.session else "", ask.model]
-    who += [f"sub-agent {ask.agent}" if ask.agent else "", "o opens its stream" if ask.exchange else ""]
-    first = escape_line("  ".join(part for part in who if part))
-    where = escape_line(f"  in {ask.cwd}") if ask.cwd else ""
-    lines = [LongLine(first + where, "dim", breaks=[len(first) + 2])]
+def body_lines(ask: AskView, width: int, *, plain: bool = False) -> list[PieceLine]:
+    """Return who asks, what to look at, and all that would be run or written.
+
+    `plain` is for a terminal without the signs that stand for tabs and spaces: they are spelled out.
+    """
+    lines = [_who(ask)]
     if ask.decider:
-        lines.append(LongLine(escape_line(f"decided by {ask.decider}"), "dim"))
+        lines.append(LongLine(f"decided by {_inline(ask.decider)}", "dim", follow=_FOLLOW))
     if ask.reason:
-        lines.append(LongLine(escape_line(f"why: {ask.reason}"), "dim"))
+        lines.append(LongLine(f"why: {_inline(ask.reason)}", "dim", follow=_FOLLOW))
     grave = "error" if ask.high else "strong"
-    lines += [LongLine(escape_line(note), grave, ("! ", grave), ("  ", "")) for note in ask.notes]
+    lines += [LongLine(_inline(note), grave, ("! ", grave), _FOLLOW) for note in ask.notes]
     if len(ask.programs) > 1 or (ask.programs and "\n" in ask.input):
-        lines.append(LongLine(escape_line(f"runs {_some(ask.programs)}, as far as can be told"), "dim"))
-    lines += [LongLine(""), *_content(ask)]
+        lines.append(LongLine(f"runs {_some(ask.programs)}, as far as can be told", "dim", follow=_FOLLOW))
+    lines += [LongLine(""), *_content(ask, ask.input, plain)]
+    if ask.edited:
+        lines += [LongLine(""), LongLine("it was edited, and allowed as:", "error"), *_whole(ask.edited, plain)]
     return [piece for line in lines for piece in wrapped(line, width)]
 
 
 def difference_lines(difference: Sequence[str], width: int) -> list[PieceLine]:
-    """A unified difference (without its two lines of names), numbered and wrapped."""
-    return [piece for line in _numbered(difference, None) for piece in wrapped(line, width)]
+    """Return a unified difference (without its two lines of names), numbered and wrapped."""
+    return [piece for line in _numbered(difference, None, False) for piece in wrapped(line, width)]
 
 
-def _short(session: str) -> str:
-    """Enough of a long id to tell one from another."""
-    return session if len(session) <= 12 else f"{session[:8]}…"
+def headline(ask: AskView) -> str:
+    """Return one line of what is asked, or of what was allowed in its place, for lists."""
+    return headline_of(ask.edited or ask.input)
+
+
+def headline_of(text: str) -> str:
+    """Return one line of an input, given as JSON text or the start of it."""
+    given = _parsed(text)
+    if isinstance(given, dict):
+        for name in _SHOWN_FIRST:
+            if isinstance(given.get(name), str):
+                return _first_line(given[name])
+    return escape_line(cut(text, _HEADLINE))
+
+
+def _first_line(text: str) -> str:
+    first, *more = text.strip().split("\n")
+    return escape_line(cut(first, _HEADLINE)) + (f" … {len(more)} more line{'s' * (len(more) != 1)}" if more else "")
+
+
+def _who(ask: AskView) -> LongLine:
+    """Two spaces part what is told of it, and stand nowhere else on the line."""
+    client = _inline(ask.client)
+    parts = [
+        client if ask.source in ("", ask.client) else f"{client} by {ask.source}" if client else f"by {ask.source}"
+    ]
+    parts += [f"model {_inline(ask.model)}"] if ask.model else []
+    parts += [f"sub-agent {_inline(ask.agent)}"] if ask.agent else []
+    parts += ["o opens its stream"] if ask.exchange else []
+    parts += [f"session {_inline(ask.session)}"] if ask.session else []
+    first = "  ".join(parts)
+    where = f"  in {_inline(ask.cwd)}" if ask.cwd else ""
+    return LongLine(first + where, "dim", follow=_FOLLOW, breaks=[len(first) + 2])
+
+
+def _inline(text: str) -> str:
+    return spell(text, inline=True)
 
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _PROGRAMS} more" if len(names) > _PROGRAMS else ""
-    return ", ".join(name if len(name) <= 40 else f"{name[:40]}…" for name in names[:_PROGRAMS]) + more
+    return ", ".join(_inline(cut(name, _NAME)) for name in names[:_PROGRAMS]) + more
 
 
 def _title(ask: AskView, now: float, place: int, count: int) -> LongLine:
     what = _KINDS.get(ask.tool, "")
-    title = f"{ask.tool}{f' wants to {what}' if what else ' wants to run'}"
+    title = f"{_inline(ask.tool)}{f' wants to {what}' if what else ' wants to run'}"
     if ask.status != "pending":
-        told = f" by {ask.by}" if ask.by else ""
-        return LongLine(escape_line(f"{title}  OVER: {_ENDS[ask.status]}{told}"), "error")
+        told = f" by {_inline(ask.by)}" if ask.by else ""
+        return LongLine(f"{title}  OVER: {_ENDS[ask.status]}{told}", "error", follow=_FOLLOW)
     grave = "  HIGH" if ask.high else ""
     left = words.duration(max(ask.expires - now, 0))
-    return LongLine(escape_line(f"{title}  {place} of {count}{grave}  {left} left"), "strong")
+    return LongLine(f"{title}  {place} of {count}{grave}  {left} left", "strong", follow=_FOLLOW)
 
 
-def headline(ask: AskView) -> str:
-    """One line of what is asked, for lists."""
-    given = _parsed(ask)
-    if isinstance(given, dict):
-        for name in _SHOWN_FIRST:
-            if isinstance(given.get(name), str):
-                return escape_line(given[name].strip().split("\n")[0])
-    return escape_line(ask.input[:500])
+# --- what would be run or written ---
 
 
-def _content(ask: AskView) -> list[LongLine]:
-    given = _parsed(ask)
-    if not isinstance(given, dict):
-        return _block(ask.input if given is None else json.dumps(given, indent=2, ensure_ascii=False)) + _rest_of(ask)
-    lines: list[LongLine] = []
-    for name in _SHOWN_FIRST:
-        if isinstance(given.get(name), str):
-            lines += _command(given[name]) if name in _COMMANDS else _address(given[name], name == "url")
-    hidden = _IN_DIFFERENCE if ask.preview and ask.preview[0].startswith(_WHOLE) else frozenset()
-    for name, value in given.items():
-        if name not in hidden and not (name in _SHOWN_FIRST and isinstance(value, str)):
-            lines += _field(name, value)
+def _content(ask: AskView, text: str, plain: bool) -> list[LongLine]:
+    covered = frozenset(ask.covers)
+    lines = list(_fields(text, covered, plain))
     if ask.preview:
-        lines += [LongLine(""), *_numbered(ask.preview, language_of(path_of(given)))]
-    return lines + _rest_of(ask)
+        lines += [LongLine(""), *_numbered(ask.preview, language_of(path_of(_parsed(text))), plain)]
+    cut_short = ask.size > len(text.encode("utf-8", "replace")) and not ask.masked
+    if cut_short:
+        lines += [LongLine(""), LongLine(f"this is the start: the whole input has {ask.size:,} bytes", "error")]
+    if (cut_short or covered - {"content"}) and ask.digest:  # edits that come to the same are yet different
+        lines.append(LongLine(f"sha256 of its input: {ask.digest[:16]}…", "dim", follow=_FOLLOW))
+    return lines
 
 
-def _command(command: str) -> list[LongLine]:
+def _whole(text: str, plain: bool) -> list[LongLine]:
+    return list(_fields(text, frozenset(), plain))
+
+
+def _fields(text: str, covered: frozenset[str], plain: bool) -> Iterator[LongLine]:
+    given = _parsed(text)
+    if given is _UNREAD:  # it was cut, or is too deep
+        yield from _block(text, plain)
+    elif isinstance(given, str) and "\n" in given:
+        yield from _block(given, plain)
+    elif not isinstance(given, dict) or not given:
+        yield from _json(given, plain)
+    else:
+        first = [name for name in _SHOWN_FIRST if isinstance(given.get(name), str)]
+        for name in (*first, *(name for name in given if name not in first)):
+            if name not in covered:
+                yield from _field(name, given[name], plain)
+
+
+def _field(name: str, value: Any, plain: bool) -> Iterator[LongLine]:
+    label = f"{name if _LABEL.fullmatch(name) else _quoted(name, plain)}:"
+    if name in _COMMANDS and isinstance(value, str):
+        if name != "command":
+            yield LongLine(label, "dim", follow=_FOLLOW)
+        yield from _command(value, plain)
+    elif not isinstance(value, str) or _is_like_json(value):
+        first, *more = _json(value, plain)
+        yield LongLine(f"{label} {first.text}", follow=_FOLLOW, spans=[(0, len(label), "dim")])
+        yield from more
+    elif "\n" in value:
+        yield LongLine(label, "dim", follow=_FOLLOW)
+        yield from _block(value, plain)
+    else:
+        shown = f"{label} {spell(value, plain=plain)}"
+        spans: list[Span] = [(0, len(label), "dim")]
+        if name in _SHOWN_FIRST:
+            spans += _address(shown, value, len(label) + 1, name == "url")
+        yield LongLine(shown, follow=_FOLLOW, spans=spans)
+
+
+def _is_like_json(text: str) -> bool:
+    """Whether it would be taken for a number, a list, or a text that is quoted; or has spaces around it."""
+    if "\n" in text:
+        return False
+    return text == "" or text != text.strip() or text[0] in '"[{' or _parsed(text) is not _UNREAD
+
+
+def _json(value: Any, plain: bool) -> list[LongLine]:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return [LongLine(spell_json(line, plain=plain), follow=_FOLLOW) for line in text.split("\n")]
+
+
+def _quoted(text: str, plain: bool) -> str:
+    return spell_json(json.dumps(text, ensure_ascii=False), plain=plain)
+
+
+def _block(text: str, plain: bool) -> Iterator[LongLine]:
+    for line in text.split("\n"):
+        yield LongLine(spell(line, plain=plain), "", ("| ", "dim"), _FOLLOW)
+
+
+def _command(command: str, plain: bool) -> list[LongLine]:
     """As a shell shows it: `$` where it begins, `>` on its further lines, nothing before what is only wrapped."""
-    lines = [_visible(line) for line in command.split("\n")]
+    lines = [spell(line, plain=plain) for line in command.split("\n")]
     found = shell_spans("\n".join(lines))
     longs: list[LongLine] = []
     start = 0
@@ -136,31 +228,39 @@ def _command(command: str) -> list[LongLine]:
         breaks = [end for begin, end, kind in spans if kind == "operator" and line[begin:end] in _JOINS]
         longs.append(LongLine(line, "", (">" if longs else "$", "dim"), spans=spans, breaks=breaks))
         start += len(line) + 1
-    return [replace(one, lead=(f"{one.lead[0]} ", "dim"), follow=("  ", "")) for one in longs]
+    return [replace(one, lead=(f"{one.lead[0]} ", "dim"), follow=_FOLLOW) for one in longs]
 
 
-def _address(text: str, is_url: bool) -> list[LongLine]:
-    """A path, an address with its host standing out, or words to look for."""
-    match = _HOST.match(text) if is_url and "\n" not in text else None
-    if match is None:
-        return _block(text, "strong")
-    start, end = (len(_visible(text[:place])) for place in match.span(1))
-    return [LongLine(_visible(text), "", spans=[(start, end, "strong")])]
+def _address(shown: str, value: str, start: int, is_url: bool) -> list[Span]:
+    """A path or words to look for stand out; of an address its host, where every client reads the same one."""
+    if not is_url:
+        return [(start, len(shown), "strong")]
+    url = read_url(value)
+    match = _HOST.match(value)
+    if not url.readable or match is None:
+        return [(start, len(shown), "error")]
+    return [(start + match.start(1), start + match.end(1), "strong")]
 
 
-def _numbered(preview: Sequence[str], language: str | None) -> list[LongLine]:
-    """A difference with the numbers of its lines: of the file as it is for those that go, as it will be for others."""
+def _numbered(preview: Sequence[str], language: str | None, plain: bool) -> list[LongLine]:
+    """A difference with the numbers of its lines: of the file as it is for those that go, as it will be for others.
+
+    A hunk that does not say where it begins has none.
+    """
     lines: list[LongLine] = []
     old = new = 1
+    numbered = True
     for line in preview:
         kind = line[:1]
-        if (match := _HUNK.match(line)) is not None:
-            old, new = int(match[1]), int(match[2])
         if kind not in ("+", "-", " "):
-            lines.append(LongLine(_visible(line), "dim"))
+            match = _HUNK.match(line)
+            numbered = match is not None or not line.startswith("@@")
+            old, new = (int(match[1]), int(match[2])) if match is not None else (1, 1)
+            lines.append(LongLine(spell(line, plain=plain), "dim", follow=_FOLLOW))
             continue
-        name, code = _DIFFERENCE.get(kind, "dim"), _visible(line[1:])
-        lead, follow = (f"{old if kind == '-' else new:>4} {kind}", name), ("      ", "")
+        name, code = _DIFFERENCE.get(kind, "dim"), spell(line[1:], plain=plain)
+        number = str(old if kind == "-" else new) if numbered else ""
+        lead, follow = (f"{number:>4} {kind}", name), ("      ", "")
         if kind == " ":
             lines.append(LongLine(code, "dim", lead, follow))
         else:
@@ -170,37 +270,11 @@ def _numbered(preview: Sequence[str], language: str | None) -> list[LongLine]:
     return lines
 
 
-def _rest_of(ask: AskView) -> list[LongLine]:
-    """Nothing is cut without saying so. (A masked secret changes the length; then the notes say it.)"""
-    if ask.size <= len(ask.input.encode("utf-8", "replace")) or (ask.masked and _parsed(ask) is not None):
-        return []
-    return [LongLine(""), LongLine(f"this is the start: the whole input has {ask.size:,} bytes", "error")]
+_UNREAD = object()
 
 
-def _field(name: str, value: Any) -> list[LongLine]:
-    label = f"{escape_line(name)}:"
-    if isinstance(value, str):
-        lines = _block(value)
-        return (
-            [LongLine(lines[0].text, "", (f"{label} ", "dim"))] if len(lines) == 1 else [LongLine(label, "dim"), *lines]
-        )
-    first, *more = json.dumps(value, indent=2, ensure_ascii=False).split("\n")
-    return [LongLine(_visible(first), "", (f"{label} ", "dim")), *(LongLine(_visible(line)) for line in more)]
-
-
-def _block(text: str, style: str = "") -> list[LongLine]:
-    return [LongLine(_visible(line), style) for line in text.split("\n")]
-
-
-def _visible(line: str) -> str:
-    """What can't be seen, spelled out: controls, tabs, spaces at the end."""
-    shown = _ODD_SPACES.sub(lambda match: f"\\u{ord(match[0]):04x}", escape_line(line.replace("\t", "→   ")))
-    bare = shown.rstrip(" ")
-    return bare + "·" * (len(shown) - len(bare))
-
-
-def _parsed(ask: AskView) -> Any:
+def _parsed(text: str) -> Any:
     try:
-        return json.loads(ask.input)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return None  # it was cut, or is too deep: its text is shown
+        return _UNREAD

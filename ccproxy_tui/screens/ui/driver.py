@@ -13,7 +13,7 @@ _PLAIN = {
     **dict.fromkeys(map(ord, "─━┄┅┈┉╌╍═╴╶╸╺▔▁"), "-"),
     **dict.fromkeys(map(ord, "│┃┆┇┊┋╎╏║╵╷╹╻▎▊▏▕▌▐"), "|"),
     **dict.fromkeys(map(ord, "█▓▒░▀▄■"), "#"),
-    **dict.fromkeys(map(ord, "→·"), "^"),
+    **dict.fromkeys(map(ord, "→·↳"), "^"),
     ord("…"): "~",
 }
 

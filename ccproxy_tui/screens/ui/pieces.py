@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells
 
+from ccproxy_tui.core.escape import SPACE
 from ccproxy_tui.screens.ui.highlight import Span
 
 Piece = tuple[str, str]  # text, style name
+JOINED = "↳ "  # stands before what goes on below without a space between
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,9 @@ class PieceLine:
 class LongLine:
     """A line of any length: `lead` stands before it, `follow` before what goes on below, `spans` stand out in it.
 
-    `breaks` are the places after which it goes on below when it does not fit as it is.
+    `breaks` are the places after which it goes on below when it does not fit as it is. Where `follow` ends in two
+    spaces it says whether the line was broken at its one space, or where there is none: two different lines never look
+    alike.
     """
 
     text: str
@@ -41,16 +45,35 @@ class LongLine:
 
 
 def wrapped(line: LongLine, width: int) -> list[PieceLine]:
-    """In lines of at most `width` cells (two, where a wide sign must fit), with nothing left out."""
+    """Return lines of at most `width` cells (two, where a wide sign must fit), with nothing left out."""
     text, spans, lead, follow = line.text, line.spans, line.lead, line.follow
     if cell_len(lead[0]) > width // 2:  # it leaves no room: then it is the beginning of the text
         text, spans, lead, follow = lead[0] + text, (), ("", ""), ("", "")
     first, further = (max(width - cell_len(before[0]), 1) for before in (lead, follow))
     lines: list[PieceLine] = []
-    for start, end in _slices(text, first, further, line.breaks):
-        pieces = (follow if lines else lead, *_pieces(text, start, end, line.style, spans))
+    slices = list(_slices(text, first, further, line.breaks))
+    if follow[0].endswith("  ") and len(slices) > 1:
+        text = "".join(_with_spaces_seen(text, start, end) for start, end in slices)
+    for start, end in slices:
+        before = follow if lines else lead
+        if lines and follow[0].endswith("  ") and text[start - 1] != " ":
+            before = (f"{follow[0][:-2]}{JOINED}", "dim")
+        pieces = (before, *_pieces(text, start, end, line.style, spans))
         lines.append(PieceLine(tuple(piece for piece in pieces if piece[0]), line.ground))
     return lines
+
+
+def _with_spaces_seen(text: str, start: int, end: int) -> str:
+    """A part of a line, with spaces at its ends drawn that would not be seen there, but for the one that it ends in."""
+    part = text[start:end]
+    kept = part[:-1] if end < len(text) and part.endswith(" ") else part
+    if end < len(text):
+        bare = kept.rstrip(" ")
+        kept = bare + SPACE * (len(kept) - len(bare))
+    if start:
+        bare = kept.lstrip(" ")
+        kept = SPACE * (len(kept) - len(bare)) + bare
+    return kept + part[len(kept) :]
 
 
 def _slices(text: str, first: int, further: int, breaks: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -66,7 +89,7 @@ def _slices(text: str, first: int, further: int, breaks: Sequence[int]) -> Itera
             space = text.rfind(" ", start + room // 2, end)
             if end < limit and space > 0:
                 end = space + 1
-            elif end == limit and text[end : end + 1] == " ":
+            elif end == limit and text[end : end + 1] == " " and cell_len(text[start:end]) < room:
                 end += 1
             yield start, end
             start, room = end, further

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
 from ccproxy_tui.core.control import Control, ControlError
+from ccproxy_tui.core.escape import cut
 from ccproxy_tui.core.frames import AskView
 from ccproxy_tui.screens.ui.card_view import body_lines, head_lines
 from ccproxy_tui.screens.ui.session import Session
 
-HELP = "asks, show N, allow N, deny N because ..., more N"
+HELP = "asks, show N, reveal N, allow N, deny N because ..., more N"
 SHOWN_LINES = 60  # of a question when it comes; show N says all of them
-_WIDTH = 400  # cells; a screen reader or a dumb terminal wraps by itself
+_WIDTH = 400  # cells, where no terminal says how many it has: what reads the lines wraps them by itself
+_LEAST_WIDTH = 40
+_BEFORE = 16  # cells before a request's first line: the time and its number
 _MORE_SECONDS = 120.0
+_NAME = 60  # characters of a tool or a client in a list
 
 
 class PlainAsks:
@@ -33,6 +39,7 @@ class PlainAsks:
         self._more = more
         self._now = now
         self._numbers: dict[str, int] = {}
+        self._looks: dict[str, int] = {}
         self._open: set[str] = set()
         self._read: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -40,7 +47,12 @@ class PlainAsks:
     def changed(self) -> None:
         """Say what came and what has ended."""
         for ask in sorted(self._session.mirror.asks, key=lambda ask: ask.created):
-            if ask.status == "pending" and ask.id not in self._numbers:
+            seen = self._looks.get(ask.id, ask.looks)
+            self._looks[ask.id] = ask.looks
+            if ask.status == "pending" and ask.looks != seen:
+                self._read.discard(ask.id)
+                self._say(ask, SHOWN_LINES)
+            elif ask.status == "pending" and ask.id not in self._numbers:
                 self._numbers[ask.id] = len(self._numbers) + 1
                 self._open.add(ask.id)
                 self._say(ask, SHOWN_LINES)
@@ -53,7 +65,7 @@ class PlainAsks:
         match verb:
             case "asks":
                 self._list()
-            case "show" | "allow" | "deny" | "more":
+            case "show" | "allow" | "deny" | "more" | "reveal":
                 number, _, words = rest.strip().partition(" ")
                 ask = self._find(number)
                 if ask is not None:
@@ -65,6 +77,8 @@ class PlainAsks:
     def _do(self, verb: str, ask: AskView, words: str) -> None:
         if verb == "show":
             self._say(ask, None)
+        elif verb == "reveal":
+            self._start(partial(self._reveal, ask.id))
         elif ask.status != "pending":
             self._line(f"ASK {self._numbers[ask.id]} is over")
         elif verb == "allow":
@@ -91,11 +105,15 @@ class PlainAsks:
     def _say(self, ask: AskView, most: int | None) -> None:
         pending = [one.id for one in self._session.mirror.asks if one.status == "pending"]
         place = pending.index(ask.id) + 1 if ask.id in pending else 0
-        head = head_lines(ask, _WIDTH, self._now(), place, len(pending))
+        # A line that the terminal wraps by itself would go on at its left edge, where it could pass for another one.
+        width = max(shutil.get_terminal_size((_WIDTH, 24)).columns - 3, _LEAST_WIDTH)
+        first, *rest = head_lines(ask, width - _BEFORE, self._now(), place, len(pending))
         keyless = msgspec.structs.replace(ask, exchange="")  # the card names a key that opens it
-        body = [line.text for line in body_lines(keyless, _WIDTH) if line.text.strip()]
+        body = [line.text for line in body_lines(keyless, width) if line.text]
         number = self._numbers[ask.id]
-        self._line(f"ASK {number} {' '.join(line.text for line in head)}")
+        self._line(f"ASK {number} {first.text}")
+        for line in rest:
+            self._more(f"  {line.text}")
         for text in body[:most]:
             self._more(f"  {text}")
         if most is not None and len(body) > most:
@@ -103,13 +121,18 @@ class PlainAsks:
         else:
             self._read.add(ask.id)
         if ask.status == "pending" and self._session.watch.answers:
+            if ask.masked:
+                self._more(f"  type reveal {number} to see the credential")
             allow = f"allow {number}{' anyway' if ask.high else ''}"
             self._more(f"  type {allow}, deny {number}, or deny {number} because ...")
+
+    async def _reveal(self, name: str, control: Control) -> None:
+        self._say(await control.permission_card(name, reveal=True), None)
 
     def _list(self) -> None:
         waiting = [ask for ask in self._session.mirror.asks if ask.status == "pending"]
         for ask in waiting:
-            self._line(f"ASK {self._numbers[ask.id]} {ask.tool} of {ask.client or ask.source}")
+            self._line(f"ASK {self._numbers[ask.id]} {cut(ask.tool, _NAME)} of {cut(ask.client or ask.source, _NAME)}")
         if not waiting:
             self._line("nothing waits for an answer")
 

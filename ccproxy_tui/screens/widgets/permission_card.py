@@ -13,7 +13,7 @@ from textual.message import Message
 from ccproxy_tui.screens.ui.card_guard import CardGuard
 from ccproxy_tui.screens.widgets.piece_view import PieceView
 
-Verb = Literal["allow", "deny", "message", "interrupt", "edit", "extend", "rule"]
+Verb = Literal["allow", "deny", "message", "interrupt", "edit", "extend", "rule", "reveal"]
 
 
 class PermissionCard(PieceView):
@@ -27,6 +27,7 @@ class PermissionCard(PieceView):
         Binding("e", "answer('edit')", "edit", id="approvals.edit", show=False),
         Binding("A", "answer('rule')", "always", id="approvals.rule", show=False),
         Binding("x", "answer('extend')", "more time", id="approvals.extend", show=False),
+        Binding("v", "answer('reveal')", "show a masked credential", id="approvals.reveal", show=False),
     ]
 
     class Moved(Message):
@@ -41,7 +42,7 @@ class PermissionCard(PieceView):
 
     def on_key(self, event: events.Key) -> None:
         self._pressed = self._now() - max(time.monotonic() - event.time, 0.0)
-        if event.key not in ("a", "A", "d", "D", "i", "e", "x"):
+        if event.key not in ("a", "A", "d", "D", "i", "e", "x", "v"):
             self._guard.note_key(self._pressed)
 
     def on_paste(self, event: events.Paste) -> None:

@@ -16,11 +16,11 @@ from ccproxy_tui.core.permissions.rules import decide, parse_rule
 def test_a_change_is_shown_against_the_file_on_disk(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("one\ntwo\n")
     edit = {"file_path": "a.py", "old_string": "two", "new_string": "three"}
-    assert preview_of("Edit", edit, str(tmp_path)) == ["@@ -1,2 +1,2 @@", " one", "-two", "+three"]
+    assert preview_of("Edit", edit, str(tmp_path)).lines == ["@@ -1,2 +1,2 @@", " one", "-two", "+three"]
     write = {"file_path": str(tmp_path / "a.py"), "content": "one\ntwo\n"}
-    assert preview_of("Write", write, "") == ["overwrites the file with what it holds already"]
+    assert preview_of("Write", write, "").lines == ["overwrites the file with what it holds already"]
     missing = {"file_path": "a.py", "edits": [{"old_string": "four", "new_string": "x"}]}
-    assert preview_of("MultiEdit", missing, str(tmp_path)) == ["the old text of 1 edit is not in the file"]
+    assert preview_of("MultiEdit", missing, str(tmp_path)).lines == ["the old text of 1 edit is not in the file"]
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
@@ -29,20 +29,20 @@ def test_what_is_no_plain_file_is_not_read(tmp_path: Path, kind: str) -> None:
     path = {"pipe": tmp_path / "pipe", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
     if kind == "pipe":
         os.mkfifo(path)
-    shown = preview_of("Write", {"file_path": str(path), "content": "x"}, "")
+    shown = preview_of("Write", {"file_path": str(path), "content": "x"}, "").lines
     assert shown == ["the file can't be read: it is no plain file", "+x"]
 
 
 def test_line_ends_are_told_once_and_not_in_every_line(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_bytes(b"one\r\ntwo\r\n")
     edit = {"file_path": "a.py", "old_string": "one\ntwo", "new_string": "one\nthree"}
-    assert preview_of("Edit", edit, str(tmp_path)) == ["@@ -1,2 +1,2 @@", " one", "-two", "+three"]
+    assert preview_of("Edit", edit, str(tmp_path)).lines == ["@@ -1,2 +1,2 @@", " one", "-two", "+three"]
     write = {"file_path": "a.py", "content": "one\nthree\n"}
-    assert preview_of("Write", write, str(tmp_path)) == [
-        *("overwrites the file (its line ends change)", "@@ -1,2 +1,2 @@", " one", "-two", "+three")
+    assert preview_of("Write", write, str(tmp_path)).lines == [
+        *("overwrites the file (its line ends become LF)", "@@ -1,2 +1,2 @@", " one", "-two", "+three")
     ]
     (tmp_path / "a.py").write_text("one")
-    assert preview_of("Write", {"file_path": "a.py", "content": "one\n"}, str(tmp_path)) == [
+    assert preview_of("Write", {"file_path": "a.py", "content": "one\n"}, str(tmp_path)).lines == [
         *("overwrites the file", "a newline comes at its end")
     ]
 
@@ -50,22 +50,23 @@ def test_line_ends_are_told_once_and_not_in_every_line(tmp_path: Path) -> None:
 def test_signs_that_some_take_for_line_ends_stay_where_they_are(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("one\n", "utf-8")
     write = {"file_path": "a.py", "content": "one # \u2028 import os\x0b\rtwo\n"}
-    assert preview_of("Write", write, str(tmp_path))[1:] == [
+    assert preview_of("Write", write, str(tmp_path)).lines[1:] == [
         *("@@ -1 +1 @@", "-one", "+one # \u2028 import os\x0b\rtwo")
     ]
 
 
 def test_an_edit_of_nothing_makes_a_file(tmp_path: Path) -> None:
     edit = {"file_path": "new.py", "old_string": "", "new_string": "a\nb\n"}
-    assert preview_of("Edit", edit, str(tmp_path)) == ["new file", "+a", "+b"]
+    assert preview_of("Edit", edit, str(tmp_path)).lines == ["new file, 4 characters", "+a", "+b"]
     edits = [{"old_string": "", "new_string": "a\nb\n"}, {"old_string": "b", "new_string": "c"}]
-    assert preview_of("MultiEdit", {"file_path": "new.py", "edits": edits}, str(tmp_path)) == ["new file", "+a", "+c"]
+    made = preview_of("MultiEdit", {"file_path": "new.py", "edits": edits}, str(tmp_path))
+    assert made.lines == ["new file, 4 characters", "+a", "+c"]
     edits.append({"old_string": "x", "new_string": "y"})
-    assert preview_of("MultiEdit", {"file_path": "new.py", "edits": edits}, str(tmp_path)) == [
-        *("the old text of 1 edit is not in the file", "new file", "+a", "+c")
+    assert preview_of("MultiEdit", {"file_path": "new.py", "edits": edits}, str(tmp_path)).lines == [
+        *("the old text of 1 edit is not in the file", "new file, 4 characters", "+a", "+c")
     ]
     edit = {"file_path": "new.py", "old_string": "x", "new_string": "a"}
-    assert preview_of("Edit", edit, str(tmp_path)) == ["the file is not there"]
+    assert preview_of("Edit", edit, str(tmp_path)).lines == ["the file is not there"]
 
 
 def test_what_is_cut_is_said() -> None:

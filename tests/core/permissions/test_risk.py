@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy_tui.core.permissions.risk import level_of, risk_notes
+from ccproxy_tui.core.redact import learn_secret
 
 
 @pytest.mark.parametrize(
@@ -95,9 +96,16 @@ def test_commands_that_write_outside_the_project(command: str, notes: list[str])
     assert risk_notes("Bash", {"command": command}, "/repo") == notes
 
 
-def test_no_secret_is_named_in_part() -> None:
-    secret = "sk-ant-oat01-" + "a" * 80
-    assert "sk-ant-oat01-a" not in str(risk_notes("Bash", {"command": f"rm {secret}"}))
+def test_no_credential_of_ours_is_named_in_part() -> None:
+    secret = "a-credential-of-ours-" + "a" * 80
+    learn_secret(secret)
+    assert "of-ours" not in str(risk_notes("Bash", {"command": f"rm {secret}"}))
+
+
+def test_the_shape_of_a_key_hides_nothing() -> None:
+    assert "deletes sk-ant-oat01-0123456789abcdef" in risk_notes(
+        "Bash", {"command": "rm sk-ant-oat01-0123456789abcdef"}
+    )
 
 
 def test_hidden_characters_are_found_however_deep() -> None:

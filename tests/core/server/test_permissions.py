@@ -14,6 +14,8 @@ from ccproxy_tui.core import sse
 from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.control_client import ControlClient
 from ccproxy_tui.core.frames import AskView, Watch
+from ccproxy_tui.core.permissions.risk import OWN_SECRET
+from ccproxy_tui.core.redact import learn_secret
 from tests.conftest import Proxy, StartProxy, until
 from tests.fakes.upstream import ScriptedUpstream, anthropic_stream, sse_reply
 
@@ -387,6 +389,8 @@ async def test_an_mcp_client_that_leaves_takes_its_question_back(proxy: Proxy) -
 
 async def test_a_front_end_hears_at_once(start_proxy: StartProxy) -> None:
     proxy = await start_proxy()
+    learn_secret("a-credential-of-our-own")
+    shaped = "sk-ant-" + "a" * 30
     control = proxy.control()
     seen: list[list[AskView]] = []
     asking: asyncio.Task[httpx.Response] | None = None
@@ -394,23 +398,23 @@ async def test_a_front_end_hears_at_once(start_proxy: StartProxy) -> None:
         if asking is None:
             asking = asyncio.create_task(
                 proxy.client.post(
-                    "/permissions", json={**CHECK, "input": {"command": "rm -rf x; echo sk-ant-" + "a" * 30}}
+                    "/permissions",
+                    json={**CHECK, "input": {"command": f"rm -rf x; echo {shaped} a-credential-of-our-own"}},
                 )
             )
         if frame.asks:
             seen.append(frame.asks)
             if len(seen) == 1:
+                revealed = await control.permission_card(frame.asks[0].id, reveal=True)
                 await control.answer_permission(frame.asks[0].id, allowed=False)
         if len(seen) == 2:
             break
     [pending], [ended] = seen
-    assert (pending.status, pending.high, pending.masked, "[redacted]" in pending.input) == (
-        "pending",
-        True,
-        True,
-        True,
-    )
-    assert "deletes x" in pending.notes
+    assert (pending.status, pending.high, pending.masked) == ("pending", True, True)
+    assert json.loads(pending.input) == {"command": f"rm -rf x; echo {shaped} [redacted]"}
+    assert json.loads(revealed.input) == {"command": f"rm -rf x; echo {shaped} a-credential-of-our-own"}
+    assert not revealed.masked
+    assert {OWN_SECRET, "deletes x"} <= set(pending.notes)
     assert pending.programs == ["rm", "echo"]
     assert ended.status == "denied"
     assert ended.by.startswith(("you (", "python")), "the server says who"
@@ -435,7 +439,8 @@ async def test_only_the_input_may_be_long(proxy: Proxy, control: ControlClient) 
     asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json={**bash("ls"), **names}))
     name = await asked(proxy)
     request = proxy.hub.broker.get(name).request
-    assert [len(text) for text in (request.session, request.cwd, request.model, request.reason)] == [4096] * 4
+    for text in (request.session, request.cwd, request.model, request.reason):
+        assert text == "x" * 4096 + "… 995,904 more characters"
     await control.answer_permission(name, allowed=False)
     assert (await asking).json()["behavior"] == "deny"
 

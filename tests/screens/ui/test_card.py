@@ -97,7 +97,7 @@ def test_a_command_is_shown_to_its_end() -> None:
         ("a\u202eb", "a\\u202eb"),
         ("tab\there  ", "tab→   here··"),
         ("zero\u200bwidth", "zero\\u200bwidth"),
-        ("rm\xa0-rf", "rm\\u00a0-rf"),
+        ("rm\xa0-rf", "rm\\xa0-rf"),
     ],
 )
 def test_what_hides_is_spelled_out(written: str, shown_: str) -> None:
@@ -110,6 +110,7 @@ def test_a_difference_takes_the_place_of_the_texts() -> None:
         "Edit",
         {"file_path": "a.py", "old_string": "OLD", "new_string": "NEW"},
         preview=["@@ -1 +1 @@", "-OLD line", "+NEW line"],
+        covers=["old_string", "new_string"],
     )
     lines = card_lines(view, 60)
     assert PieceLine((("   1 -", "removed"), ("OLD line", "")), "removed") in lines
