@@ -29,6 +29,7 @@ from ccproxy_tui.core.limits import KB, MB, WAITING_CONNECTIONS
 from ccproxy_tui.core.paths import Paths, private_dir
 from ccproxy_tui.core.processes import adopt_orphans
 from ccproxy_tui.core.provider import Provider
+from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.server.app import create_app
 from ccproxy_tui.core.server.gate import LOCAL, is_loopback
 from ccproxy_tui.core.server.hub import Hub
@@ -113,6 +114,7 @@ class ProxyServer:
         self._tcp = bind_tcp(loaded.settings.server.host, loaded.settings.server.port, paths)
         self.hub = Hub(loaded, clock, control_token(paths))
         self.hub.client_token = _client_token(loaded, paths)
+        learn_secret(self.hub.client_token)
         self.hub.memory = Memory(paths.data / "memory.sqlite3")
         if loaded.settings.history.enabled:
             self.hub.keep_history(paths.data / "history.duckdb")
