@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
+
+def _forget_folder() -> None:
+    """`python -m` looks for modules in the folder where it is started first: none of a project's may stand for ours."""
+    import os
+
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH120, PTH100 - before pathlib
+    if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()) and os.getcwd() != package:  # noqa: PTH109
+        del sys.path[0]
+
 
 def main() -> None:
     from ccproxy_tui.cli import cli
@@ -10,4 +21,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    _forget_folder()
     main()

@@ -30,6 +30,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "permission-handler": ("connect", "permission_handler", "Answer permission requests line by line."),
     "models": ("models", "models", "Show the model table, and what serves a model."),
     "config": ("config", "config", "Show, check and write settings."),
+    "trust": ("trust", "trust", "Show what this folder's files would set, and let them."),
     "generate-token": ("config", "generate_token", "Make a token that clients must send."),
 }
 

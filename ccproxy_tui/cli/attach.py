@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ccproxy_tui.cli.errors import NOT_RUNNING, Failure, explain
+from ccproxy_tui.cli.options import load_settings
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.paths import Paths
@@ -25,11 +26,10 @@ def attach(ctx: click.Context, /, target: str | None, plain: bool) -> None:
     """
     from ccproxy_tui.cli.host import connect, run_front_end
     from ccproxy_tui.core.paths import Paths
-    from ccproxy_tui.core.settings import load
     from ccproxy_tui.screens.ui.session import Attached
 
     paths = Paths.of_user()
-    loaded = load(flags=ctx.obj["flags"], config=ctx.obj["config"])
+    loaded = load_settings(**ctx.obj)
     ctx.exit(run_front_end(Attached(find_socket(target, paths), connect), loaded, paths, plain=plain))
 
 

@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
+from ccproxy_tui.cli.options import load_settings
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.qr import qr_lines
 
@@ -234,10 +235,9 @@ def _open_browser(url: str, *, browser: bool) -> None:
 def _accounts(ctx: click.Context) -> list[AnyAccount]:
     from ccproxy_tui.core.clock import SystemClock
     from ccproxy_tui.core.paths import Paths
-    from ccproxy_tui.core.settings import load
     from ccproxy_tui.providers.registry import Context, load_providers
 
-    settings = load(flags=ctx.obj["flags"], config=ctx.obj["config"]).settings
+    settings = load_settings(**ctx.obj).settings
     providers = load_providers(Context(lambda: settings, SystemClock(), Paths.of_user()))
     return [account for provider in providers for account in provider.accounts()]
 

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
+from ccproxy_tui.cli.options import load_settings
 from ccproxy_tui.core.escape import escape_block, escape_line
 from ccproxy_tui.core.redact import redact_text
 
@@ -73,7 +74,8 @@ def set_(ctx: click.Context, /, config_file: Path | None, as_json: bool, **value
     if not changes:
         click.echo("No changes specified.")
         return
-    target = config_file or ctx.obj["config"] or _load(ctx).write_to
+    loaded = _load(ctx)
+    target = config_file or loaded.write_to
     try:
         set_values(target, {("codex", name): value for name, value in changes.items()})
     except OSError as error:
@@ -84,6 +86,9 @@ def set_(ctx: click.Context, /, config_file: Path | None, as_json: bool, **value
     click.echo(f"Updated Codex configuration at {target}")
     for name, value in changes.items():
         click.echo(escape_line(f"{name} = {value}"))
+        prevails = loaded.prevailing(("codex", name))
+        if config_file is None and prevails is not None:
+            click.echo(escape_line(f"but {prevails} still prevails here"))
 
 
 @codex.command("cache")
@@ -178,9 +183,7 @@ def _ask(client: Any, url: str, body: dict[str, Any], headers: dict[str, str]) -
 
 
 def _load(ctx: click.Context) -> Loaded:
-    from ccproxy_tui.core.settings import load
-
-    return load(flags=ctx.obj["flags"], config=ctx.obj["config"])
+    return load_settings(**ctx.obj)
 
 
 def _detector(loaded: Loaded, tool: str = "codex") -> Detector:

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
+from ccproxy_tui.cli.options import load_settings
+from ccproxy_tui.core.escape import escape_line
 
 
 @click.group()
@@ -25,16 +27,16 @@ def config() -> None:
 @explain
 def show(ctx: click.Context, /, as_json: bool, everything: bool) -> None:
     """Print each setting with its value and where it came from. Secrets are masked."""
-    from ccproxy_tui.core.settings import entries, load
+    from ccproxy_tui.core.settings import entries
 
-    loaded = load(flags=ctx.obj["flags"], config=ctx.obj["config"])
+    loaded = load_settings(**ctx.obj)
     found = entries(loaded.settings, loaded.origins)
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in found], indent=2))
         return
     shown = [entry for entry in found if everything or entry.origin != "default"]
     for entry in shown:
-        click.echo(f"{entry.key} = {entry.value or '(none)'}  # {entry.origin}")
+        click.echo(escape_line(f"{entry.key} = {entry.value or '(none)'}  # {entry.origin}"))
     if not shown:
         click.echo("Every setting has its default. --all shows them.")
     for warning in loaded.warnings:
@@ -49,9 +51,7 @@ config.add_command(show, "list")
 @explain
 def path(ctx: click.Context, /) -> None:
     """Print the settings files in use, and where a change would be written."""
-    from ccproxy_tui.core.settings import load
-
-    loaded = load(flags=ctx.obj["flags"], config=ctx.obj["config"])
+    loaded = load_settings(**ctx.obj)
     for file in loaded.files:
         click.echo(f"read   {file}")
     click.echo(f"write  {loaded.write_to}")
@@ -80,10 +80,8 @@ def init(output: Path | None, force: bool) -> None:
 @explain
 def validate(ctx: click.Context, /, file: Path | None) -> None:
     """Check the settings, or one file. Exits 1 for unknown keys, 2 for values that can't be used."""
-    from ccproxy_tui.core.settings import load
-
-    loaded = load(flags=ctx.obj["flags"], config=file or ctx.obj["config"])
-    for warning in loaded.warnings:
+    loaded = load_settings(ctx.obj["flags"], file or ctx.obj["config"])
+    for warning in (*loaded.warnings, *loaded.exposed):
         click.echo(f"warning: {warning}", err=True)
     if loaded.warnings:
         raise click.exceptions.Exit(FAILURE)
@@ -143,3 +141,6 @@ def _save_token(defaults: dict[str, Any], config_file: Path | None, token: str, 
     except OSError as error:
         raise Failure(f"{target} can't be written: {error.strerror}.") from error
     click.echo(f"# saved to {target}")
+    prevails = load(config=defaults["config"]).prevailing(("security", "auth_token"))
+    if config_file is None and prevails is not None:
+        click.echo(f"# {escape_line(str(prevails))} still prevails here")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
+from ccproxy_tui.cli.options import load_settings
 from ccproxy_tui.core.escape import escape_block, escape_line
 from ccproxy_tui.core.redact import redact_setting, redact_text
 
@@ -40,7 +41,14 @@ def connect(ctx: click.Context, /, tool: str, undo: bool, dry_run: bool) -> None
     """Point a tool at this proxy: its base URL, and its permission questions. What is in its files stays."""
     from ccproxy_tui.core.connect import TARGETS
 
-    settings = _settings(ctx)
+    loaded = load_settings(**ctx.obj)
+    settings = loaded.settings
+    if loaded.is_from_stranger(("server", "port")) and not undo:
+        raise Failure(
+            f"The port comes from {loaded.origins['server', 'port']}, a file of this folder that you have not trusted. "
+            f"Name it (--port {settings.server.port}) or trust the file (`ccproxy-tui trust`).",
+            USAGE,
+        )
     url = f"http://127.0.0.1:{settings.server.port}"
     if tool == "aider":
         click.echo(f"aider has no file for this. In its shell:\n{_AIDER.format(url=url)}")
@@ -216,12 +224,6 @@ def _remote(host: str, port: int) -> httpx.AsyncClient:
     headers = {CONTROL_HEADER: control_token(Paths.of_user())}
     name = f"[{host}]" if ":" in host else host
     return httpx.AsyncClient(base_url=f"http://{name}:{port}", headers=headers, trust_env=False)
-
-
-def _settings(ctx: click.Context) -> Any:
-    from ccproxy_tui.core.settings import load
-
-    return load(flags=ctx.obj["flags"], config=ctx.obj["config"]).settings
 
 
 # --- a handler without screens ---

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ccproxy_tui.cli.errors import Failure
-from ccproxy_tui.cli.options import Flags
+from ccproxy_tui.cli.options import Flags, load_settings
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.control import Control
@@ -29,10 +29,9 @@ def run_host(flags: Flags, config: Path | None, *, plain: bool, demo: bool = Fal
     """The screens, or plain lines where there can be none. The exit status."""
     from ccproxy_tui.core import instances
     from ccproxy_tui.core.paths import Paths
-    from ccproxy_tui.core.settings import load
 
     paths = Paths.of_user()
-    loaded = load(flags=flags, config=config)
+    loaded = load_settings(flags, config)
     port = loaded.settings.server.port
     running = instances.on_port(paths, port) if port else None
     notice = ""

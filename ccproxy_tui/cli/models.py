@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ccproxy_tui.cli.errors import explain
+from ccproxy_tui.cli.options import load_settings
 from ccproxy_tui.core.escape import escape_line
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 @explain
 def models(ctx: click.Context, /, names: tuple[str, ...], via: str | None, as_json: bool) -> None:
     """Print the model table, or say which provider and model serve NAMES (on the bare /v1, or --via a provider)."""
-    from ccproxy_tui.core.settings import load
-
-    table = load(flags=ctx.obj["flags"], config=ctx.obj["config"]).settings.models.table()
+    table = load_settings(**ctx.obj).settings.models.table()
     found = _resolve(names, via, table) if names else [_row(rule) for rule in table]
     if as_json:
         click.echo(json.dumps(found, indent=2))

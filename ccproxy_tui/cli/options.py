@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ccproxy_tui.core.settings import Loaded
 
 F = TypeVar("F", bound=Callable[..., Any])
 KeyPath = tuple[str, ...]
@@ -75,12 +79,38 @@ def serve_options(command: F) -> F:
             help=flag.help,
             **({"is_flag": True, "default": None} if flag.value is not None else {"metavar": flag.path[-1].upper()}),
         )(command)
+    command = click.option(
+        "--trust-folder",
+        is_flag=True,
+        expose_value=False,
+        callback=_trust_folder,
+        help="Use every setting of this folder's files, this time (see the command trust).",
+    )(command)
     return click.option(
         "--config",
         "-c",
         type=click.Path(path_type=Path, dir_okay=False),
         help="Settings file to use instead of the found ones.",
     )(command)
+
+
+def _trust_folder(_ctx: click.Context, _option: click.Parameter, chosen: bool) -> None:
+    """In the environment, where every `load` of this process looks and the proxy that it starts does."""
+    if chosen:
+        from ccproxy_tui.core.settings.trust import TRUST_VARIABLE
+
+        os.environ[TRUST_VARIABLE] = "1"
+
+
+def load_settings(flags: Flags, config: Path | None) -> Loaded:
+    """Load the settings as every command does, and write to standard error what of the folder's files is not used."""
+    from ccproxy_tui.core.escape import escape_line
+    from ccproxy_tui.core.settings import load
+
+    loaded = load(flags=flags, config=config)
+    for ignored in loaded.ignored:
+        click.echo(f"note: {escape_line(str(ignored))}", err=True)
+    return loaded
 
 
 def pop_flags(values: dict[str, Any]) -> Flags:

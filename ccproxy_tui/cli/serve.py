@@ -10,6 +10,7 @@ import click
 
 from ccproxy_tui.cli.errors import Failure, explain
 from ccproxy_tui.cli.options import Flags, pop_flags, serve_options
+from ccproxy_tui.core.escape import escape_line
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.provider import Provider
@@ -98,8 +99,9 @@ def _run(server: Any, *, demo: bool) -> int:
 def _warn(server: Any) -> None:
     import logging
 
-    for warning in server.hub.loaded.warnings:
-        logging.getLogger("ccproxy_tui.settings").warning("%s", warning)
+    loaded = server.hub.loaded
+    for warning in (*loaded.ignored, *loaded.exposed, *loaded.warnings):
+        logging.getLogger("ccproxy_tui.settings").warning("%s", escape_line(str(warning)))
         server.hub.notices.append(str(warning))
 
 

@@ -98,7 +98,7 @@ class Control(Protocol):
         """Rules that would allow a permission request, and how many of the last ones they fit."""
         ...
 
-    async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
+    async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> str:
         """Rules for the request's session, its project, or the user; they settle the request, too."""
         ...
 

@@ -126,9 +126,9 @@ class ControlClient:
     async def propose_rules(self, ask: str) -> RuleProposal:
         return await self._get(f"/permissions/{ask}/rules", RuleProposal)
 
-    async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
+    async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> str:
         new = {"rules": rules, "action": action, "scope": scope, "hours": hours}
-        await self._post(f"/permissions/{ask}/rules", new)
+        return str((await self._post(f"/permissions/{ask}/rules", new)).json().get("note") or "")
 
     async def permission_card(self, ask: str, *, reveal: bool) -> AskView:
         return await self._get(f"/permissions/{ask}/card?reveal={str(reveal).lower()}", AskView)

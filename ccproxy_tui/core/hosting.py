@@ -71,7 +71,8 @@ class ProxyProcess:
             # Not asyncio's subprocess: that kills its child when the loop ends, and this one may be left running.
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "ccproxy_tui", *self._arguments),
+                    # -P: a file of the folder that is called like a module of ours must not be run in its place
+                    *(sys.executable, "-P", "-m", "ccproxy_tui", *self._arguments),
                     *("--leash-ready", str(ready_write), "--leash-parent", str(leash_read)),
                 ],
                 pass_fds=(ready_write, leash_read),

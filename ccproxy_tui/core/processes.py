@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,12 @@ from typing import NamedTuple
 _PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+
+
+def find_program(name: str, path: str | None) -> str | None:
+    """Return where a program lies on the PATH, without its relative folders: a project must not put its own there."""
+    folders = [folder for folder in (path or os.defpath).split(os.pathsep) if os.path.isabs(folder)]  # noqa: PTH117
+    return shutil.which(name, path=os.pathsep.join(folders)) if folders else None
 
 
 def die_with_parent() -> Callable[[], None] | None:

@@ -329,8 +329,10 @@ class ApprovalsScreen(BaseScreen):
         made = await self.app.push_screen_wait(RuleDialog(proposal))
         if made is None:
             return ""
-        await self.control.add_rules(ask.id, made.rules, action=made.action, scope=made.scope, hours=made.hours)
+        note = await self.control.add_rules(ask.id, made.rules, action=made.action, scope=made.scope, hours=made.hours)
         self._leave(ask)
+        if note:
+            return note
         return f"{made.action} from now on: {', '.join(made.rules)}" if made.rules else "allowed, as the tool offers"
 
     def _leave(self, ask: AskView) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from ccproxy_tui.core.detection.recipes import Recipe
 from ccproxy_tui.core.detection.record import Detected
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.frames import DetectionView, ModelLimits
+from ccproxy_tui.core.processes import find_program
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Detector:
         chosen = self._chosen()
         if chosen is not None:
             return str(chosen.expanduser())
-        found = shutil.which(self.tool, path=self._environ.get("PATH"))
+        found = find_program(self.tool, self._environ.get("PATH"))
         places = [self._home / place for place in self._recipe.places]
         places += [Path("/usr/local/bin") / self.tool, Path("/opt/homebrew/bin") / self.tool]
         found = found or next((str(place) for place in places if os.access(place, os.X_OK)), None)

@@ -184,8 +184,8 @@ class _ControlApi:
     def _take_effect(self, key: tuple[str, ...]) -> str:
         """Apply what can be applied to a running proxy; say when the rest will."""
         fresh = load(flags=self._hub.loaded.flags, config=self._hub.loaded.config)
-        origin = fresh.origins.get(key)
-        if origin is not None and origin.kind not in ("file", "default"):
+        origin = fresh.prevailing(key)
+        if origin is not None:
             return f"written, but {origin} still prevails"
         info = field_at(key)
         extra = info.json_schema_extra if info is not None and isinstance(info.json_schema_extra, dict) else {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -102,6 +103,7 @@ class _RuleApi:
             rules = [parse_rule(text, given.action, project=project, session=session) for text in given.rules]
         except BadRule as problem:
             raise InvalidRequest(f"{problem}.") from problem
+        prevails = ""
         async with self._turn:
             if given.scope == "session":
                 lent = self._hub.rules.lend_to_session(rules, asked.asker, given.hours)
@@ -111,13 +113,14 @@ class _RuleApi:
             else:
                 before = self._kept
                 new = [one for one in rules if one not in before]
-                await self._keep([*before, *new])
+                prevails = await self._keep(add=new)
                 self._changes.append(_Change(added=True, loans=[], kept=new))
         if (rule := decide(rules, asked)) is not None and entry.status == "pending":
             facts = decider_of(request.scope).facts
             decision = Decision(allowed=rule.action == "allow", by=f"rule {rule.text}", decider=facts)
             self._hub.broker.answer(entry.id, decision)
-        return _json({"added": [rule.text for rule in rules], "settled": entry.status != "pending"})
+        settled = entry.status != "pending"
+        return _json({"added": [rule.text for rule in rules], "settled": settled, "note": prevails})
 
     async def _asked_before(self) -> list[PermissionRequest]:
         """The last questions: from the disk where they are kept, else since the proxy runs."""
@@ -149,7 +152,7 @@ class _RuleApi:
                 raise RouteNotFound("There is no such rule (any more).")
             self._hub.rules.take_back(loans)
             if kept:
-                await self._keep([rule for rule in self._kept if rule not in kept])
+                await self._keep(remove=kept)
             self._changes.append(_Change(added=False, loans=loans, kept=kept))
         return _json({"removed": given.rule})
 
@@ -161,12 +164,10 @@ class _RuleApi:
             change = self._changes[-1]
             if change.added:
                 self._hub.rules.take_back(change.loans)
-                kept = [rule for rule in self._kept if rule not in change.kept]
+                await self._keep(remove=change.kept)
             else:
                 self._hub.rules.lend_again(change.loans)
-                kept = [*self._kept, *change.kept]
-            if change.kept:
-                await self._keep(kept)
+                await self._keep(add=change.kept)
             self._changes.pop()
         texts = [rule.text for rule in (*(loan.rule for loan in change.loans), *change.kept)]
         return _json({"said": f"{', '.join(texts)} {'is gone again' if change.added else 'is back'}"})
@@ -189,16 +190,37 @@ class _RuleApi:
         made = self._hub.settings.permissions.rules
         return [parse_rule(one.rule, one.action, project=one.project) for one in made]
 
-    async def _keep(self, rules: list[Rule]) -> None:
-        """In the settings file, which keeps its comments. Raises InvalidRequest."""
-        made = [PermissionRule(rule=one.text, action=one.action, project=one.project) for one in rules]
-        values = [one.model_dump(exclude_defaults=True) for one in made]
+    async def _keep(self, add: Sequence[Rule] = (), remove: Sequence[Rule] = ()) -> str:
+        """Change the rules of the user's settings file, and those in force. Return what will prevail at the next start.
+
+        The file gets its own rules alone: those of a project file that is trusted hold in that project. Raises
+        InvalidRequest.
+        """
+        if not add and not remove:
+            return ""
         loaded = self._hub.loaded
         try:
-            await asyncio.to_thread(edit.set_values, loaded.write_to, {("permissions", "rules"): values})
+            await asyncio.to_thread(_change_file, loaded.write_to, add, remove)
         except (OSError, SettingsError) as error:
             raise InvalidRequest(f"The rules can't be saved: {error}.") from error
-        loaded.settings.permissions.rules = made
+        kept = [rule for rule in self._kept if rule not in remove]
+        loaded.settings.permissions.rules = [_written(rule) for rule in (*kept, *add)]
+        prevails = loaded.prevailing(("permissions", "rules"))
+        return f"saved, but {prevails} prevails after the next start" if prevails is not None else ""
+
+
+def _change_file(path: Path, add: Sequence[Rule], remove: Sequence[Rule]) -> None:
+    """Raises InvalidRequest, SettingsError or OSError."""
+    own = [PermissionRule.model_validate(one) for one in edit.read_value(path, ("permissions", "rules")) or []]
+    gone = [_written(rule) for rule in remove]
+    if missing := [one.rule for one in gone if one not in own]:
+        raise InvalidRequest(f"{missing[0]} does not stand in {path}: change it where it comes from (see Settings).")
+    values = [one.model_dump(exclude_defaults=True) for one in (*own, *map(_written, add)) if one not in gone]
+    edit.set_values(path, {("permissions", "rules"): values})
+
+
+def _written(rule: Rule) -> PermissionRule:
+    return PermissionRule(rule=rule.text, action=rule.action, project=rule.project)
 
 
 def _is_named(rule: Rule, named: _Named) -> bool:

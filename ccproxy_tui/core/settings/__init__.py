@@ -15,12 +15,17 @@ from pydantic.fields import FieldInfo
 
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings import sources
+from ccproxy_tui.core.settings.files import DOTENV_NAME, PROJECT_LIMIT, TOML_NAMES, Refused, project_folders, read_own
 from ccproxy_tui.core.settings.models import Settings
+from ccproxy_tui.core.settings.project import HARMLESS, split, values_of, without
 from ccproxy_tui.core.settings.seeds import MOVED, RETIRED, retired
+from ccproxy_tui.core.settings.shown import MASKED, holds_secret
 from ccproxy_tui.core.settings.sources import DEFAULT, KeyPath, Layer, Origin
+from ccproxy_tui.core.settings.trust import TrustStore, trusts_folder
 
 __all__ = [
     "Entry",
+    "Ignored",
     "Loaded",
     "Origin",
     "Problem",
@@ -28,11 +33,11 @@ __all__ = [
     "SettingsError",
     "entries",
     "load",
-    "toml_files",
 ]
 
 CONFIG_VARIABLE = "CONFIG_FILE"
-MASKED = "********"
+NOT_TRUSTED = "not trusted; `ccproxy-tui trust` shows them"
+_KEYS_SHOWN, _KEY_SHOWN = 8, 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,26 @@ class SettingsError(Exception):
         self.problems = problems
 
 
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A file, or settings of it, that are not used, and why."""
+
+    path: Path
+    reason: str
+    keys: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.keys:
+            return f"{self.path} is ignored: {self.reason}"
+        names = [key if len(key) <= _KEY_SHOWN else f"{key[:_KEY_SHOWN]}…" for key in self.keys[:_KEYS_SHOWN]]
+        more = f" and {len(self.keys) - _KEYS_SHOWN} more" if len(self.keys) > _KEYS_SHOWN else ""
+        settings = "1 setting" if len(self.keys) == 1 else f"{len(self.keys)} settings"
+        return f"{self.path}: {settings} ignored ({self.reason}): {', '.join(names)}{more}"
+
+
 @dataclass(slots=True)
 class Loaded:
-    """The settings and how they came to be."""
+    """The settings and how they came to be. `write_to` is never a file of a project folder, unless it was named."""
 
     settings: Settings
     origins: dict[KeyPath, Origin]
@@ -66,6 +88,27 @@ class Loaded:
     write_to: Path
     flags: Mapping[str, tuple[KeyPath, Any]] = field(default_factory=dict)
     config: Path | None = None
+    ignored: list[Ignored] = field(default_factory=list)
+    exposed: list[Problem] = field(default_factory=list)
+    project: list[ProjectFile] = field(default_factory=list)
+
+    def prevailing(self, path: KeyPath) -> Origin | None:
+        """Return the source that wins over what `write_to` says of a setting, or None when that file decides."""
+        for key in (path, *(key for key in self.origins if key[: len(path)] == path)):
+            origin = self.origins.get(key)
+            if origin is not None and not (origin.kind == "file" and origin.where.startswith(f"{self.write_to}:")):
+                return origin
+        return None
+
+    def is_from_stranger(self, path: KeyPath) -> bool:
+        """Return whether a setting in force comes from a project file that is not trusted."""
+        origin = self.origins.get(path)
+        return any(not file.trusted and file.layer.origins.get(path) is origin for file in self.project if origin)
+
+    @property
+    def from_project(self) -> dict[KeyPath, Origin]:
+        """The settings in force that come from a trusted project file and are more than looks."""
+        return {path: origin for path, origin in self.origins.items() if origin.trusted and path not in HARMLESS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +127,6 @@ class Entry:
     choices: list[str] = field(default_factory=list)
 
 
-def toml_files(paths: Paths, cwd: Path) -> list[Path]:
-    """Where TOML is looked for, nearest first: the folder, its repository's root, the user's config folder."""
-    folders = [cwd]
-    root = next((folder for folder in (cwd, *cwd.parents) if (folder / ".git").exists()), None)
-    if root is not None and root != cwd:
-        folders.append(root)
-    names = [folder / name for folder in folders for name in (".ccproxy.toml", "ccproxy.toml")]
-    return [*names, paths.config / "config.toml"]
-
-
 def load(
     *,
     flags: Mapping[str, tuple[KeyPath, Any]] | None = None,
@@ -101,41 +134,208 @@ def load(
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Loaded:
-    """Read every source and merge them. Raises SettingsError with every problem at once."""
+    """Read every source and merge them. Raises SettingsError with every problem at once.
+
+    Files of the project folder set what is harmless; the rest of them counts once you have trusted them. What was not
+    used is in `ignored`.
+    """
     environ = os.environ if environ is None else environ
-    cwd = cwd or Path.cwd()
-    known = frozenset(Settings.model_fields) | {path[0] for path in (*MOVED, *RETIRED)}
+    paths = Paths.of_user(environ)
     chosen = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
-    candidates = [chosen] if chosen else toml_files(Paths.of_user(environ), cwd)
     if chosen and not chosen.is_file():
         raise SettingsError([Problem("", Origin("file", str(chosen)), "there is no such file")])
-    files = [path for path in candidates if path.is_file()]
+    found = read_project(paths, environ, cwd or Path.cwd(), toml=chosen is None)
+    own = _Own(paths, found.ignored)
+    user_file = paths.config / "config.toml"
     layers = [
         sources.from_flags(flags or {}),
         sources.from_overrides(environ),
-        sources.from_environment(environ, known),
-        sources.from_dotenv(cwd / ".env", known),
-        *(_read_toml(path) for path in files),
+        sources.from_environment(environ, sections()),
+        *(file.layer for file in found.files if file.is_dotenv),
+        own.dotenv(),
+        *(file.layer for file in found.files if not file.is_dotenv),
+        _read_toml(chosen) if chosen else own.toml(user_file),
     ]
     origins = {path: origin for layer in reversed(layers) for path, origin in layer.origins.items()}
     return Loaded(
         settings=validate(layers, origins),
         origins=origins,
         warnings=list(_unknown(origins)),
-        files=files,
-        write_to=files[0] if files else candidates[-1],
+        files=[chosen] if chosen else [file.path for file in found.files if not file.is_dotenv] + own.files,
+        write_to=chosen or user_file,
         flags=flags or {},
         config=config,
+        ignored=found.ignored,
+        exposed=own.exposed if not chosen else list(_exposed(chosen, layers[-1], chosen.stat().st_mode)),
+        project=found.files,
     )
+
+
+def sections() -> frozenset[str]:
+    """Return the first parts of the names that are settings, old ones included."""
+    return frozenset(Settings.model_fields) | {path[0] for path in (*MOVED, *RETIRED)}
+
+
+class _Own:
+    """The files of the user's own folder. One that another user can have written is not used, and said so."""
+
+    def __init__(self, paths: Paths, ignored: list[Ignored]) -> None:
+        self._folder = paths.config
+        self._ignored = ignored
+        self.files: list[Path] = []
+        self.exposed: list[Problem] = []
+
+    def dotenv(self) -> Layer:
+        path = self._folder / DOTENV_NAME
+        text = self._text(path)
+        return self._noted(path, sources.from_dotenv(str(path), text, sections())) if text else Layer()
+
+    def toml(self, path: Path) -> Layer:
+        text = self._text(path)
+        if text is None:
+            return Layer()
+        self.files.append(path)
+        return self._noted(path, _parse_toml(path, text))
+
+    def _text(self, path: Path) -> str | None:
+        try:
+            found = read_own(path)
+            return None if found is None else found.text
+        except Refused as problem:
+            self._ignored.append(Ignored(path, str(problem)))
+            return None
+
+    def _noted(self, path: Path, layer: Layer) -> Layer:
+        self.exposed += _exposed(path, layer, path.stat().st_mode)
+        return layer
+
+
+def _exposed(path: Path, layer: Layer, mode: int) -> Iterator[Problem]:
+    """The secrets of a file that other users can read."""
+    if not mode & 0o077:
+        return
+    secrets = [
+        ".".join(key) for key, value in values_of(layer).items() if holds_secret(key, value, secret=is_secret(key))
+    ]
+    if secrets:
+        text = f"holds {', '.join(secrets)} and other users can read it; `chmod 600 {path}` ends that"
+        yield Problem("", Origin("file", str(path)), text)
+
+
+def is_secret(path: KeyPath) -> bool:
+    """Return whether the setting is a credential by its type."""
+    info = field_at(path)
+    return info is not None and _is_secret(info)
 
 
 def _read_toml(path: Path) -> Layer:
     try:
-        return sources.from_toml(path, path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError([Problem("", Origin("file", str(path)), f"not valid TOML: {error}")]) from error
+        return _parse_toml(path, path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError([Problem("", Origin("file", str(path)), f"can't be read: {error}")]) from error
+
+
+def _parse_toml(path: Path, text: str) -> Layer:
+    try:
+        return sources.from_toml(path, text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([Problem("", Origin("file", str(path)), f"not valid TOML: {error}")]) from error
+    except RecursionError as error:
+        raise SettingsError([Problem("", Origin("file", str(path)), "not valid TOML: nested too deeply")]) from error
+
+
+# --- files of the project folder ---
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFile:
+    """A file of the project folder that was read. `layer` is in force; `waiting` is what it sets besides."""
+
+    path: Path
+    digest: str
+    trusted: bool
+    layer: Layer
+    waiting: Layer
+
+    @property
+    def is_dotenv(self) -> bool:
+        return self.path.name == DOTENV_NAME
+
+
+@dataclass(slots=True)
+class ProjectFiles:
+    """What was found in the project folder, nearest first, and what of it is not used."""
+
+    files: list[ProjectFile] = field(default_factory=list)
+    ignored: list[Ignored] = field(default_factory=list)
+
+
+def read_project(paths: Paths, environ: Mapping[str, str], cwd: Path, *, toml: bool = True) -> ProjectFiles:
+    """Read the settings files of a folder and of its repository's root. Never raises for what stands in them, unless
+    they are trusted (SettingsError).
+    """
+    store, trust_all = TrustStore(paths), trusts_folder(environ)
+    found = ProjectFiles()
+    for path, problem in _project_paths(paths, cwd, toml=toml):
+        try:
+            if problem and os.path.lexists(path):
+                raise Refused(problem)
+            content = None if problem else read_own(path, limit=PROJECT_LIMIT)
+            if content is None:
+                continue
+            trusted = trust_all or store.trusts(path, content.digest)
+            layer = _parsed(path, content.quick_text, trusted=trusted)
+        except Refused as reason:
+            found.ignored.append(Ignored(path, str(reason)))
+            continue
+        found.files.append(_split(path, content.digest, layer, found.ignored, trusted=trusted))
+    return found
+
+
+def _project_paths(paths: Paths, cwd: Path, *, toml: bool) -> Iterator[tuple[Path, str]]:
+    """Each path that may be there, and why it would not count."""
+    own = Path(os.path.realpath(paths.config))
+    for number, (folder, problem) in enumerate(project_folders(cwd)):
+        if folder == own:
+            continue
+        for name in TOML_NAMES if toml else ():
+            yield folder / name, problem
+        if number == 0:
+            yield folder / DOTENV_NAME, problem
+
+
+def _parsed(path: Path, text: str, *, trusted: bool) -> Layer:
+    """Raises Refused for what can't be read, or SettingsError when it is trusted and so is meant to count."""
+    if path.name == DOTENV_NAME:
+        return sources.from_dotenv(path.name, text, sections())
+    try:
+        return _parse_toml(path, text)
+    except SettingsError as error:
+        if trusted:
+            raise
+        raise Refused(error.problems[0].text) from error
+
+
+def _split(path: Path, digest: str, layer: Layer, ignored: list[Ignored], *, trusted: bool) -> ProjectFile:
+    harmless, waiting = split(layer)
+    if trusted:
+        return ProjectFile(path, digest, True, sources.trusted(layer), Layer())
+    bad = _bad_values(harmless)
+    if bad:
+        ignored.append(Ignored(path, "the value is not allowed", tuple(".".join(key) for key in bad)))
+    if waiting.origins:
+        ignored.append(Ignored(path, NOT_TRUSTED, tuple(".".join(key) for key in waiting.origins)))
+    return ProjectFile(path, digest, False, without(harmless, bad), waiting)
+
+
+def _bad_values(layer: Layer) -> set[KeyPath]:
+    """The settings of a layer that can't be used: a file that is not trusted must not stop the program."""
+    try:
+        validate([layer], layer.origins)
+    except SettingsError as error:
+        wrong = [f"{problem.key}." for problem in error.problems]
+        return {key for key in layer.origins if any(name.startswith(".".join(key) + ".") for name in wrong)}
+    return set()
 
 
 def validate(layers: list[Layer], origins: dict[KeyPath, Origin]) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,31 @@ from pydantic import TypeAdapter, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
 from ccproxy_tui.core.files import replace_file
-from ccproxy_tui.core.settings import Problem, SettingsError, entries, field_at, leaves, load, show
+from ccproxy_tui.core.settings import Problem, SettingsError, entries, field_at, is_secret, leaves, load, show, validate
 from ccproxy_tui.core.settings.models import Settings
-from ccproxy_tui.core.settings.sources import KeyPath, Origin
+from ccproxy_tui.core.settings.project import values_of
+from ccproxy_tui.core.settings.shown import holds_secret
+from ccproxy_tui.core.settings.sources import KeyPath, Layer, Origin, from_toml
 
 
 def set_values(path: Path, changes: Mapping[KeyPath, Any]) -> None:
     """Write `changes` (None removes a key) into the file at `path`, which is made when it is not there.
 
+    A file with a secret in it becomes readable by the user alone.
+
     Raises SettingsError when a key is unknown, a value is not allowed, or the file is not TOML; the file is then as
     it was. Raises OSError when it can't be written.
     """
-    text = path.read_text("utf-8") if path.exists() else ""
-    replace_file(path, edited(text, changes, path).encode())
+    text = edited(path.read_text("utf-8") if path.exists() else "", changes, path)
+    replace_file(path, text.encode(), mode=0o600 if _holds_secret(_layer(path, text)) else None)
+
+
+def read_value(path: Path, key: KeyPath) -> Any:
+    """Return what the file at `path` itself sets, None when it does not. Raises SettingsError or OSError."""
+    if not path.exists():
+        return None
+    layer = _layer(path, path.read_text("utf-8"))
+    return values_of(layer).get(key)
 
 
 def edited(text: str, changes: Mapping[KeyPath, Any], path: Path) -> str:
@@ -80,10 +93,20 @@ def _put(document: Any, key: KeyPath, value: Any) -> None:
 
 def _check(text: str, path: Path) -> None:
     """Validate `text` as if it were the only source. Problems carry the real path, not the stand-in's."""
-    from ccproxy_tui.core.settings import sources, validate
-
-    layer = sources.from_toml(path, text)
+    layer = _layer(path, text)
     validate([layer], layer.origins)
+
+
+def _layer(path: Path, text: str) -> Layer:
+    """Raises SettingsError."""
+    try:
+        return from_toml(path, text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([Problem("", Origin("file", str(path)), f"not valid TOML: {error}")]) from error
+
+
+def _holds_secret(layer: Layer) -> bool:
+    return any(holds_secret(key, value, secret=is_secret(key)) for key, value in values_of(layer).items())
 
 
 def template() -> str:

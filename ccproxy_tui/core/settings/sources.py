@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +25,18 @@ OVERRIDES_VARIABLE = "CCPROXY_CONFIG_OVERRIDES"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value came from: the kind of source, and the flag, variable or file:line in it."""
+    """Where a value came from: the kind of source, and the flag, variable or file:line in it.
+
+    `trusted` marks a file of a project folder that may set anything, because you have trusted it.
+    """
 
     kind: OriginKind
     where: str = ""
+    trusted: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.where}".strip()
+        words = f"{self.kind} {self.where}".strip()
+        return f"project file, trusted: {words}" if self.trusted else words
 
 
 DEFAULT = Origin("default")
@@ -118,27 +124,30 @@ def from_overrides(environ: Mapping[str, str]) -> Layer:
     return from_flags({flag: (tuple(path), value) for flag, (path, value) in flags.items()})
 
 
-def from_dotenv(path: Path, sections: frozenset[str]) -> Layer:
-    """The same names in a `.env` file."""
-    from dotenv.main import DotEnv
+def from_dotenv(name: str, text: str, sections: frozenset[str]) -> Layer:
+    """The same names in the text of a `.env` file, which origins call `name`.
+
+    `${NAME}` stays as it is written: a file must not read the environment.
+    """
+    from dotenv.parser import parse_stream
 
     layer = Layer()
-    if not path.is_file():
-        return layer
-    dotenv = DotEnv(path, encoding="utf-8")
-    for binding, line in _dotenv_lines(path):
-        text = dotenv.dict().get(binding)
-        key = _variable_path(binding, sections)
-        if key is not None and text is not None:
-            layer.put(key, _plain_value(text), Origin(".env", f"{path.name}:{line} {binding}"))
+    for binding in parse_stream(io.StringIO(text)):
+        key = _variable_path(binding.key or "", sections)
+        if key is not None and binding.value is not None:
+            line = binding.original.line + _blank_lines(binding.original.string)
+            layer.put(key, _plain_value(binding.value), Origin(".env", f"{name}:{line} {binding.key}"))
     return layer
 
 
-def _dotenv_lines(path: Path) -> Iterator[tuple[str, int]]:
-    pattern = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
-    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
-        if (match := pattern.match(line)) is not None:
-            yield match.group(1), number
+def _blank_lines(text: str) -> int:
+    """The lines before a variable that the parser counts as its own."""
+    return len(text[: len(text) - len(text.lstrip())].splitlines())
+
+
+def trusted(layer: Layer) -> Layer:
+    """The same layer, as of a project file that was trusted."""
+    return Layer(layer.values, {path: replace(origin, trusted=True) for path, origin in layer.origins.items()})
 
 
 def from_toml(path: Path, text: str) -> Layer:
@@ -158,7 +167,7 @@ def from_toml(path: Path, text: str) -> Layer:
     return layer
 
 
-_TABLE = re.compile(r"^\s*\[\[?\s*([^\]]+?)\s*\]\]?")
+_TABLE = re.compile(r"^\s*\[\[?([^\]]+)\]")
 _KEY = re.compile(r"""^\s*((?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*=""")
 
 
@@ -167,7 +176,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
     for number, line in enumerate(text.splitlines(), 1):
-        if (match := _TABLE.match(line)) is not None and "=" not in line.split("]")[0]:
+        if (match := _TABLE.match(line)) is not None and "=" not in match.group(1):
             table = _dotted(match.group(1))
             lines.setdefault(table, number)
         elif (match := _KEY.match(line)) is not None:
@@ -191,6 +200,6 @@ def _plain_value(text: str) -> Any:
     if text[:1] in "[{" and text[-1:] in "]}":
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     return text

@@ -6,7 +6,6 @@ import asyncio
 import importlib.util
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from ccproxy_tui import __version__
 from ccproxy_tui.core.ancestry import AGENT_MARK
 from ccproxy_tui.core.detection.capture import CaptureFailed, run_bounded
+from ccproxy_tui.core.processes import find_program
 from ccproxy_tui.core.settings import Settings
 
 ADD_SDK = "pip install 'ccproxy-tui[sdk]'"
@@ -49,7 +49,7 @@ async def find_cli(chosen: Path | None, environ: Mapping[str, str]) -> Cli:
     """The one of the settings, the one that comes with the SDK, or the one on the PATH. Raises CliUnusable."""
     if not has_sdk():
         raise CliUnusable(f"SDK mode is not installed: {ADD_SDK} adds it.")
-    path = str(chosen) if chosen is not None else _bundled() or shutil.which("claude", path=environ.get("PATH"))
+    path = str(chosen) if chosen is not None else _bundled() or find_program("claude", environ.get("PATH"))
     if path is None:
         raise CliUnusable("Claude Code is not installed: npm install -g @anthropic-ai/claude-code")
     version = await _version_of(path, environ)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
 import pytest
 
+from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings import SettingsError, entries, load
 from ccproxy_tui.core.settings.edit import edited, parse_value, set_values, template
 from ccproxy_tui.core.settings.sources import key_lines
+from ccproxy_tui.core.settings.trust import TrustStore
 
 
 def env(**values: str) -> dict[str, str]:
     return {"HOME": str(Path.home()), **values}
+
+
+def trust(*files: Path) -> None:
+    for file in files:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        TrustStore(Paths.of_user(env())).trust(file.absolute(), digest, {}, 0.0)
 
 
 def user_file(text: str) -> Path:
@@ -26,6 +35,7 @@ def user_file(text: str) -> Path:
 def test_a_flag_beats_the_environment_which_beats_dotenv_which_beats_toml() -> None:
     user_file("[server]\nport = 1\nhost = 'from-toml'\n")
     Path(".env").write_text("SERVER__PORT=2\nSERVER__DRAIN_SECONDS=2\n")
+    trust(Path(".env"))
     flags = {"--port": (("server", "port"), "4")}
     assert load(environ=env()).settings.server.port == 2
     assert load(environ=env(SERVER__PORT="3")).settings.server.port == 3
@@ -55,6 +65,7 @@ def test_toml_files_are_merged_nearest_first() -> None:
     inner = repository / "sub"
     inner.mkdir()
     (inner / ".ccproxy.toml").write_text("[server]\nstall_seconds = 3\n")
+    trust(repository / "ccproxy.toml", inner / ".ccproxy.toml")
     server = load(environ=env(), cwd=inner).settings.server
     assert (server.port, server.drain_seconds, server.stall_seconds) == (2, 1, 3)
 
