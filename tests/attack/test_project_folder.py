@@ -138,7 +138,7 @@ def test_your_refresh_token_through_a_command(
 
 PROGRAMS = {
     "codex": (".ccproxy.toml", '[codex]\ncli_path = "{run}"\n'),
-    "claude": (".ccproxy.toml", '[claude]\ncli_path = "./run"\n[claude.sdk_pool]\nenabled = true\n'),
+    "claude": (".ccproxy.toml", '[claude]\ncli_path = "./tools/run"\n[claude.sdk_pool]\nenabled = true\n'),
     "claude by its old name": (".env", "PLUGINS__CLAUDE_SDK__CLI_PATH={run}\nCLAUDE__POOL_ENABLED=true\n"),
 }
 
@@ -154,20 +154,13 @@ def leave_mark(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("case", PROGRAMS)
 def test_a_program_of_the_folder_at_start(folder: Path, serve: StartServe, case: str) -> None:
-    mark = leave_mark(folder, "run")
+    (folder / "tools").mkdir()
+    mark = leave_mark(folder, "tools/run")
     name, text = PROGRAMS[case]
-    plant(folder, name, text, run=folder / "run")
+    plant(folder, name, text, run=folder / "tools" / "run")
     served = serve(CODEX__DETECTION="true", CLAUDE__DETECTION="true", PATH="/usr/bin:/bin")
     served.request("GET", "/codex/v1/models")
     served.request("POST", "/sdk/v1/messages", CLAUDE)
-    served.stop()
-    assert not mark.exists()
-
-
-def test_a_program_of_the_folder_by_a_relative_path(folder: Path, serve: StartServe) -> None:
-    mark = leave_mark(folder, "codex")
-    served = serve(CODEX__DETECTION="true", PATH="node_modules/.bin:.::/usr/bin:/bin")
-    served.request("POST", "/codex/v1/responses", OPENAI)
     served.stop()
     assert not mark.exists()
 

@@ -12,6 +12,7 @@ import tomlkit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ccproxy_tui.core.processes import find_program
 from ccproxy_tui.core.settings import Settings, leaves, load
 from ccproxy_tui.core.settings.files import PROJECT_LIMIT
 from ccproxy_tui.core.settings.models import Ui
@@ -232,3 +233,13 @@ def test_a_secret_that_others_can_read_is_said(folder: Path) -> None:
     assert "hush" not in str(problem)
     own.chmod(0o600)
     assert load(environ=env(), cwd=folder).exposed == []
+
+
+def test_programs_are_not_looked_for_in_relative_folders_of_the_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "claude").write_text("#!/bin/sh\n")
+    (folder / "claude").chmod(0o755)
+    assert find_program("claude", ".::bin") is None
+    assert find_program("claude", f".:{folder}") == str(folder / "claude")
