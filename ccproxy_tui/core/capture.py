@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zstandard
 
-from ccproxy_tui.core.redact import redact_bytes
+from ccproxy_tui.core.redact import redact_body
 
 HEAD_LIMIT = 4 * 1024 * 1024
 TAIL_LIMIT = 64 * 1024
@@ -96,9 +96,12 @@ class Capture:
             return self._tail
         return self.read(max(self.kept - TAIL_LIMIT + len(self._tail), 0)) + self._tail
 
-    def view(self, offset: int = 0, limit: int | None = None) -> bytes:
-        """A slice for a person, secrets masked. Offsets count in the masked form."""
-        data = redact_bytes(self.read())
+    def view(self, offset: int = 0, limit: int | None = None, *, growing: bool = False) -> bytes:
+        """A slice for a person, secrets masked. Offsets count in the masked form.
+
+        Where more is to come (`growing`), or was not kept, the beginning of a secret at the end is left out.
+        """
+        data = redact_body(self.read(), growing=growing or not self.complete)
         return data[offset:] if limit is None else data[offset : offset + limit]
 
     @property

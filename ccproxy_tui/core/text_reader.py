@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from ccproxy_tui.core.exchange_record import ExchangeRecord
-from ccproxy_tui.core.formats.canonical import BlockStarted, Delta, Failed, Sealed, StreamEvent
+from ccproxy_tui.core.formats.canonical import BlockEnded, BlockStarted, Delta, Failed, Sealed, StreamEvent
 from ccproxy_tui.core.formats.dialects import stream_parser
 from ccproxy_tui.core.formats.names import FORMATS, Format
 from ccproxy_tui.core.frames import Segment, SegmentKind
 from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.stream_mask import StreamMask
 
 STEP = 256 * 1024  # bytes read at a time, so that a long answer never holds the loop
 
@@ -30,6 +31,7 @@ class TextReader:
         self._parser = stream_parser(_dialect_of(record))
         self._flushed = False
         self._dropped = False
+        self._masks: dict[tuple[int, SegmentKind], StreamMask] = {}
 
     @property
     def behind(self) -> bool:
@@ -46,10 +48,11 @@ class TextReader:
         step = self._record.upstream_body.read(self._offset, STEP)
         self._offset += len(step)
         events = self._parser.feed(step) if step else []
+        segments = self._segments(events)
         if not self._record.live and not self.behind and not self._flushed:
             self._flushed = True
-            events += self._parser.flush()
-        return _joined(events)
+            segments += [*self._segments(self._parser.flush()), *self._let_go()]
+        return _joined(segments)
 
     def _is_json(self) -> bool:
         return self._record.upstream_body.read(0, 1) == b"{"
@@ -65,7 +68,32 @@ class TextReader:
             answer = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return []
-        return _joined(self._parser.take_answer(answer)) if isinstance(answer, dict) else []
+        if not isinstance(answer, dict):
+            return []
+        return _joined([*self._segments(self._parser.take_answer(answer)), *self._let_go()])
+
+    def _segments(self, events: list[StreamEvent]) -> list[Segment]:
+        """The events for people, with secrets masked also where they were cut into several deltas."""
+        segments: list[Segment] = []
+        for event in events:
+            match event:
+                case Delta():
+                    key = event.index, _KINDS[event.kind]
+                    segments.append(Segment(*key, self._masks.setdefault(key, StreamMask()).feed(event.text)))
+                case BlockEnded():
+                    segments += self._let_go(event.index)
+                case BlockStarted(kind="tool_call" | "custom_call" | "server_call"):
+                    segments.append(Segment(event.index, "tool", "", redact_text(event.name or "tool")))
+                case Sealed(seal=seal) if seal.block.get("type") == "redacted_thinking":
+                    segments.append(Segment(event.index, "note", "redacted thinking"))
+                case Failed():
+                    segments.append(Segment(-1, "error", redact_text(event.message)))
+        return segments
+
+    def _let_go(self, block: int | None = None) -> list[Segment]:
+        """What was held back of a block that has ended, or of all of them."""
+        ended = [key for key in self._masks if block in (None, key[0])]
+        return [Segment(*key, self._masks.pop(key).flush()) for key in ended]
 
     def _note_dropped(self) -> list[Segment]:
         if self._dropped:
@@ -79,29 +107,13 @@ def _dialect_of(record: ExchangeRecord) -> Format:
     return next((name for name in FORMATS if name == record.upstream_format), "anthropic_messages")
 
 
-def _joined(events: list[StreamEvent]) -> list[Segment]:
-    segments: list[Segment] = []
-    for event in events:
-        segment = _segment(event)
-        if segment is None:
-            continue
-        last = segments[-1] if segments else None
+def _joined(segments: list[Segment]) -> list[Segment]:
+    """The same segments, neighbours of one kind in one."""
+    joined: list[Segment] = []
+    for segment in segments:
+        last = joined[-1] if joined else None
         if last is not None and (last.block, last.kind) == (segment.block, segment.kind) and not segment.title:
-            segments[-1] = msgspec.structs.replace(last, text=last.text + segment.text)
-        else:
-            segments.append(segment)
-    return [msgspec.structs.replace(segment, text=redact_text(segment.text)) for segment in segments]
-
-
-def _segment(event: StreamEvent) -> Segment | None:
-    match event:
-        case Delta():
-            return Segment(event.index, _KINDS[event.kind], event.text)
-        case BlockStarted(kind="tool_call" | "custom_call" | "server_call"):
-            return Segment(event.index, "tool", "", event.name or "tool")
-        case Sealed(seal=seal) if seal.block.get("type") == "redacted_thinking":
-            return Segment(event.index, "note", "redacted thinking")
-        case Failed():
-            return Segment(-1, "error", event.message)
-        case _:
-            return None
+            joined[-1] = msgspec.structs.replace(last, text=last.text + segment.text)
+        elif segment.text or segment.title:
+            joined.append(segment)
+    return joined

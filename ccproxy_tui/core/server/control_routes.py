@@ -152,7 +152,8 @@ class _ControlApi:
             "upstream_response": record.upstream_body,
             "response": record.client_body or record.upstream_body,
         }[part]
-        return Response(capture.view(offset, limit), media_type="application/octet-stream")
+        shown = capture.view(offset, limit, growing=record.live)
+        return Response(shown, media_type="application/octet-stream")
 
     async def settings(self, _: Request) -> Response:
         loaded = self._hub.loaded
