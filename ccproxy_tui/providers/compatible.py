@@ -17,7 +17,7 @@ from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
 from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.formats.openai_chat.native import tokens_field
 from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, Report
-from ccproxy_tui.core.redact import redact_headers
+from ccproxy_tui.core.redact import learn_secret, redact_headers
 from ccproxy_tui.core.settings.models import CompatibleProvider
 from ccproxy_tui.providers.claude_api import DEFAULT_VERSION
 from ccproxy_tui.providers.claude_api import PATHS as ANTHROPIC_PATHS
@@ -127,6 +127,12 @@ class Compatible:
         return headers
 
     def _key(self) -> str | None:
+        key = self._read_key()
+        if key is not None:
+            learn_secret(key)
+        return key
+
+    def _read_key(self) -> str | None:
         settings = self._settings
         if settings.key_env:
             if not (key := self._context.environ.get(settings.key_env, "")):

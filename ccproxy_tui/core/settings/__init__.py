@@ -16,10 +16,11 @@ from pydantic.fields import FieldInfo
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings import sources
 from ccproxy_tui.core.settings.files import DOTENV_NAME, PROJECT_LIMIT, TOML_NAMES, Refused, project_folders, read_own
+from ccproxy_tui.core.settings.masked import masked_value
 from ccproxy_tui.core.settings.models import Settings
 from ccproxy_tui.core.settings.project import HARMLESS, split, values_of, without
 from ccproxy_tui.core.settings.seeds import MOVED, RETIRED, retired
-from ccproxy_tui.core.settings.shown import MASKED, holds_secret
+from ccproxy_tui.core.settings.shown import holds_secret
 from ccproxy_tui.core.settings.sources import DEFAULT, KeyPath, Layer, Origin
 from ccproxy_tui.core.settings.trust import TrustStore, trusts_folder
 
@@ -431,7 +432,7 @@ def _entry(path: KeyPath, info: FieldInfo, settings: Settings, origins: Mapping[
         choices = ["true", "false"]
     return Entry(
         key=".".join(path),
-        value=show(value),
+        value=show(masked_value(value, path[-1])),
         default=show(info.get_default(call_default_factory=True)),
         origin=str(origin),
         kind=_kind(info),
@@ -445,20 +446,17 @@ def _entry(path: KeyPath, info: FieldInfo, settings: Settings, origins: Mapping[
 
 def show(value: Any) -> str:
     """A value as TOML would spell it, more or less; secrets as a mask."""
+    value = masked_value(value)
     if value is None:
         return ""
-    if isinstance(value, SecretStr):
-        return MASKED if value.get_secret_value() else ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return ", ".join(show(item) for item in value)
     if isinstance(value, dict):
         return ", ".join(f"{key}={show(item)}" for key, item in value.items())
-    if isinstance(value, BaseModel):
-        return show({name: getattr(value, name) for name in type(value).model_fields})
     return str(value)
 
 

@@ -11,8 +11,7 @@ import re
 from typing import Any
 
 from ccproxy_tui.core.escape import escape_line
-
-MASKED = "********"
+from ccproxy_tui.core.settings.masked import MASKED
 
 _SECRET_NAME = re.compile(
     r"(token|secret|passwor[dt]|passwd|passphrase|credentials?|authorization|cookie|(api|access|private|auth)[-_]?key)$",
