@@ -19,6 +19,7 @@ import pytest
 
 from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.control_client import ControlClient
+from ccproxy_tui.core.control_transport import Signature
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.server.hub import Hub
@@ -146,6 +147,11 @@ class Proxy:
     @property
     def socket(self) -> str:
         return str(Paths.of_user().runtime / f"{self.hub.port}.sock")
+
+    @property
+    def signed(self) -> Signature:
+        """Signs requests over TCP as a front end does."""
+        return Signature(self.hub.proofs.key)
 
     def control(self) -> ControlClient:
         return ControlClient(socket=self.socket)

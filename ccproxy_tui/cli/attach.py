@@ -34,19 +34,24 @@ def attach(ctx: click.Context, /, target: str | None, plain: bool) -> None:
 
 
 def find_socket(target: str | None, paths: Paths) -> str:
-    """The control socket that `target` means. Raises Failure when there is none, or more than one."""
+    """Return the control socket that `target` means.
+
+    Raises Failure when there is none, or more than one, NotOurs when it is another user's.
+    """
     from ccproxy_tui.core import instances
+    from ccproxy_tui.core.paths import check_socket
 
     if target and not target.isdigit():
         if not Path(target).is_socket():
             raise Failure(f"{target} is not a control socket. `ccproxy-tui status` lists what runs.", NOT_RUNNING)
+        check_socket(Path(target))
         return target
     running = instances.running(paths)
     if target:
         running = [instance for instance in running if instance.port == int(target)]
     if not running:
         where = f" on port {target}" if target else ""
-        raise Failure(f"No proxy runs{where}. `ccproxy-tui` starts one.", NOT_RUNNING)
+        raise Failure(f"No proxy runs{where}. `ccproxy-tui` starts one. {paths.taken()}".strip(), NOT_RUNNING)
     if len(running) > 1:
         ports = ", ".join(str(instance.port) for instance in running)
         raise Failure(f"Several proxies run; name one by its port: {ports}.")

@@ -196,41 +196,53 @@ async def _post(path: str, body: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def _running() -> Instance:
+def _running(port: int | None = None) -> Instance:
+    """Return the proxy of this user that runs (on `port`). Raises Failure."""
     from ccproxy_tui.core import instances
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.paths import NotOurs, Paths
 
-    found = instances.running(Paths.of_user())
+    try:
+        paths = Paths.of_user()
+        found = [one for one in instances.running(paths) if port in (None, one.port)]
+    except NotOurs as error:
+        raise Failure(str(error)) from error
     if not found:
-        raise Failure("No proxy runs. Start one with `ccproxy-tui` or `ccproxy-tui serve`.", _NOTHING_RUNS)
+        where = f" on port {port}" if port else ""
+        start = "Start one with `ccproxy-tui` or `ccproxy-tui serve`."
+        raise Failure(f"No proxy runs{where}. {start} {paths.taken()}".strip(), _NOTHING_RUNS)
     return found[0]
 
 
 def _client(instance: Instance) -> httpx.AsyncClient:
-    import httpx
+    from ccproxy_tui.core.control_transport import control_http
 
-    transport = httpx.AsyncHTTPTransport(uds=instance.socket)
-    return httpx.AsyncClient(transport=transport, base_url="http://localhost", trust_env=False)
+    return control_http(socket=instance.socket)
 
 
-def _remote(host: str, port: int) -> httpx.AsyncClient:
-    """Over TCP, with the control token of this install."""
-    import httpx
+def _over_tcp(host: str, port: int) -> httpx.AsyncClient:
+    """Return a client for an address of this machine, with the key of the proxy there. Raises Failure."""
+    import socket
 
+    from ccproxy_tui.core.control_key import find_key
+    from ccproxy_tui.core.control_transport import control_http
     from ccproxy_tui.core.paths import Paths
-    from ccproxy_tui.core.server.control_routes import CONTROL_HEADER
-    from ccproxy_tui.core.server.serve import control_token
 
-    headers = {CONTROL_HEADER: control_token(Paths.of_user())}
-    name = f"[{host}]" if ":" in host else host
-    return httpx.AsyncClient(base_url=f"http://{name}:{port}", headers=headers, trust_env=False)
+    key = find_key(Paths.of_user(), port)
+    if key is None:
+        raise Failure(f"No proxy of yours runs on port {port} of this machine.", _NOTHING_RUNS)
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        raise Failure(f"{host} can't be found: {error.strerror}.") from error
+    name = f"[{address}]" if ":" in str(address) else address
+    return control_http(url=f"http://{name}:{port}", key=key)
 
 
 # --- a handler without screens ---
 
 
 @click.command("permission-handler")
-@click.option("--host", "-h", help="Where the proxy listens; default: the one that runs on this machine.")
+@click.option("--host", "-h", help="Address of this machine where the proxy listens; default: its socket.")
 @click.option("--port", "-p", type=click.IntRange(1, 65535), help="Its port.")
 @click.option("--plain", is_flag=True, help="Accepted; it has lines alone.")
 @explain
@@ -238,7 +250,7 @@ def permission_handler(host: str | None, port: int | None, plain: bool) -> None:
     """Answer permission requests line by line, in a terminal of its own. `ccproxy-tui` does more."""
     if not sys.stdin.isatty():
         raise Failure("A person must answer: this needs a terminal.", USAGE)
-    client = _client(_running()) if host is None and port is None else _remote(host or "127.0.0.1", port or 8000)
+    client = _client(_running(port)) if host is None else _over_tcp(host, port or 8000)
     try:
         asyncio.run(_handle(client))
     except KeyboardInterrupt:

@@ -37,13 +37,14 @@ def explain(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def explained(*args: P.args, **kwargs: P.kwargs) -> R:
         from ccproxy_tui.core.control import ControlError
+        from ccproxy_tui.core.paths import NotOurs
         from ccproxy_tui.core.settings import SettingsError
 
         try:
             return command(*args, **kwargs)
         except SettingsError as error:
             raise Failure("\n".join(str(problem) for problem in error.problems), USAGE) from error
-        except ControlError as error:
+        except (ControlError, NotOurs) as error:
             raise Failure(str(error), FAILURE) from error
 
     return explained

@@ -65,10 +65,10 @@ def run_proxy(flags: Flags, config: Path | None, leash: Leash, *, demo: bool) ->
     except StartError as error:
         leash.say({"error": str(error)})
         raise Failure(str(error), error.code) from error
-    return _run(server, demo=demo)
+    return _run(server, paths.taken(), demo=demo)
 
 
-def _run(server: Any, *, demo: bool) -> int:
+def _run(server: Any, taken: str, *, demo: bool) -> int:
     import asyncio
     import sys
 
@@ -82,7 +82,7 @@ def _run(server: Any, *, demo: bool) -> int:
         stderr=True,
         sink=server.hub.store.add_log,
     )
-    _warn(server)
+    _warn(server, taken)
     if demo:
         from ccproxy_tui.providers.demo.clients import start_clients
 
@@ -96,11 +96,11 @@ def _run(server: Any, *, demo: bool) -> int:
     return code
 
 
-def _warn(server: Any) -> None:
+def _warn(server: Any, taken: str) -> None:
     import logging
 
     loaded = server.hub.loaded
-    for warning in (*loaded.ignored, *loaded.exposed, *loaded.warnings):
+    for warning in (*loaded.ignored, *loaded.exposed, *loaded.warnings, *filter(None, [taken])):
         logging.getLogger("ccproxy_tui.settings").warning("%s", escape_line(str(warning)))
         server.hub.notices.append(str(warning))
 

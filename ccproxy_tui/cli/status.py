@@ -27,7 +27,8 @@ def status(as_json: bool, line: bool) -> None:
     from ccproxy_tui.core import instances
     from ccproxy_tui.core.paths import Paths
 
-    running = instances.running(Paths.of_user())
+    paths = Paths.of_user()
+    running = instances.running(paths)
     found = [_ask(instance.socket, lambda control: control.status()) for instance in running]
     if line:
         click.echo(" ".join(_short(one) for one in found) or "ccproxy off")
@@ -38,7 +39,7 @@ def status(as_json: bool, line: bool) -> None:
             _print(one)
     if not found:
         if not (as_json or line):
-            click.echo("No proxy runs. `ccproxy-tui` starts one.")
+            click.echo(f"No proxy runs. `ccproxy-tui` starts one. {paths.taken()}".strip())
         raise click.exceptions.Exit(NOT_RUNNING)
 
 

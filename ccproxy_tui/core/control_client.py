@@ -1,4 +1,4 @@
-"""`Control` over HTTP: on the unix socket of a proxy of this machine, or over TCP with the control token."""
+"""`Control` over HTTP: on the unix socket of a proxy of this machine, or over TCP with its key."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import msgspec
 
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.control import ControlError, ControlLost
+from ccproxy_tui.core.control_key import ControlKey
+from ccproxy_tui.core.control_transport import control_http
 from ccproxy_tui.core.frames import (
     AccountDetail,
     AskView,
@@ -38,18 +40,12 @@ _LONG = 60.0  # seconds for verbs that ask somebody else
 
 
 class ControlClient:
-    """One front end's connection. Built for a socket path, or for a URL and a token."""
+    """One front end's connection. Built for a socket path, or for a URL with an address and the key of that proxy."""
 
-    def __init__(self, *, socket: str = "", url: str = "http://localhost", token: str = "") -> None:
+    def __init__(self, *, socket: str = "", url: str = "http://localhost", key: ControlKey | None = None) -> None:
         self._viewer = secrets.token_hex(8)
-        headers = {"x-ccproxy-control": token} if token else {}
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=socket or None),
-            base_url=url,
-            headers=headers,
-            timeout=httpx.Timeout(10.0, read=30.0),
-            trust_env=False,
-        )
+        self._client = control_http(socket=socket, url=url, key=key)
+        self._client.timeout = httpx.Timeout(10.0, read=30.0)
 
     async def frames(self, watch: Watch) -> AsyncIterator[Frame]:
         decoder = sse.Decoder()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from pathlib import Path
 
 import msgspec
 
 from ccproxy_tui.core.files import replace_file
-from ccproxy_tui.core.paths import Paths, private_dir
+from ccproxy_tui.core.paths import Paths, check_ours, check_socket, private_dir, read_ours
+from ccproxy_tui.core.peers import unix_peer
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -47,15 +49,25 @@ def unregister(paths: Paths, instance: Instance) -> None:
 
 
 def _read(path: Path) -> Instance | None:
+    """Return what a file says, if it is this user's and names the socket beside it."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Instance)
+        instance = msgspec.json.decode(read_ours(path), type=Instance)
     except (OSError, msgspec.DecodeError):
         return None
+    beside = path.name == f"{instance.port}.json" and Path(instance.socket) == path.with_suffix(".sock")
+    return instance if beside else None
 
 
 def running(paths: Paths) -> list[Instance]:
-    """Every proxy of this user that accepts connections on its socket, oldest first. Files of dead ones are removed."""
-    if not paths.runtime.is_dir():
+    """Every proxy of this user that accepts connections on its socket, oldest first. Files of dead ones are removed.
+
+    Raises NotOurs when the folder is another user's: whoever answers there is not this user's proxy.
+    """
+    try:
+        folder = check_ours(paths.runtime)
+    except FileNotFoundError:
+        return []
+    if not stat.S_ISDIR(folder.st_mode):
         return []
     alive = []
     for path in sorted(paths.runtime.glob("*.json")):
@@ -75,14 +87,18 @@ def on_port(paths: Paths, port: int) -> Instance | None:
 
 
 def accepts(path: str) -> bool:
-    """Whether somebody listens on the unix socket at `path`."""
+    """Return whether a program of this user listens on the unix socket at `path`."""
+    try:
+        check_socket(Path(path))
+    except OSError:
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(1.0)
         try:
             client.connect(path)
         except OSError:
             return False
-        return True
+        return unix_peer(client).uid in (None, os.geteuid())
 
 
 def _exists(pid: int) -> bool:

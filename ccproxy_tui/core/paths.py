@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _APP = "ccproxy"
+_PRIVATE = "run"  # below the state folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,12 @@ class Paths:
             home=home,
         )
 
+    def taken(self) -> str:
+        """Return, as a sentence, which usual folder another user has taken before us; nothing when none is."""
+        if self.runtime != self.state / _PRIVATE:
+            return ""
+        return f"{_shared_runtime()} belongs to another user and is not used: sockets are in {self.runtime}."
+
 
 class NotOurs(PermissionError):
     """A file or folder that another user made or may change. Nothing in it is trusted."""
@@ -57,8 +64,12 @@ def _runtime(chosen: str, state: Path) -> Path:
     the user"), else in the temporary folder, unless another user has taken that name there."""
     if chosen and Path(chosen).is_absolute() and _is_ours(Path(chosen)):
         return Path(chosen) / _APP
-    shared = Path(tempfile.gettempdir()) / f"{_APP}-{os.getuid()}"
-    return shared if _is_ours(shared) or not os.path.lexists(shared) else state / "run"
+    shared = _shared_runtime()
+    return shared if _is_ours(shared) or not os.path.lexists(shared) else state / _PRIVATE
+
+
+def _shared_runtime() -> Path:
+    return Path(tempfile.gettempdir()) / f"{_APP}-{os.getuid()}"
 
 
 def _is_ours(folder: Path) -> bool:
@@ -78,6 +89,19 @@ def check_ours(path: Path) -> os.stat_result:
     if info.st_uid != os.getuid():
         raise NotOurs(f"{path} belongs to another user (uid {info.st_uid}), so nothing in it is trusted.")
     return info
+
+
+def check_socket(path: Path) -> None:
+    """Raises NotOurs unless the socket at `path` is this user's and no other user can put another one in its place."""
+    folder = path.parent.lstat()
+    if stat.S_ISLNK(folder.st_mode):
+        check_ours(path.parent)
+        folder = path.parent.stat()
+    kept = not folder.st_mode & 0o022 or folder.st_mode & stat.S_ISVTX
+    if folder.st_uid not in (0, os.getuid()) or not kept:
+        raise NotOurs(f"{path.parent} can be changed by another user, so the socket in it is not trusted.")
+    if not stat.S_ISSOCK(check_ours(path).st_mode):
+        raise NotOurs(f"{path} is no socket.")
 
 
 def private_dir(path: Path) -> Path:

@@ -1,9 +1,8 @@
-"""The control API: `/control/*`, for front ends. Over the unix socket, or over TCP with the control token."""
+"""The control API: `/control/*`, for front ends. Over the unix socket, or over TCP signed (`core.control_key`)."""
 
 from __future__ import annotations
 
 import dataclasses
-import hmac
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from ccproxy_tui.core import sse
+from ccproxy_tui.core.control_key import PROOF_PATH, address_text
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, Unauthorized, WrongMediaType
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import BodyPart, Watch
@@ -21,7 +21,7 @@ from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.codex_routes import codex_routes
 from ccproxy_tui.core.server.deciders import Handler, Scale
-from ccproxy_tui.core.server.gate import LOCAL
+from ccproxy_tui.core.server.gate import CONTROL, LOCAL
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.mcp import mcp_routes
 from ccproxy_tui.core.server.model_routes import routes_of
@@ -31,13 +31,12 @@ from ccproxy_tui.core.server.sdk_routes import sdk_routes
 from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
 
-CONTROL_HEADER = "x-ccproxy-control"
-
 
 def control_routes(hub: Hub) -> list[BaseRoute]:
     api = _ControlApi(hub)
     guard = api.guard
     return [
+        Route(PROOF_PATH, api.prove),
         Route("/control/status", guard(api.status)),
         Route("/control/frames/{viewer}", guard(api.frames)),
         Route("/control/watch/{viewer}", guard(api.watch, "see"), methods=["POST"]),
@@ -72,13 +71,11 @@ class _ControlApi:
         return guarded
 
     def _check(self, request: Request) -> None:
-        if not request.scope.get(LOCAL):
-            given = request.headers.get(CONTROL_HEADER, "")
-            if not hmac.compare_digest(given.encode(), self._hub.control_token.encode()):
-                raise Unauthorized(
-                    "The control token is missing or wrong.",
-                    hint=f"Send it as {CONTROL_HEADER}; `attach` does.",
-                )
+        if not request.scope.get(LOCAL) and CONTROL not in request.scope:
+            raise Unauthorized(
+                "The control API takes requests that are signed with this proxy's key.",
+                hint="`ccproxy-tui attach` uses its socket, where none is needed.",
+            )
         if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
             raise WrongMediaType("The control API takes JSON.", hint="Send content-type: application/json.")
 
@@ -94,6 +91,13 @@ class _ControlApi:
         if record is None:
             raise RouteNotFound("There is no such exchange (any more).")
         return record
+
+    async def prove(self, request: Request) -> Response:
+        """Show a front end that this is the proxy whose key it has, before it sends anything."""
+        nonce, server = request.query_params.get("nonce", ""), request.scope["server"]
+        if request.scope.get(LOCAL) or not server or not 16 <= len(nonce) <= 64:
+            raise InvalidRequest("A nonce of 16 to 64 characters is needed.")
+        return Response(self._hub.proofs.key.prove(nonce, address_text(*server)), media_type="text/plain")
 
     # --- seeing ---
 

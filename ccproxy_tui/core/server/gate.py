@@ -14,19 +14,24 @@ import ipaddress
 import socket
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ccproxy_tui.core.control_key import HEADER, BadProof, address_text, is_digest
 from ccproxy_tui.core.errors import Forbidden, ProxyError, Unauthorized
 from ccproxy_tui.core.formats.errors import error_body
+from ccproxy_tui.core.limits import ASK_BODY
 from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.routing import guess_dialect
+from ccproxy_tui.core.server.body import ClientGone, read_body
 from ccproxy_tui.core.server.hub import Hub
 
 LOCAL = "ccproxy.local"  # set in the scope of requests that came over the unix socket
 KNOWN = "ccproxy.known"  # set in the scope of requests of this user, or with a token
+CONTROL = "ccproxy.control"  # set in the scope of requests that are signed with the control key: the body's digest
 _NAVIGABLE = ("/oauth/",)  # a browser comes here from another site, by a redirect
 _HEALTH = ("/health", "/health/ready")  # asked by probes that have no token; the accounts are left out for them
 _BEARER = b"bearer "
+_PROOF = HEADER.encode()
 
 
 class Gate:
@@ -46,13 +51,17 @@ class Gate:
                 _check_socket(scope)
             else:
                 self._check(scope)
+            if CONTROL in scope:
+                receive = await _signed_body(scope, receive)
         except ProxyError as error:
             await _refuse(scope, send, error)
+            return
+        except ClientGone:
             return
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        host = origin = site = b""
+        host = origin = site = proof = b""
         tokens: list[bytes] = []
         for name, value in scope["headers"]:
             if name == b"host":
@@ -61,13 +70,27 @@ class Gate:
                 origin = value
             elif name == b"sec-fetch-site":
                 site = value
+            elif name == _PROOF:
+                proof = value
             elif name == b"x-api-key":
                 tokens.append(value)
             elif name == b"authorization" and value[:7].lower() == _BEARER:
                 tokens.append(value[7:].strip())
         self._check_host(host.decode("latin-1"))
         self._check_origin(origin.decode("latin-1"), host.decode("latin-1"), site, scope["path"])
+        if proof and scope["type"] == "http" and self._is_signed(scope, proof.decode("latin-1")):
+            return
         self._check_client(scope, tokens)
+
+    def _is_signed(self, scope: Scope, proof: str) -> bool:
+        query = scope["query_string"].decode("latin-1")
+        target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+        try:
+            scope[CONTROL] = self._hub.proofs.accept(proof, scope["method"], target, address_text(*scope["server"]))
+        except BadProof:
+            return False
+        scope[KNOWN] = True
+        return True
 
     def _check_host(self, host: str) -> None:
         name = _host_name(host)
@@ -131,6 +154,19 @@ def _check_socket(scope: Scope) -> None:
     if peer.uid is not None and not peer.is_own:
         raise Forbidden("This socket serves the user that runs the proxy, and you connect as another user.")
     scope[KNOWN] = True
+
+
+async def _signed_body(scope: Scope, receive: Receive) -> Receive:
+    """Return a `receive` for the body, once it has come and is what was signed. Raises ProxyError, ClientGone."""
+    body = await read_body(receive, limit=ASK_BODY, declared="", encoding="")
+    if not is_digest(scope[CONTROL], body):
+        raise Unauthorized("The body is not the one that was signed.")
+    given = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def replay() -> Message:
+        return next(given, None) or await receive()
+
+    return replay
 
 
 def _own_names(bind: str) -> frozenset[str]:

@@ -14,6 +14,7 @@ from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.control_key import ProofReader
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
@@ -62,7 +63,7 @@ class Running(Protocol):
 class Hub:
     """One per proxy process, on one loop."""
 
-    def __init__(self, loaded: Loaded, clock: Clock, control_token: str) -> None:
+    def __init__(self, loaded: Loaded, clock: Clock, proofs: ProofReader) -> None:
         self.loaded = loaded
         self.clock = clock
         self.bus = Bus()
@@ -92,9 +93,8 @@ class Hub:
         self.last_request = clock.monotonic()
         self.viewers = 0  # front ends where the user can answer
         self.notices: list[str] = []
-        self.control_token = control_token
+        self.proofs = proofs  # of who may use the control API over TCP
         self.client_token = ""  # of this install; the configured one is in the settings
-        learn_secret(control_token)
         if (token := loaded.settings.security.auth_token) is not None:
             learn_secret(token.get_secret_value())
         self.stop_requested = asyncio.Event()

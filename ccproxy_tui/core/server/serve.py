@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import resource
-import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -23,10 +22,10 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core import instances
 from ccproxy_tui.core.client_token import client_token, is_wanted
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.control_key import ProofReader, drop_key, keep_key, new_key
 from ccproxy_tui.core.instances import Instance
 from ccproxy_tui.core.limits import KB, MB, WAITING_CONNECTIONS
-from ccproxy_tui.core.paths import Paths, private_dir
+from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.processes import adopt_orphans
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.redact import learn_secret
@@ -43,7 +42,7 @@ KEEP_ALIVE = 75
 BACKLOG = 2048
 LAST_SECONDS = 1
 IDLE_CHECK = 60.0
-CONTROL_TOKEN_FILE = "control-token"
+_OLD_TOKEN = "control-token"  # of versions whose token never changed
 MAX_FILES = 65_536  # children get the limit, too, and some close every number up to it
 FEW_FILES = 1024
 
@@ -112,7 +111,8 @@ class ProxyServer:
         self._take_signals = take_signals
         self.on_ready: Callable[[Hub], None] | None = None
         self._tcp = bind_tcp(loaded.settings.server.host, loaded.settings.server.port, paths)
-        self.hub = Hub(loaded, clock, control_token(paths))
+        self._unix = bind_unix(paths, self._tcp.getsockname()[1])
+        self.hub = Hub(loaded, clock, ProofReader(new_key(), clock))
         self.hub.client_token = _client_token(loaded, paths)
         learn_secret(self.hub.client_token)
         self.hub.memory = Memory(paths.data / "memory.sqlite3")
@@ -120,6 +120,7 @@ class ProxyServer:
             self.hub.keep_history(paths.data / "history.duckdb")
         self.hub.demo = demo
         self.hub.port = self._tcp.getsockname()[1]
+        (paths.state / _OLD_TOKEN).unlink(missing_ok=True)
         self.hub.add_providers(load_providers(lambda: self.hub.settings))
         self._detached = False
         self._signal: int | None = None
@@ -130,15 +131,15 @@ class ProxyServer:
         if (files := raise_file_limit()) < FEW_FILES:
             log.warning("only %d files may be open at once: each stream takes two (raise it with `ulimit -n`)", files)
         path = instances.socket_path(self._paths, hub.port)
-        unix = bind_unix(path)
         app = create_app(hub)
         public = self._server(app)
         local = self._server(_local(app))
         await public.open(self._tcp)
-        await local.open(unix)
+        await local.open(self._unix)
         instance = Instance(
             os.getpid(), hub.settings.server.host, hub.port, str(path), __version__, hub.started, self._demo
         )
+        keep_key(self._paths, hub.port, hub.proofs.key)
         instances.register(self._paths, instance)
         self._listen_to_the_world()
         if self._take_signals:  # the process is ours
@@ -157,8 +158,9 @@ class ProxyServer:
             hub.store.notice()
             for wake in hub.on_permission:
                 wake()
+            drop_key(self._paths, hub.port, hub.proofs.key)
             instances.unregister(self._paths, instance)
-            await asyncio.gather(public.close(self._tcp), local.close(unix))
+            await asyncio.gather(public.close(self._tcp), local.close(self._unix))
             await hub.close()
         return 128 + self._signal if self._signal in (signal.SIGINT, signal.SIGQUIT) else 0
 
@@ -317,28 +319,28 @@ def bind_tcp(host: str, port: int, paths: Paths) -> socket.socket:
     return sock
 
 
-def bind_unix(path: Path) -> socket.socket:
-    """The control socket, for this user alone. A dead proxy's socket is replaced."""
-    path.unlink(missing_ok=True)
+def bind_unix(paths: Paths, port: int) -> socket.socket:
+    """Return the control socket, for this user alone. A dead proxy's socket is replaced. Raises StartError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path = instances.socket_path(paths, port)
+        path.unlink(missing_ok=True)
+        _bind_private(sock, path)
+        sock.listen(64)
+    except OSError as error:
+        sock.close()
+        raise StartError(
+            f"The control socket can't be made in {paths.runtime}: {str(error.strerror or error).rstrip('.')}. "
+            "Set XDG_RUNTIME_DIR to a folder of yours.",
+            EXIT_USAGE,
+        ) from error
+    sock.setblocking(False)
+    return sock
+
+
+def _bind_private(sock: socket.socket, path: Path) -> None:
     previous = os.umask(0o177)
     try:
         sock.bind(str(path))
     finally:
         os.umask(previous)
-    sock.listen(64)
-    sock.setblocking(False)
-    return sock
-
-
-def control_token(paths: Paths) -> str:
-    """The token of this install for the control API over TCP: random, made once, readable by the user alone."""
-    path = private_dir(paths.state) / CONTROL_TOKEN_FILE
-    try:
-        token = path.read_text("ascii").strip()
-    except OSError:
-        token = ""
-    if len(token) < 32:
-        token = secrets.token_urlsafe(32)
-        replace_file(path, token.encode(), mode=0o600)
-    return token

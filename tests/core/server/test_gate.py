@@ -126,20 +126,19 @@ async def test_there_is_no_cors_unless_configured(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("path", ["/control/status", "/control/settings", "/control/frames/x"])
-async def test_the_control_api_over_tcp_needs_its_own_token(proxy: Proxy, path: str) -> None:
+async def test_the_control_api_over_tcp_needs_a_signature(proxy: Proxy, path: str) -> None:
     assert (await proxy.client.get(path)).status_code == 401
     wrong = await proxy.client.get(path, headers={"x-ccproxy-control": "guess"})
     assert wrong.status_code == 401
 
 
-async def test_the_control_token_opens_the_control_api_over_tcp(guarded: Proxy) -> None:
-    headers = {"x-ccproxy-control": guarded.hub.control_token}
-    response = await guarded.client.get("/control/status", headers=headers)
+async def test_a_signature_opens_the_control_api_over_tcp(guarded: Proxy) -> None:
+    response = await guarded.client.get("/control/status", auth=guarded.signed)
     assert response.json()["port"] == guarded.hub.port
 
 
 async def test_control_verbs_take_json_only(proxy: Proxy) -> None:
-    headers = {"x-ccproxy-control": proxy.hub.control_token, "content-type": "text/plain"}
-    response = await proxy.client.post("/control/shutdown", headers=headers, content=b"{}")
+    headers = {"content-type": "text/plain"}
+    response = await proxy.client.post("/control/shutdown", headers=headers, content=b"{}", auth=proxy.signed)
     assert response.status_code == 415
     assert not proxy.hub.stop_requested.is_set()

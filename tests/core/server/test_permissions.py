@@ -138,8 +138,8 @@ async def test_an_agent_can_not_approve_itself(start_proxy: StartProxy) -> None:
     assert (await proxy.client.post("/permissions", json=CHECK)).status_code == 401
     text = {**key, "content-type": "text/plain"}
     assert (await proxy.client.post("/permissions", content=json.dumps(CHECK), headers=text)).status_code == 415
-    given = {**key, "x-ccproxy-control": proxy.hub.control_token}
-    right = await proxy.client.post(f"/permissions/{name}/respond", json={"allowed": False}, headers=given)
+    path = f"/permissions/{name}/respond"
+    right = await proxy.client.post(path, json={"allowed": False}, headers=key, auth=proxy.signed)
     assert right.json() == {"status": "success", "permission_id": name, "allowed": False}
     assert (await asking).json()["allowed"] is False
 
@@ -179,9 +179,8 @@ async def test_any_json_can_be_asked_about(proxy: Proxy, control: ControlClient,
 
 
 async def events(proxy: Proxy, count: int) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    headers = {"x-ccproxy-control": proxy.hub.control_token}
     decoder = sse.Decoder()
-    async with proxy.client.stream("GET", "/permissions/stream", headers=headers) as stream:
+    async with proxy.client.stream("GET", "/permissions/stream", auth=proxy.signed) as stream:
         async for chunk in stream.aiter_bytes():
             for event in decoder.feed(chunk):
                 yield event.name, json.loads(event.data)
@@ -225,8 +224,7 @@ async def test_an_expiry_is_an_event_too(start_proxy: StartProxy) -> None:
     assert asking is not None
     await asking
     name = proxy.hub.broker.ended[0].id
-    headers = {"x-ccproxy-control": proxy.hub.control_token}
-    found = (await proxy.client.get(f"/permissions/{name}", headers=headers)).json()
+    found = (await proxy.client.get(f"/permissions/{name}", auth=proxy.signed)).json()
     assert (found["status"], found["tool_name"], found["time_remaining"]) == ("expired", "Bash", 0)
 
 
@@ -451,12 +449,12 @@ async def test_only_the_input_may_be_long(proxy: Proxy, control: ControlClient) 
 async def test_updates_that_no_tool_can_take_are_refused(proxy: Proxy, control: ControlClient, updates: Any) -> None:
     asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=HOOK))
     name = await asked(proxy)
-    headers = {"x-ccproxy-control": proxy.hub.control_token}
+    path = f"/permissions/{name}/respond"
     body = {"allowed": True, "updates": updates}
-    refused = await proxy.client.post(f"/permissions/{name}/respond", json=body, headers=headers)
+    refused = await proxy.client.post(path, json=body, auth=proxy.signed)
     assert (refused.status_code, "takes no such updates" in refused.text) == (400, True)
     good = {"type": "setMode", "mode": "plan", "destination": "session"}
-    await proxy.client.post(f"/permissions/{name}/respond", json={"allowed": True, "updates": [good]}, headers=headers)
+    await proxy.client.post(path, json={"allowed": True, "updates": [good]}, auth=proxy.signed)
     decision = (await asking).json()["hookSpecificOutput"]["decision"]
     assert decision == {"behavior": "allow", "updatedPermissions": [good]}
 

@@ -132,8 +132,7 @@ async def test_a_rule_for_a_place_that_the_question_does_not_name_is_refused(
 
 @pytest.mark.parametrize("body", [b"\xff", b'{"rule": "\xff"}', b"[" * 100_000, b"5"])
 async def test_what_is_no_verb_on_rules_is_refused(proxy: Proxy, body: bytes) -> None:
-    headers = {"x-ccproxy-control": proxy.hub.control_token}
-    answer = await proxy.client.post("/permissions/rules/remove", content=body, headers=headers)
+    answer = await proxy.client.post("/permissions/rules/remove", content=body, auth=proxy.signed)
     assert answer.status_code == 400
 
 
