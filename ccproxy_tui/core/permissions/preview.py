@@ -16,6 +16,7 @@ import msgspec
 
 from ccproxy_tui.core.permissions.difference import difference, lines_of
 from ccproxy_tui.core.permissions.patch import patch_of
+from ccproxy_tui.core.permissions.place_notes import place_notes
 from ccproxy_tui.core.permissions.request import FileState, Look, PermissionRequest
 from ccproxy_tui.core.permissions.risk import OWN_SECRET, UNKNOWN, programs_of, risk_notes
 from ccproxy_tui.core.redact import mask_own
@@ -42,6 +43,7 @@ def look_at(request: PermissionRequest) -> Look:
     preview, programs = Preview([]), []
     try:
         notes = risk_notes(request.tool, request.input, request.cwd)
+        notes += place_notes(request.tool, request.input, request.cwd)
         programs = programs_of(request.tool, request.input)
         preview = preview_of(request.tool, request.input, request.cwd)
     except Exception:  # whatever it is: the request is shown and decided all the same

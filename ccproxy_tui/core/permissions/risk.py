@@ -8,18 +8,31 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from ccproxy_tui.core.escape import cut, has_hidden
+from ccproxy_tui.core.escape import ODD_SPACES, cut, has_hidden
+from ccproxy_tui.core.permissions.command_notes import GRAVE, command_notes
 from ccproxy_tui.core.permissions.command_words import LONGEST, is_outside, read_command
+from ccproxy_tui.core.permissions.patch import changes_in, patch_of
+from ccproxy_tui.core.permissions.runs_later import BY_ITSELF, runs_later
+from ccproxy_tui.core.permissions.urls import Url, read_url
 from ccproxy_tui.core.redact import mask_own_text
 
 Level = Literal["", "HIGH"]
 
 SHELLS = frozenset({"Bash", "bash", "shell", "local_shell", "shell_command", "exec_command"})  # tools that run a line
-_FILES = ("Write", "Edit", "MultiEdit", "NotebookEdit", "Read")
+_READS = frozenset(
+    {"Read", "Grep", "Glob", "LS", "NotebookRead", "WebFetch", "WebSearch", "read", "grep", "glob", "list", "webfetch"}
+)
+# Fields by which tools name files: those of Claude Code and opencode, and what MCP servers commonly take.
+_PATHS = (
+    *("file_path", "path", "notebook_path", "filePath", "filepath", "filename", "file", "paths", "files"),
+    *("destination", "dest", "dst", "target", "target_file", "output", "output_path", "new_path", "to"),
+)
+_ADDRESSES = ("url", "uri", "href", "endpoint", "base_url", "baseUrl", "link", "website")
+_MOST_PATHS = 200
 _DELETES = re.compile(r"(?<![\w-])(rm|rmdir|unlink|shred|truncate|mkfs\S*|dd)(?![\w-])|(?<!\S)--?delete(?![\w-])")
 _DISCARDS = re.compile(r"git\s+(clean|reset\s+--hard)(?![\w.-])")
 _NETWORK = re.compile(
@@ -28,32 +41,49 @@ _NETWORK = re.compile(
 )
 _SUDO = re.compile(r"(?<![\w-])(sudo|doas|su|pkexec)(?![\w-])")
 _TO_SHELL = re.compile(r"\|\s*(sudo\s+)?(ba|z|da|k)?sh(?![\w-])|(?<![\w-])(ba|z|da)?sh\s+-c|(?<![\w-])eval(?![\w-])")
+_OPEN_URL = re.compile(r"[$*{}\[]")  # what a shell puts something else for; its notes say that a name is open
+_WORD = re.compile(r"[^\W\d_]{2,80}")
+_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4}")
+_ALIKE = frozenset(("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"))
+_GREEK_ALIKE = frozenset(
+    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03b1\u03b9\u03ba\u03bd\u03bf\u03c1\u03c5\u03c7"
+)
 _ADDRESS = re.compile(r"(?:https?|ftp|wss?)://[^\s'\"`;|&()<>]+")
 _PIECE, _OVERLAP = 65_536, 256  # characters
 _NAMED = 3  # paths and hosts that a note names
 _PATH = 60  # characters of one
 _TEMPORARY = ("/tmp/", "/var/tmp/", "$TMPDIR/", "${TMPDIR}/")  # noqa: S108 # named to a person, not written to
 _SECRETS = re.compile(
-    r"\.ssh(/|\b)|id_(rsa|ed25519|ecdsa)|\.aws/|\.gnupg|\.netrc|\.env\b|credentials\.json|auth\.json|\.npmrc|\.pypirc"
-    r"|/etc/(shadow|passwd|sudoers)|\.kube/config|\.docker/config|ccproxy/control"
+    r"\.ssh(/|\b)|(?<![\w-])id_(rsa|ed25519|ecdsa|dsa|ed25519_sk|ecdsa_sk)(?!\w)|\.aws/|\.gnupg|\.netrc"
+    r"|\.git-credentials"
+    r"|(?<![\w)\]])\.env(?!\.(example|sample|template|dist)\b)(?!\w)|credentials\.json|auth\.json|\.npmrc"
+    r"|\.pypirc|\.pgpass"
+    r"|/etc/(shadow|passwd|sudoers)|\.kube/config|\.docker/config|ccproxy/(control|client)"
+    r"|/proc/[\w$*?{}]+/(environ|mem|cmdline)"
+    r"|\.config/(gh|gcloud|hub|op|rclone|doctl)/|\.azure/|\.vault-token|\.my\.cnf|\.password-store"
+    r"|\.bash_history|\.zsh_history"
+    r"|\.claude/\.credentials|\.codex/auth|key4\.db|logins\.json|Login Data|terraform\.tfstate|\.tfvars"
+    r"|\.(kdbx|keychain|jks)\b"
 )
 
 
 def risk_notes(tool: str, given: Any, cwd: str = "") -> list[str]:
-    """Short words, the gravest first."""
-    texts = list(_texts(given))
+    """Return short words, the gravest first."""
+    texts = [tool, *_texts(given)]
     notes: list[str] = []
     command = command_of(tool, given)
     if command is not None:
         notes += _of_command(command, cwd)
-    path = path_of(given)
-    if path:
-        notes += _of_path(tool, path, cwd)
-    notes += [f"network: {host}" for host in hosts_of(given)]
+    paths = written_paths(tool, given)
+    if cwd and any(is_outside(path, cwd) for path in paths):
+        notes.append("writes outside the project")
+    if len(paths) > 1:
+        notes.append(_naming(f"writes {len(paths)} files:", paths))
+    notes += runs_later([*paths, *(read_command(command).writes if command else ())])
+    notes += _of_addresses(given)
     if any(_is_in(_SECRETS, text) for text in texts):
         notes.append("touches a place where secrets lie")
-    if any(map(has_hidden, texts)):
-        notes.append("holds hidden characters")
+    notes += _of_letters(tool, given, texts)
     return list(dict.fromkeys(notes))
 
 
@@ -65,6 +95,8 @@ def level_of(notes: list[str]) -> Level:
 OWN_SECRET = "holds a credential of your own, which is masked here (v shows it)"
 UNKNOWN = "could not be analysed: read all of it"
 _GRAVE = (
+    *GRAVE,
+    BY_ITSELF,
     "deletes",
     "holds a credential",
     "could not be",
@@ -73,10 +105,30 @@ _GRAVE = (
     "pipes into a shell",
     "touches a place",
     "holds hidden",
+    "mixed scripts",
     "can't be read",
+    "network: an address that can't be read",
     "writes outside",
     "longer",
 )
+
+
+def written_paths(tool: str, given: Any) -> list[str]:
+    """Return the files that a tool other than a shell writes, as they are named: those of a patch, too.
+
+    A tool that is not known is taken to write what it names.
+    """
+    if not isinstance(given, dict):
+        return []
+    changes = patch_of(tool, given)[1] or changes_in(command_of(tool, given) or "")
+    found = [path for change in changes for path in (change.path, change.moved) if path]
+    if tool in _READS or tool in SHELLS:
+        return found
+    for name in _PATHS:
+        value = given.get(name)
+        values = value if isinstance(value, list) else [value]
+        found += [one for one in values[:_MOST_PATHS] if isinstance(one, str) and one]
+    return list(dict.fromkeys(found))
 
 
 def command_of(tool: str, given: Any) -> str | None:
@@ -103,21 +155,23 @@ def path_of(given: Any) -> str:
     return ""
 
 
-def hosts_of(given: Any) -> list[str]:
-    """The hosts of addresses in a tool's input, look-alike names decoded beside."""
-    value = given.get("url") if isinstance(given, dict) else None
-    if not isinstance(value, str):
+def _of_addresses(given: Any) -> list[str]:
+    """Notes on the hosts of addresses in a tool's input, look-alike names decoded beside."""
+    if not isinstance(given, dict):
         return []
-    told = _host_told(value)
-    return [told] if told else []
+    return [note for name in _ADDRESSES if isinstance(given.get(name), str) for note in _of_address(given[name])]
 
 
-def _host_told(address: str) -> str:
-    try:
-        host = urlsplit(address).hostname or ""
-    except ValueError:
-        return "an address that can't be read"
-    return _told(host) if host else ""
+def _of_address(address: str) -> list[str]:
+    url = read_url(address)
+    if url.readable:
+        return [f"network: {_told(url.host)}"]
+    return [_unread(url)]
+
+
+def _unread(url: Url) -> str:
+    leads = f"it leads to {_told(url.host)}; " if url.host else ""
+    return f"network: an address that can't be read ({leads}{url.problem})"
 
 
 def _told(host: str) -> str:
@@ -158,9 +212,13 @@ def _of_command(command: str, cwd: str) -> list[str]:
     lasting = [path for path in outside if path not in passing]
     notes += [_naming("writes outside the project:", lasting)] if lasting else []
     notes += [_naming("writes", passing)] if passing else []
-    hosts = list(dict.fromkeys(map(_host_told, _ADDRESS.findall(command[:LONGEST]))))
+    urls = {address: read_url(address) for address in _ADDRESS.findall(command[:LONGEST])}
+    odd = [url for address, url in urls.items() if not url.readable and not _OPEN_URL.search(address)]
+    notes += [_unread(odd[0])] if odd else []
+    hosts = list(dict.fromkeys(_told(url.host) for url in urls.values() if url.host))
     if hosts or _is_in(_NETWORK, command) or _is_in(_ADDRESS, command):
         notes.append(_naming("network:" if hosts else "network", hosts))
+    notes += command_notes(words)
     if not _is_readable(command):
         notes.append("can't be read as shell words")
     if "\n" in command.strip():
@@ -189,17 +247,49 @@ def _is_readable(command: str) -> bool:
         shlex.split(command, posix=True)
     except ValueError:
         return False
-    return "$(" not in command and "`" not in command and "<(" not in command
+    return not any(sign in command for sign in ("$(", "`", "<(", ">("))
 
 
-def _of_path(tool: str, path: str, cwd: str) -> list[str]:
-    if tool == "Read" or not cwd:
-        return []
-    return ["writes outside the project"] if tool in _FILES and is_outside(path, cwd) else []
+def _of_letters(tool: str, given: Any, texts: list[str]) -> list[str]:
+    """Notes on characters that are not seen, and on words that look like other ones."""
+    notes = []
+    if any(map(has_hidden, texts)):
+        notes.append("holds hidden characters")
+    exact = [tool, command_of(tool, given) or "", *written_paths(tool, given)]
+    exact += [
+        text for name in (*_PATHS, *_ADDRESSES) if isinstance(given, dict) and isinstance(text := given.get(name), str)
+    ]
+    if any(ODD_SPACES.search(text[:LONGEST]) for text in exact):
+        notes.append("holds hidden characters: spaces of another kind")
+    elif any(ODD_SPACES.search(text[:_PIECE]) for text in texts):
+        notes.append("has spaces of another kind, which are spelled out")
+    if any(_MARKS.search(unicodedata.normalize("NFD", text[:LONGEST])) for text in texts if not text.isascii()):
+        notes.append("holds hidden characters: many marks on one letter")
+    mixed = [word for text in exact if not text.isascii() for word in _WORD.findall(text[:LONGEST]) if is_mixed(word)]
+    if mixed:
+        notes.append(_naming("mixed scripts in", [f"'{word}'" for word in mixed]))
+    elif any(is_mixed(word) for text in texts if not text.isascii() for word in _WORD.findall(text[:LONGEST])):
+        notes.append("has words of mixed scripts")
+    return notes
+
+
+def holds_secrets(path: str) -> bool:
+    """Whether a path is one of those that hold secrets."""
+    return _SECRETS.search(path) is not None
+
+
+def is_mixed(word: str) -> bool:
+    """Whether letters of a script stand in a word of another one that has letters of the same look."""
+    if word.isascii():
+        return False
+    scripts = {unicodedata.name(char, "").split(" ")[0] for char in word if char.isalpha()}
+    if len(scripts & _ALIKE) > 1:
+        return "GREEK" not in scripts or len(scripts & _ALIKE) > 2 or any(char in _GREEK_ALIKE for char in word)
+    return False
 
 
 def _texts(given: Any) -> Iterator[str]:
-    """Every text in the input, keys included, however deep."""
+    """Yield every text in the input, keys included, however deep."""
     todo = [given]
     while todo:
         one = todo.pop()
