@@ -105,9 +105,14 @@ def connect(socket: str) -> Control:
 def run_front_end(
     source: Source, loaded: Loaded, paths: Paths, *, plain: bool, demo: bool = False, notice: str = ""
 ) -> int:
-    """Screens when the terminal can show them, plain lines otherwise."""
+    """Screens when the terminal can show them, plain lines otherwise.
+
+    The proxy looks at the executable and the parents of whoever decides, so this process stays readable for it.
+    """
+    from ccproxy_tui.core.secrecy import write_no_core
     from ccproxy_tui.screens.ui.terminal import is_dumb
 
+    write_no_core()
     tty = sys.stdin.isatty() and sys.stdout.isatty()
     if plain or not tty or is_dumb(os.environ):
         return _run_plain(source, loaded, notice, seconds=DEMO_SECONDS if demo and not tty else None, tty=tty)

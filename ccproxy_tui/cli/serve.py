@@ -46,10 +46,12 @@ def run_proxy(flags: Flags, config: Path | None, leash: Leash, *, demo: bool) ->
     """Serve until stopped. The exit status."""
     from ccproxy_tui.core.clock import SystemClock
     from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.secrecy import hide_memory
     from ccproxy_tui.core.server.serve import ProxyServer, StartError
     from ccproxy_tui.core.settings import SettingsError, load
     from ccproxy_tui.providers.registry import Context, load_providers
 
+    hide_memory()
     clock = SystemClock()
     paths = Paths.of_user()
 
