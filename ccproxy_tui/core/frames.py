@@ -383,13 +383,15 @@ class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):
 class RuleProposal(msgspec.Struct, frozen=True, omit_defaults=True):
     """Rules that would have allowed `fits` of the last `of` permission requests.
 
-    `offer` says in words what the tool itself would change for not having to ask again.
+    `offer` says in words what the tool itself would change for not having to ask again. `high`: the request is high
+    risk, which no allow rule answers.
     """
 
     rules: list[str] = []
     fits: int = 0
     of: int = 0
     offer: str = ""
+    high: bool = False
 
 
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -83,10 +83,12 @@ class RuleDialog(ModalScreen["NewRules | None"]):
     def compose(self) -> ComposeResult:
         proposal = self._proposal
         told = (
-            f"would have allowed {proposal.fits} of your last {proposal.of} questions"
+            f"would have allowed {proposal.fits} of your last {proposal.of} requests"
             if proposal.rules
-            else ("no rule is proposed: it deletes, runs other text, or can't be read for certain")
+            else "no rule is proposed: the request deletes, runs other text, or can't be read for certain"
         )
+        if proposal.high:
+            told = f"high risk: an allow rule will not answer this request or one like it; {told}"
         lines = [escape_line(f"{one.key} {one.letter}  {one.words}") for one in self._choices.values()]
         with Vertical(classes="dialog wide-dialog"):
             yield Static("Rules, one on a line, as Claude Code writes them:", markup=False)

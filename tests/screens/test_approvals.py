@@ -312,7 +312,7 @@ async def test_a_rule_is_made_from_the_card(app: CCProxyApp, control: FakeContro
         await open_card(app, pilot, control, clock, asking("1"))
         clock.advance(1)
         await pilot.press("A")
-        await until(lambda: "would have allowed 14 of your last 200 questions" in screen_text(app))
+        await until(lambda: "would have allowed 14 of your last 200 requests" in screen_text(app))
         area = app.screen.query_one(TextArea)
         area.text = "Bash(rm:*)"
         await pilot.press("f4")

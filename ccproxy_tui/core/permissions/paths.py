@@ -48,6 +48,8 @@ def read_link(path: str) -> str | None:
 
 def resolve(path: str, cwd: str, home: str, follow: ReadLink = read_link) -> Place:
     """Return where `path` leads for a tool that works in `cwd`. Never raises, whatever the texts are."""
+    if any("\0" in text or len(text) > _LONGEST or not _is_utf8(text) for text in (path, cwd)):
+        return Place("", problem="it is no path that a file can have")
     problem = _problem(path, cwd)
     whole = absolute(path, cwd, home)
     if not whole.startswith("/"):
@@ -77,8 +79,6 @@ def _problem(path: str, cwd: str) -> str:
     """Why tools may read the text in different ways."""
     if not path:
         return "it is empty"
-    if "\0" in path or not _is_utf8(path) or len(path) > _LONGEST:
-        return "it is no path that a file can have"
     if path.startswith("~"):
         return "it begins with ~, which only some tools take for the home folder"
     if path != path.strip():

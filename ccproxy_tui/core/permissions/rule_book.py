@@ -111,23 +111,17 @@ class RuleBook:
         self._watch += 1
         self.temporary()
 
-    def find(self, request: PermissionRequest) -> Rule | None:
-        """Return the rule that allows or denies it; None when the user must."""
-        return decide(self._rules_for(request), request)
-
-    def settle(self, request: PermissionRequest) -> Rule | None:
-        """Return the same, and count it as a hit."""
-        rule = self.find(request)
-        if rule is not None:
-            self.hits[rule.text] = Hits(self.hits.get(rule.text, Hits()).times + 1, self._clock.now())
-            for one in self._temporary:
-                if one.rule is rule:
-                    one.used = self._clock.monotonic()
-        return rule
-
-    def _rules_for(self, request: PermissionRequest) -> list[Rule]:
+    def rules_for(self, request: PermissionRequest) -> list[Rule]:
+        """Return the rules that may answer a request: those of the settings, and temporary ones of its process."""
         given = [one.rule for one in self.temporary() if one.asker in (None, request.asker)]
         return [*given, *self._kept()]
+
+    def count(self, rule: Rule) -> None:
+        """Note that a rule has settled a request."""
+        self.hits[rule.text] = Hits(self.hits.get(rule.text, Hits()).times + 1, self._clock.now())
+        for one in self._temporary:
+            if one.rule is rule:
+                one.used = self._clock.monotonic()
 
 
 def count_allowed(rules: Sequence[Rule], asked: Iterable[PermissionRequest]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import msgspec
@@ -16,7 +16,10 @@ from ccproxy_tui.core.events import Marked
 from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest, Source
 from ccproxy_tui.core.permissions.preview import encoded, has_changed, look_at
+from ccproxy_tui.core.permissions.request import Look
+from ccproxy_tui.core.permissions.risk import level_of
 from ccproxy_tui.core.permissions.rule_book import RuleBook
+from ccproxy_tui.core.permissions.rules import Rule, decide
 from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.settings.models import Permissions
 from ccproxy_tui.core.store import Store
@@ -76,6 +79,12 @@ def asked_of(row: AuditRow) -> PermissionRequest:
     return PermissionRequest(row.tool, given, cast("Source", row.source), session=row.session, cwd=row.cwd)
 
 
+def look_and_decide(asked: PermissionRequest, rules: Sequence[Rule]) -> tuple[Look, Rule | None]:
+    """Return what there is to see of a request, and the rule that settles it. Reads files: for a thread."""
+    looked = look_at(asked)
+    return looked, decide(rules, asked, high=level_of(looked.notes) == "HIGH")
+
+
 class Desk:
     """`watched` says whether somebody could answer now; `store` has the exchanges that questions come with."""
 
@@ -101,11 +110,13 @@ class Desk:
     def attended(self) -> bool:
         return self._watched() or self._settings().without_front_end == "wait"
 
-    def answers(self, asked: PermissionRequest) -> bool:
-        """Whether it would get an answer that a person gave, now or by a rule."""
+    async def answers(self, asked: PermissionRequest) -> bool:
+        """Return whether it would get a decision of the user, now or by a rule."""
         if self.attended:
             return True
-        return self._settings().without_front_end == "rules" and self._rules.find(asked) is not None
+        if self._settings().without_front_end != "rules":
+            return False
+        return (await asyncio.to_thread(look_and_decide, asked, self._rules.rules_for(asked)))[1] is not None
 
     async def settle(self, asked: PermissionRequest, owner: str = "") -> Entry:
         """Return the request when it has ended; cancelled while it waits, it is taken back.
@@ -114,9 +125,10 @@ class Desk:
         """
         if asked.session and not asked.exchange:
             asked = msgspec.structs.replace(asked, exchange=self._store.latest_of(asked.session))
-        looked = await asyncio.to_thread(look_at, asked)
+        looked, rule = await asyncio.to_thread(look_and_decide, asked, self._rules.rules_for(asked))
         strict = not self._watched() and self._settings().without_front_end == "deny"
-        rule = None if strict else self._rules.settle(asked)
+        if strict or rule not in self._rules.rules_for(asked):  # it may have ended in the time
+            rule = None
         seconds = self._settings().timeout_seconds
         if rule is None and self.attended:
             owner = owner or "\n".join((asked.source, asked.client, asked.session))
@@ -125,6 +137,7 @@ class Desk:
                 return await self._broker.wait(entry)
         entry = self._broker.ask(asked, seconds, looked)
         if rule is not None:
+            self._rules.count(rule)
             allowed = rule.action == "allow"
             message = "" if allowed else f"Denied by the rule {rule.text}"
             return self._broker.answer(entry.id, Decision(allowed=allowed, by=f"rule {rule.text}", message=message))

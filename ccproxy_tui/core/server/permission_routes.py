@@ -113,7 +113,7 @@ class PermissionApi:
             asked = await self._with_asker(request, _read(read_hook, body, source))
             if self._hub.sdk is not None and self._hub.sdk.runs_agent(str(body.get("session_id"))):
                 return _json({})  # an agent of our own: it asks by its own way, too
-            if not self._hub.desk.answers(asked):
+            if not await self._hub.desk.answers(asked):
                 return _json({})  # nobody is here: the tool asks in its own terminal
             entry = await self._settled(request, asked)
             return _json(hook_answer(entry, source, event))
@@ -126,7 +126,7 @@ class PermissionApi:
             asked = await self._with_asker(request, read_opencode(await _body(request)))
         except Misfit as misfit:
             raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
-        if not self._hub.desk.answers(asked):
+        if not await self._hub.desk.answers(asked):
             return _json({})
         return _json(opencode_answer(await self._settled(request, asked)))
 

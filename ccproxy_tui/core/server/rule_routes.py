@@ -16,6 +16,7 @@ from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.frames import RuleProposal, RuleView
 from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions.risk import level_of
 from ccproxy_tui.core.permissions.rule_book import Hits, TemporaryRule, count_allowed
 from ccproxy_tui.core.permissions.rules import Action, BadRule, Rule, decide, parse_rule, propose
 from ccproxy_tui.core.permissions.sources import offer_of
@@ -81,11 +82,11 @@ class _RuleApi:
     async def proposed(self, request: Request) -> Response:
         """Rules that would have allowed this question, and how many of the last ones they fit."""
         entry = self._hub.broker.get(request.path_params["id"])
-        texts = propose(entry.request)
+        texts = await asyncio.to_thread(propose, entry.request)
         rules = [parse_rule(text, "allow") for text in texts]
         fits, count = await asyncio.to_thread(count_allowed, rules, await self._asked_before())
         offer = offer_of(entry.request)
-        return _json(RuleProposal(texts, fits, count, offer))
+        return _json(RuleProposal(texts, fits, count, offer, high=level_of(entry.look.notes) == "HIGH"))
 
     async def add(self, request: Request) -> Response:
         """Rules out of a question, which they then settle: for its session, its project, or everywhere."""
@@ -115,7 +116,9 @@ class _RuleApi:
                 new = [one for one in rules if one not in before]
                 prevails = await self._keep(add=new)
                 self._changes.append(_Change(added=True, loans=[], kept=new))
-        if (rule := decide(rules, asked)) is not None and entry.status == "pending":
+        high = level_of(entry.look.notes) == "HIGH"
+        rule = await asyncio.to_thread(decide, rules, asked, high=high)
+        if rule is not None and entry.status == "pending":
             facts = decider_of(request.scope).facts
             decision = Decision(allowed=rule.action == "allow", by=f"rule {rule.text}", decider=facts)
             self._hub.broker.answer(entry.id, decision)

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ccproxy_tui.core.permissions.request import PermissionRequest
 from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook, TemporaryRule
-from ccproxy_tui.core.permissions.rules import parse_rule
+from ccproxy_tui.core.permissions.rules import decide, parse_rule
 from ccproxy_tui.core.processes import Process
 from tests.fakes.clock import FakeClock
 
@@ -84,7 +84,9 @@ class Rules(RuleBasedStateMachine):
             for place, (one, _) in enumerate(self.model)
             if one.tool == tool and one.session in ("", session) and one.asker in (None, life)
         ]
-        answered = self.book.settle(asked)
+        answered = decide(self.book.rules_for(asked), asked)
+        if answered is not None:
+            self.book.count(answered)
         assert (answered is not None) == bool(fitting)
         for place in fitting:
             one, lent = self.model[place]
@@ -150,4 +152,4 @@ def test_a_rule_of_a_process_answers_no_other_one_of_the_same_session(asker: Pro
     book = RuleBook(FakeClock(), list, lambda: LIMITS, lambda _: True)
     book.lend_to_session([parse_rule("Bash(ls:*)", "allow", session="s")], Process(1, "x"))
     asked = PermissionRequest("Bash", {"command": "ls"}, "claude-code", session="s", asker=asker)
-    assert book.settle(asked) is None
+    assert book.rules_for(asked) == []

@@ -166,6 +166,146 @@ def test_other_tools(rule: str, request_: PermissionRequest, yes: bool) -> None:
     assert (decide([parse_rule(rule, "allow")], request_) is not None) is yes
 
 
+@pytest.mark.parametrize(
+    ("rule", "request_"),
+    [
+        ("Bash(npm run build)", asks("Bash", command="npm run build")),
+        ("Bash", asks("Bash", command="ls -la && git status")),
+        ("Edit(src/**)", asks("Edit", file_path="src/a.py")),
+        ("mcp__git", asks("mcp__git__log")),
+        ("WebFetch(domain:a.org)", asks("WebFetch", url="https://a.org/")),
+    ],
+)
+def test_an_allow_rule_never_answers_a_high_risk_request(rule: str, request_: PermissionRequest) -> None:
+    allow = parse_rule(rule, "allow")
+    assert decide([allow], request_) == allow
+    assert decide([allow], request_, high=True) is None
+    deny = parse_rule(rule, "deny")
+    assert decide([deny, allow], request_, high=True) == deny
+
+
+def test_the_risk_is_looked_at_where_it_is_not_given() -> None:
+    rule = parse_rule("mcp__x__run", "allow")
+    assert decide([rule], asks("mcp__x__run", text="plain")) == rule
+    assert decide([rule], asks("mcp__x__run", text="~/.ssh/id_rsa")) is None
+
+
+@pytest.mark.parametrize("text", ["Bash(*)", "Bash(:*)", "Bash(**)", "Bash(a && rm x)", "Bash(ls; sudo ls)"])
+def test_some_allow_rules_can_only_be_a_mistake(text: str) -> None:
+    with pytest.raises(BadRule):
+        parse_rule(text, "allow")
+    assert parse_rule(text, "deny")
+
+
+@pytest.mark.parametrize(
+    ("rule", "command", "yes"),
+    [
+        ("Bash(make:*)", "make test", True),
+        ("Bash(make:*)", "make test X=1", False),
+        ("Bash(npm run:*)", "npm run build", True),
+        ("Bash(npm run:*)", "npm run env", False),
+        ("Bash(uv run:*)", "uv run pytest -q tests", True),
+        ("Bash(uv run:*)", "uv run deploy", False),
+        ("Bash(deploy staging:*)", "deploy staging", True),
+        ("Bash(deploy staging:*)", "deploy staging now", False),
+        ("Bash(a && b)", "a && b", True),
+        ("Bash(a && b)", "a || b", False),
+        ("Bash(a && b)", "a", False),
+        ("Bash(make test)", "cd sub && make test", False),
+        ("Bash(make test)", "cd /repo && make test", True),
+        ("Bash(git status:*)", "cd sub && git status", False),
+        ("Bash(ls:*)", "cd sub && ls x", True),
+        ("Bash(ls:*)", "cd sub && ls ../..", False),
+        ("Bash(ls:*)", "cd && ls", False),
+        ("Bash(ls:*)", "pushd sub && ls", False),
+    ],
+)
+def test_what_a_rule_written_by_hand_covers(rule: str, command: str, yes: bool) -> None:
+    rules = [rule, "Bash(cd:*)", "Bash(pushd sub)"]
+    assert allowed(command, *rules) is yes
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project that is reached by a link, with links inside that lead out of it and about in it."""
+    real = tmp_path.resolve() / "real"
+    for folder in ("src/deep", "lib", ".git/hooks"):
+        (real / folder).mkdir(parents=True)
+    for name, target in (("src/out", "../../x"), ("src/lib", "../lib"), ("linked", "../x"), ("up", ".")):
+        (real / name).symlink_to(target)
+    (tmp_path / "project").symlink_to("real")
+    return tmp_path / "project"
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "yes"),
+    [
+        ("Edit(src/**)", "src/a.py", True),
+        ("Edit(src/**)", "{project}/src/deep/a.py", True),
+        ("Edit(src/**)", "src/../src/a.py", True),
+        ("Edit(src/**)", "src/out", False),
+        ("Edit(src/**)", "src/out/a", False),
+        ("Edit(src/**)", "src/lib/a.py", False),
+        ("Edit(lib/**)", "src/lib/a.py", True),
+        ("Edit(linked/**)", "linked/a", False),
+        ("Edit(**)", "linked/a", False),
+        ("Edit", "linked/a", False),
+        ("Edit", "src/a.py", True),
+        ("Edit(src/**)", "up/src/a.py", True),
+    ],
+)
+def test_a_file_is_where_its_links_lead(project: Path, rule: str, path: str, yes: bool) -> None:
+    asked = asks("Edit", cwd=str(project), file_path=path.replace("{project}", str(project)))
+    assert (decide([parse_rule(rule, "allow")], asked, high=False) is not None) is yes
+
+
+def test_a_project_is_where_its_links_lead(project: Path) -> None:
+    rule = parse_rule("Bash(ls:*)", "allow", project=str(project))
+    assert decide([rule], asks("Bash", cwd=str(project / "src"), command="ls")) == rule
+    assert decide([rule], asks("Bash", cwd=str(project / "src/../lib"), command="ls")) == rule
+    for elsewhere in ("linked", "src/out", "../real/../x", "up/../../x"):
+        assert decide([rule], asks("Bash", cwd=str(project / elsewhere), command="ls")) is None, elsewhere
+    (project.parent / "x").mkdir()
+    assert decide([rule], asks("Bash", cwd=str(project / "linked"), command="ls")) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "request_"),
+    [
+        ("Edit(secrets/**)", asks("Edit", file_path="SECRETS/a")),
+        ("Edit(secrets/**)", asks("Write", file_path="/repo/src/../secrets/a")),
+        ("Read(.env)", asks("Read", file_path="sub/.env")),
+        ("Read(.env)", asks("Read", file_path="a", path="/repo/.env")),
+        ("Read(//etc/**)", asks("Read", file_path="/etc/hosts")),
+        ("Read(/etc/**)", asks("Read", file_path="/etc/hosts")),
+        ("Read(~/.ssh/**)", asks("Read", file_path="~/.ssh/id")),
+        ("Read(secrets/**)", asks("Read", file_path="a\0b")),
+        ("Read(secrets/**)", asks("Read")),
+        ("Read(*)", asks("Read", file_path="/x")),
+        ("WebFetch(domain:evil.example)", asks("WebFetch", url="https://evil.example\\@github.com/")),
+        ("WebFetch(domain:evil.example)", asks("WebFetch", url="https://a.EVIL.example./")),
+        ("WebFetch(domain:evil.example)", asks("WebFetch", url="https:evil.example")),
+        ("WebFetch(domain:127.0.0.1)", asks("WebFetch", url="http://0x7f.1/")),
+        ("WebFetch(domain:evil.example)", asks("WebFetch", url="evil.example/x")),
+        ("mcp__git", asks("mcp__git__a__b")),
+        ("Bash(*)", asks("Bash", command="ls")),
+        ("Bash(:*)", asks("Bash", command="$(x)")),
+        ("Bash(rm *)", asks("Bash", command="rm x")),
+        ("Bash(git push*)", asks("Bash", command="git push x")),
+    ],
+)
+def test_deny_rules_take_what_may_be_meant(rule: str, request_: PermissionRequest) -> None:
+    deny = parse_rule(rule, "deny")
+    assert decide([deny], request_) == deny
+
+
+def test_a_link_into_a_denied_folder_is_denied(project: Path) -> None:
+    deny = parse_rule("Edit(lib/**)", "deny")
+    for path in ("lib/a", "src/lib/a", "up/lib/a", f"{project}/lib/a"):
+        assert decide([deny], asks("Edit", cwd=str(project), file_path=path)) == deny
+    assert decide([deny], asks("Edit", cwd=str(project), file_path="src/a")) is None
+
+
 def test_deny_comes_before_ask_and_ask_before_allow() -> None:
     allow, ask, deny = (
         parse_rule(*one) for one in (("Bash", "allow"), ("Bash(git:*)", "ask"), ("Bash(git push:*)", "deny"))
@@ -189,7 +329,17 @@ def test_scopes_narrow() -> None:
     ("request_", "rules"),
     [
         (asks("Bash", command="git diff --stat | head -5"), ["Bash(git diff:*)", "Bash(head:*)"]),
-        (asks("Bash", command="npm run build --x"), ["Bash(npm run build:*)"]),
+        (asks("Bash", command="npm run build --x"), ["Bash(npm run build --x)"]),
+        (asks("Bash", command="cd sub && make test"), ["Bash(cd sub && make test)"]),
+        (asks("Bash", command="bundle exec rspec"), ["Bash(bundle exec rspec)"]),
+        (asks("Bash", command="uv run sh x"), []),
+        (asks("Bash", command="git commit -m 'a\nb'; make"), []),
+        (asks("Bash", command=["git", "diff"]), ["Bash(git diff:*)"]),
+        (asks("Bash", command="ls", env={"A": "b"}), []),
+        (asks("mcp__remote__run", command="uv run x"), []),
+        (asks("Edit", file_path="/repo/**/a.py"), []),
+        (asks("Edit", file_path="/elsewhere/a/b.py"), []),
+        (asks("WebFetch", url="https://a@b.org/x"), []),
         (asks("Bash", command="echo $(x)"), []),
         (asks("Bash", command="'my prog' x"), []),
         (asks("Edit", file_path="/repo/src/a.py"), ["Edit(src/**)"]),
