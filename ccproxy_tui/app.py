@@ -42,6 +42,7 @@ from ccproxy_tui.screens.split import SplitScreen
 from ccproxy_tui.screens.streams import StreamsScreen
 from ccproxy_tui.screens.ui import terminal
 from ccproxy_tui.screens.ui.driver import lasting
+from ccproxy_tui.screens.ui.keyboard import Keyboard
 from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.ui.palette import Commands
 from ccproxy_tui.screens.ui.session import Session, Source, State
@@ -110,6 +111,7 @@ class CCProxyApp(App[str]):
         super().__init__()
         self.clock = clock
         self.paths = paths
+        self._keyboard = Keyboard(self)
         self.is_demo = is_demo
         self.session = Session(source, self._on_changes, self._on_state)
         self.last_notice: tuple[str, str] = (notice, "dim")
@@ -139,6 +141,7 @@ class CCProxyApp(App[str]):
         self._catch_signals()
         self._write(terminal.PUSH_TITLE)
         self.run_worker(self.session.run(), name="session", exit_on_error=False)
+        self.run_worker(self._keyboard.run(), name="keyboard")
         if self.remembered.tab in TABS:
             self.open_tab(self.remembered.tab)
         if not self.remembered.welcomed and not self.is_demo:
@@ -147,6 +150,15 @@ class CCProxyApp(App[str]):
 
     def get_driver_class(self) -> type[Driver]:
         return lasting(super().get_driver_class())
+
+    async def on_event(self, event: events.Event) -> None:
+        typed = isinstance(event, events.Key | events.Paste) and not event.is_forwarded
+        if typed and (self._exit or not self.screen_stack):
+            return  # the screens close: there is nothing left that a key could act on
+        if typed and event is not self._keyboard.released:
+            self._keyboard.take(event)
+            return
+        await super().on_event(event)
 
     def on_unmount(self) -> None:
         self._write(terminal.POP_TITLE)
@@ -355,10 +367,14 @@ class CCProxyApp(App[str]):
         answer = {"stop": "stop", "leave": "leave"}.get(self.ui.on_quit) if owned else "leave"
         if self.session.state != "up":
             answer = "stop" if owned else "leave"
+        if self.is_demo and answer == "leave":
+            answer = None  # a demo is not left running
         if answer is None:
             live = self.session.mirror.status.live
             waiting = self.session.mirror.status.waiting
-            answer = await self.push_screen_wait(QuitDialog(live, owned=owned, waiting=waiting))
+            answer = await self.push_screen_wait(
+                QuitDialog(live, owned=owned, waiting=waiting, may_leave=not self.is_demo)
+            )
         if answer:
             self.exit(answer, return_code=0)
 

@@ -27,6 +27,7 @@ _COUNTS_DOWN = ("cooling", "plan used up")
 class AccountsScreen(BaseScreen):
     """Read from the proxy when it opens, and whenever the status says that an account has changed."""
 
+    READS = True
     TAB = "accounts"
     HELP = (
         "Each login with its plan, state and file. l logs in by a browser (over SSH: paste the address that it ends "
@@ -98,7 +99,7 @@ class AccountsScreen(BaseScreen):
             self._reload()
 
     def _reload(self) -> None:
-        self.background(self._load, group="accounts")
+        self.read_again(self._load)
 
     async def _load(self) -> None:
         details = await self.fetch(lambda: self.control.accounts())

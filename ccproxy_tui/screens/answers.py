@@ -46,7 +46,7 @@ class MessageDialog(ModalScreen["Denial | None"]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Deny, and say to the model:", markup=False, classes="dialog-text")
-            yield Input(id="denial", placeholder="use git mv instead")
+            yield Input(id="denial", placeholder="use git mv instead", compact=True)
             yield Static("enter denies, ctrl+s denies and ends its turn", markup=False, classes="dialog-hint")
 
     def on_mount(self) -> None:

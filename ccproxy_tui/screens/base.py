@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 NARROW, WIDE = 72, 110
 SHORT, TALL = 20, 30
+READ_SECONDS = 1.0  # that keys wait for the first reading
 
 
 class BaseScreen(Screen[None]):
@@ -34,8 +36,13 @@ class BaseScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (NARROW, "-mid"), (WIDE, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (SHORT, "-normal"), (TALL, "-tall")]
+    READS = False  # its rows are read from the proxy, not from the mirror
     TAB = ""  # the name of the tab that is marked while this screen is open
     HELP = ""  # a few sentences for the help screen
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waits_until: float | None = None
 
     @property
     def proxy_app(self) -> CCProxyApp:
@@ -77,9 +84,25 @@ class BaseScreen(Screen[None]):
         """The keys of the last line, for where the focus is."""
         return ()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether keys can act on what the screen shows, or have waited long enough for it."""
+        return self._waits_until is None or asyncio.get_running_loop().time() >= self._waits_until
+
+    def read_again(self, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Read what the screen shows from the proxy, in the background. Keys are held until it was read once."""
+
+        async def run() -> None:
+            await read()
+            self._waits_until = None
+
+        self.background(run, group="read")
+
     # --- called by the app and by Textual ---
 
     def on_mount(self) -> None:
+        if self.READS:
+            self._waits_until = asyncio.get_running_loop().time() + READ_SECONDS
         self.refresh_bars()
         self.set_interval(1.0, self._count_down_asks)
 

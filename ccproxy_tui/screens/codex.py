@@ -30,6 +30,7 @@ _SETTING = "codex.system_prompt_injection_mode"
 class CodexScreen(BaseScreen):
     """Read from the proxy when it opens, and after each verb."""
 
+    READS = True
     TAB = "codex"
     HELP = (
         "What the installed Codex and Claude tools were seen to send: they are run against a server of this machine, "
@@ -102,7 +103,7 @@ class CodexScreen(BaseScreen):
             self._reload()
 
     def _reload(self) -> None:
-        self.background(self._load, group="codex")
+        self.read_again(self._load)
 
     async def _load(self) -> None:
         views = await self.fetch(lambda: self.control.detections())

@@ -48,18 +48,19 @@ class QuitDialog(ModalScreen[str]):
         Binding("right,down,l,j", "app.focus_next", show=False, id="quit.right"),
     ]
 
-    def __init__(self, live: int, *, owned: bool, waiting: int = 0) -> None:
+    def __init__(self, live: int, *, owned: bool, waiting: int = 0, may_leave: bool = True) -> None:
         super().__init__()
         self._live = live
         self._waiting = waiting
         self._owned = owned
+        self._may_leave = may_leave  # an owned proxy may go on without its screens
 
     def compose(self) -> ComposeResult:
         streams = f"{self._live} live stream{'s' * (self._live != 1)}" if self._live else "no live stream"
         text = f"Quit? There {'are' if self._live > 1 else 'is'} {streams}."
         if self._waiting:
             text += f" {self._waiting} permission request{'s' * (self._waiting != 1)} will be denied if it stops."
-        if self._owned:
+        if self._owned and self._may_leave:
             text += " The proxy can stop, or go on without screens (`ccproxy-tui attach` opens them again)."
         with Vertical(classes="dialog"):
             yield Static(text, markup=False, classes="dialog-text")
@@ -67,7 +68,8 @@ class QuitDialog(ModalScreen[str]):
                 yield Button("Cancel", id="cancel", compact=True)
                 if self._owned:
                     yield Button("Stop it", id="stop", compact=True)
-                    yield Button("Leave it running", id="leave", compact=True)
+                    if self._may_leave:
+                        yield Button("Leave it running", id="leave", compact=True)
                 else:
                     yield Button("Quit", id="leave", compact=True)
 

@@ -211,7 +211,7 @@ class InspectorScreen(BaseScreen):
     # --- verbs ---
 
     def action_find(self) -> None:
-        self.query_one(FilterBar).open(self._needle, "find in this tab")
+        self.query_one(FilterBar).open(self._needle, "find in this tab", selected=True)
 
     def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:
         self._needle = event.text
@@ -222,8 +222,12 @@ class InspectorScreen(BaseScreen):
 
     def action_find_next(self, step: int) -> None:
         view = self.query_one(ContentSwitcher).get_child_by_id(self.tab)
-        if self._needle and isinstance(view, JsonView) and not view.find(self._needle, step):
-            self.proxy_app.say(f"no {self._needle!r} here", "warning")
+        if not self._needle:
+            return
+        if not isinstance(view, JsonView):
+            self.proxy_app.say("Find works in Request, Response and Events", "warning")
+        elif not view.find(self._needle, step):
+            self.proxy_app.say(f"Not found: {self._needle}", "warning")
 
     def action_copy(self) -> None:
         self.app.push_screen(CopyMenu(self.exchange))

@@ -70,7 +70,7 @@ class LoginDialog(ModalScreen[str]):
                     markup=False,
                     classes="dialog-text",
                 )
-                yield Input(id="login-answer", placeholder="code, or http://localhost:…")
+                yield Input(id="login-answer", placeholder="code, or http://localhost:…", compact=True)
             yield Static("waiting for the login… esc cancels", markup=False, classes="dialog-hint", id="login-state")
 
     def on_mount(self) -> None:

@@ -32,7 +32,7 @@ class ModelMap(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide-dialog"):
             yield Static("Which provider and model serve a name?", markup=False, classes="dialog-text")
-            yield Input(placeholder="o3-mini, claude-sonnet-4-5, ...", id="model-name")
+            yield Input(placeholder="o3-mini, claude-sonnet-4-5, ...", id="model-name", compact=True)
             yield DetailView(id="model-routes", empty="reading…")
             yield Static(HINT, markup=False, classes="dialog-hint")
 

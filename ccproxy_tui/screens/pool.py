@@ -26,6 +26,7 @@ _STYLES = {"busy": "live", "starting": "warning", "interrupting": "warning", "de
 class PoolScreen(BaseScreen):
     """Read from the proxy when it opens, when the counts of the status change, and each second while agents live."""
 
+    READS = True
     TAB = "pool"
     HELP = (
         "Claude Code processes behind /sdk. A session keeps its own and its conversation outlives it: x ends the "
@@ -109,7 +110,7 @@ class PoolScreen(BaseScreen):
             self._reload()
 
     def _reload(self) -> None:
-        self.background(self._load, group="pool")
+        self.read_again(self._load)
 
     async def _load(self) -> None:
         view = await self.fetch(lambda: self.control.sdk())

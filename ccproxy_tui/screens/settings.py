@@ -16,6 +16,7 @@ from textual.widgets import Input, Static
 
 from ccproxy_tui.core import filters
 from ccproxy_tui.core.control import ControlError, ControlLost
+from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.model_map import ModelMap
@@ -58,6 +59,7 @@ def to_settings(entries: Iterable[dict[str, Any]]) -> dict[str, Setting]:
 class SettingsScreen(BaseScreen):
     """Read from the proxy each time it opens; written through it, which validates and keeps comments."""
 
+    READS = True
     TAB = "settings"
     HELP = (
         "Each setting with its value and where that came from: a flag, an environment variable, a .env or TOML file, "
@@ -124,7 +126,7 @@ class SettingsScreen(BaseScreen):
             self.action_reload()
 
     def action_reload(self) -> None:
-        self.background(self._load, group="settings")
+        self.read_again(self._load)
 
     async def _load(self) -> None:
         try:
@@ -149,7 +151,12 @@ class SettingsScreen(BaseScreen):
 
     def _title(self) -> None:
         changed = sum(setting.changed for setting in self._settings.values())
-        self.query_one("#settings-box").border_title = f"settings  {changed} of {len(self._settings)} set"
+        title = f"settings  {changed} of {len(self._settings)} set"
+        if self._changed_only:
+            title += "  changed only"
+        if self._filter_text:
+            title += f"  filter: {self._filter_text}"
+        self.query_one("#settings-box").border_title = escape_line(title).replace("[", r"\[")
 
     def _show_selected(self) -> None:
         setting = self.list.selected
@@ -207,6 +214,7 @@ class SettingsScreen(BaseScreen):
     def action_changed(self) -> None:
         self._changed_only = not self._changed_only
         self._order()
+        self._title()
 
     def action_test_model(self) -> None:
         self.app.push_screen(ModelMap(self.control))
@@ -232,6 +240,7 @@ class SettingsScreen(BaseScreen):
         self.query_one(FilterBar).fail("")
         self._filter_text = text
         self._order()
+        self._title()
 
     def keys(self) -> Sequence[tuple[str, str]]:
         return (
@@ -269,7 +278,11 @@ class EditSetting(ModalScreen[str | None]):
         with Vertical(classes="dialog"):
             yield Static(f"{setting.key}\n{setting.description}\n{allowed}", markup=False, classes="dialog-text")
             yield Input(
-                "" if setting.secret else setting.value, password=setting.secret, id="edit-value", select_on_focus=False
+                "" if setting.secret else setting.value,
+                password=setting.secret,
+                id="edit-value",
+                select_on_focus=False,
+                compact=True,
             )
             yield Static("enter writes it, esc leaves it as it is", markup=False, classes="dialog-hint")
 

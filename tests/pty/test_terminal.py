@@ -114,7 +114,7 @@ def test_the_demo_asks_and_takes_an_answer(start: Start, monkeypatch: pytest.Mon
 
 
 def test_a_hang_up_leaves_the_proxy_running_and_attach_finds_it(start: Start) -> None:
-    terminal, proxy, port = up(start, "demo")
+    terminal, proxy, port = up(start)
     terminal.kill(signal.SIGHUP)
     assert terminal.wait_end() == 129
     assert is_restored(terminal)
@@ -129,7 +129,7 @@ def test_a_hang_up_leaves_the_proxy_running_and_attach_finds_it(start: Start) ->
 
 
 def test_a_terminal_that_is_gone_does_the_same(start: Start) -> None:
-    terminal, proxy, port = up(start, "demo")
+    terminal, proxy, port = up(start)
     terminal.hang_up()
     wait(lambda: not is_running(terminal.pid))
     assert is_running(proxy)
@@ -137,7 +137,7 @@ def test_a_terminal_that_is_gone_does_the_same(start: Start) -> None:
 
 
 def test_on_hangup_stop_stops_the_proxy(start: Start) -> None:
-    terminal, proxy, _ = up(start, "demo", "--on-hangup", "stop")
+    terminal, proxy, _ = up(start, "--on-hangup", "stop")
     terminal.kill(signal.SIGHUP)
     terminal.wait_end()
     wait(lambda: not is_running(proxy))
@@ -145,7 +145,7 @@ def test_on_hangup_stop_stops_the_proxy(start: Start) -> None:
 
 @pytest.mark.parametrize("policy", ["keep", "stop"])
 def test_killed_screens_leave_no_process_that_policy_does_not_want(start: Start, policy: str) -> None:
-    terminal, proxy, _ = up(start, "demo", "--on-hangup", policy)
+    terminal, proxy, _ = up(start, "--on-hangup", policy)
     terminal.kill(signal.SIGKILL)
     terminal.wait_end()
     if policy == "stop":
@@ -179,7 +179,7 @@ def test_a_stopped_terminal_does_not_touch_the_proxy(start: Start) -> None:
 
 
 def test_quitting_asks_and_can_stop_or_leave(start: Start) -> None:
-    terminal, proxy, port = up(start, "demo", columns=80, lines=24)
+    terminal, proxy, port = up(start, columns=80, lines=24)
     terminal.send("q")
     terminal.wait_for("Leave it running")
     terminal.send("\x1b[C\x1b[C\r")
@@ -189,7 +189,7 @@ def test_quitting_asks_and_can_stop_or_leave(start: Start) -> None:
     assert health(port) == "pass"
     os.kill(proxy, signal.SIGTERM)
     wait(lambda: not is_running(proxy))
-    terminal, proxy, port = up(start, "demo", columns=80, lines=24)
+    terminal, proxy, port = up(start, columns=80, lines=24)
     terminal.send("q")
     terminal.wait_for("Stop it")
     terminal.send("\x1b[C\r")

@@ -211,13 +211,16 @@ class ProxyServer:
         assert self._leash.parent is not None
         word = os.read(self._leash.parent, 64)
         asyncio.get_running_loop().remove_reader(self._leash.parent)
-        if word == b"keep":
+        if word == b"keep" and not self._demo:
             self._detach("the screens let go")
         else:
             self._on_hangup()
 
     def _on_hangup(self) -> None:
-        if self.hub.settings.server.on_hangup == "stop":
+        if self._demo:  # a toy: nobody's work is lost with it, and nobody would look for one that goes on
+            log.warning("the terminal is gone: the demo ends")
+            self.hub.request_stop(drain=False)
+        elif self.hub.settings.server.on_hangup == "stop":
             log.warning("the terminal is gone: stopping (server.on_hangup = stop)")
             self.hub.request_stop(drain=True)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -107,7 +108,12 @@ class PlainFrontEnd:
         return descriptor
 
     def _read(self, descriptor: int) -> None:
-        data = os.read(descriptor, 4096)
+        try:
+            data = os.read(descriptor, 4096)
+        except OSError:  # the terminal is gone, and this is not the process that is sent SIGHUP for it
+            asyncio.get_running_loop().remove_reader(descriptor)
+            self.end("hangup", 128 + signal.SIGHUP)
+            return
         if not data:
             asyncio.get_running_loop().remove_reader(descriptor)
             self.end("leave" if not self.session.source.owned else "stop")

@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
+from textual.widgets.input import Selection
 
 
 class FilterBar(Horizontal):
@@ -18,8 +19,8 @@ class FilterBar(Horizontal):
     FilterBar { height: 1; display: none; }
     FilterBar.-open { display: block; }
     FilterBar > Static { width: auto; height: 1; }
-    FilterBar > Input { width: 1fr; height: 1; border: none; padding: 0; background: $surface; }
-    FilterBar > #filter-error { color: $text-error; }
+    FilterBar > Input { width: 1fr; min-width: 20; background: $surface; }
+    FilterBar > #filter-error { color: $text-error; max-width: 60%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "give_up", "clear", id="filter.clear", priority=True),
@@ -38,18 +39,22 @@ class FilterBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static(" / ", markup=False)
-        yield Input(id="filter-input", select_on_focus=False)
+        field = Input(id="filter-input", select_on_focus=False, compact=True)
+        field.can_focus = False  # while it is hidden: else the focus of a panel that goes away may land here, unseen
+        yield field
         yield Static("", id="filter-error", markup=False)
 
     @property
     def input(self) -> Input:
         return self.query_one("#filter-input", Input)
 
-    def open(self, text: str, hint: str = "") -> None:
+    def open(self, text: str, hint: str = "", *, selected: bool = False) -> None:
+        """Show the line with what it holds; `selected` text is replaced by what is typed."""
         self.add_class("-open")
+        self.input.can_focus = True
         self.input.value = text
         self.input.placeholder = hint
-        self.input.cursor_position = len(text)
+        self.input.selection = Selection(0 if selected else len(text), len(text))
         self.input.focus()
 
     def fail(self, text: str) -> None:
@@ -62,6 +67,7 @@ class FilterBar(Horizontal):
 
     def action_keep(self) -> None:
         self.remove_class("-open")
+        self.input.can_focus = False
         self.post_message(self.Closed())
 
     def action_give_up(self) -> None:
