@@ -15,6 +15,12 @@ def _forget_folder() -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["hook"] and len(sys.argv) == 3 and not sys.argv[2].startswith("-"):
+        from ccproxy_tui.hook import SOURCES, run_hook
+
+        if sys.argv[2] in SOURCES:  # at once: tools wait for it
+            run_hook(sys.argv[2])
+            return
     from ccproxy_tui.cli import cli
 
     cli()

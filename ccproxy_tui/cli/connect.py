@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -18,16 +19,17 @@ from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
 from ccproxy_tui.cli.options import load_settings
 from ccproxy_tui.core.escape import escape_block, escape_line
 from ccproxy_tui.core.redact import redact_setting, redact_text
+from ccproxy_tui.hook import SOURCES, run_hook
 
 if TYPE_CHECKING:
     import httpx
 
-    from ccproxy_tui.core.connect import Target
+    from ccproxy_tui.core.connect import Proxy, Target
     from ccproxy_tui.core.frames import AskView
     from ccproxy_tui.core.instances import Instance
+    from ccproxy_tui.core.settings import Loaded
 
 _NOTHING_RUNS = 4
-_WAIT = 3700.0  # seconds; the proxy itself ends a question long before
 _AIDER = "export ANTHROPIC_API_BASE={url}/api\nexport OPENAI_API_BASE={url}/codex/v1\nexport OPENAI_API_KEY=any-word"
 
 
@@ -42,26 +44,71 @@ def connect(ctx: click.Context, /, tool: str, undo: bool, dry_run: bool) -> None
     from ccproxy_tui.core.connect import TARGETS
 
     loaded = load_settings(**ctx.obj)
-    settings = loaded.settings
     if loaded.is_from_stranger(("server", "port")) and not undo:
         raise Failure(
             f"The port comes from {loaded.origins['server', 'port']}, a file of this folder that you have not trusted. "
-            f"Name it (--port {settings.server.port}) or trust the file (`ccproxy-tui trust`).",
+            f"Name it (--port {loaded.settings.server.port}) or trust the file (`ccproxy-tui trust`).",
             USAGE,
         )
-    url = f"http://127.0.0.1:{settings.server.port}"
+    port, said = (loaded.settings.server.port, "") if undo else _port(loaded)
+    url = f"http://127.0.0.1:{port}"
+    if said:
+        click.echo(said)
     if tool == "aider":
         click.echo(f"aider has no file for this. In its shell:\n{_AIDER.format(url=url)}")
         return
-    token = settings.security.auth_token is not None
-    changed = [_change(tool, target, url, token=token, undo=undo, dry_run=dry_run) for target in TARGETS[tool]]
+    token = loaded.settings.security.auth_token is not None
+    proxy = _proxy(url, token=token)
+    changed = [_change(tool, target, proxy, undo=undo, dry_run=dry_run) for target in TARGETS[tool]]
     if not any(changed):
         click.echo("Nothing to change.")
     elif token and not undo and not dry_run:
         click.echo("The proxy asks for a token: give it to the tool as the variable CCPROXY_TOKEN.")
 
 
-def _change(tool: str, target: Target, url: str, *, token: bool, undo: bool, dry_run: bool) -> bool:
+def _port(loaded: Loaded) -> tuple[int, str]:
+    """The port to write, and what to say about it: that of the one proxy that runs, unless the user names one."""
+    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.paths import Paths
+
+    port = loaded.settings.server.port
+    origin = loaded.origins.get(("server", "port"))
+    if port and origin is not None and origin.kind != "default":
+        return port, ""
+    running = [one.port for one in instances.running(Paths.of_user()) if not one.demo]
+    if len(running) == 1 and running[0] != port:
+        return running[0], f"Your proxy runs on port {running[0]}, so that is the address."
+    if len(running) > 1 and port not in running:
+        ports = ", ".join(map(str, sorted(running)))
+        raise Failure(f"Several proxies run (ports {ports}). Name one: `ccproxy-tui --port {running[0]} connect ...`.")
+    if not port:
+        raise Failure("No proxy runs and server.port is 0, so there is no address to write.")
+    return port, ""
+
+
+def _proxy(url: str, *, token: bool) -> Proxy:
+    from ccproxy_tui.core.connect import Proxy
+    from ccproxy_tui.core.hook_proof import install_key, key_file
+    from ccproxy_tui.core.paths import Paths
+
+    paths = Paths.of_user()
+    try:
+        install_key(paths)
+    except OSError as error:
+        raise Failure(f"The key for hooks can't be made: {error}.") from error
+    return Proxy(url, token=token, hook=f"{program()} hook", key_file=str(key_file(paths)))
+
+
+def program() -> str:
+    """The command that runs this program, for a shell, whatever folder and PATH it will have."""
+    started = Path(sys.argv[0])
+    for path in (started, Path(sys.executable).with_name("ccproxy-tui")):
+        if path.name == "ccproxy-tui" and path.is_file():
+            return shlex.quote(os.path.abspath(path))  # noqa: PTH100 - a link stays: it outlives an update
+    return f"{shlex.quote(sys.executable)} -P -m ccproxy_tui"  # -P: not the one of the folder that it is run in
+
+
+def _change(tool: str, target: Target, proxy: Proxy, *, undo: bool, dry_run: bool) -> bool:
     """One file. Whether it is another one now (or would be)."""
     from ccproxy_tui.core.connect import CantConnect
 
@@ -71,7 +118,7 @@ def _change(tool: str, target: Target, url: str, *, token: bool, undo: bool, dry
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{path} is left as it is: it can't be read as text ({error}).") from error
     try:
-        after = _undone(tool, target, path, before, url) if undo else target.add(before, url, token)
+        after = _undone(tool, target, path, before, proxy) if undo else target.add(before, proxy)
     except CantConnect as problem:
         raise Failure(f"{path} is left as it is: {problem}.") from problem
     if after == before or (after is None and not path.exists()):
@@ -100,12 +147,12 @@ def _memory(tool: str, target: Target) -> Path:
     return Paths.of_user().state / "connect" / f"{tool}-{Path(target.path).name}.json"
 
 
-def _undone(tool: str, target: Target, path: Path, before: str, url: str) -> str | None:
+def _undone(tool: str, target: Target, path: Path, before: str, proxy: Proxy) -> str | None:
     """The text without us; None when there was no file before."""
     kept = _remembered(tool, target)
     if kept is not None and kept.get("after") == _digest(before):
         return None if kept.get("before") is None else str(kept["before"])
-    return target.remove(before, url) if before else before
+    return target.remove(before, proxy) if before else before
 
 
 def _remembered(tool: str, target: Target) -> dict[str, Any] | None:
@@ -158,42 +205,32 @@ def _digest(text: str) -> str:
 @click.pass_context
 @explain
 def ask(ctx: click.Context, /, question: str, given: str | None) -> None:
-    """Ask the person at the terminal. Exits 0 for a yes, 1 for a no, 4 when no proxy runs."""
+    """Ask the user at the terminal. Exits 0 for a yes, 1 for a no, 4 when no proxy runs."""
     try:
         shown = json.loads(given) if given else {}
     except ValueError as error:
         raise Failure(f"--input is not valid JSON: {error}", USAGE) from error
+    from ccproxy_tui.core.asking import NotAsked, NothingRuns
+    from ccproxy_tui.core.asking import ask as ask_proxy
+    from ccproxy_tui.core.paths import Paths
+
     body = {"tool_name": question, "input": shown, "client": "ask", "cwd": str(Path.cwd())}
-    answer = asyncio.run(_post("/permissions", body))
-    if not answer.get("allowed"):
+    try:
+        answer = ask_proxy(Paths.of_user(), "/permissions", body)
+    except NothingRuns as problem:
+        raise Failure(str(problem), _NOTHING_RUNS) from problem
+    except NotAsked as problem:
+        raise Failure(str(problem)) from problem
+    if answer.get("allowed") is not True:
         click.echo(escape_line(str(answer.get("message") or "no")), err=True)
         raise click.exceptions.Exit(FAILURE)
 
 
 @click.command(hidden=True)
-@click.argument("source", type=click.Choice(["codex", "claude-code"]))
+@click.argument("source", type=click.Choice(SOURCES))
 def hook(source: str) -> None:
-    """A blocking hook: the question on standard input, the answer on standard output. No proxy: no opinion."""
-    try:
-        answer = asyncio.run(_post(f"/hooks/{source}", json.load(sys.stdin)))
-    except (Failure, ValueError):
-        return
-    if answer:
-        click.echo(json.dumps(answer))
-
-
-async def _post(path: str, body: Any) -> dict[str, Any]:
-    """Over the socket of the running proxy. Raises Failure."""
-    import httpx
-
-    async with _client(_running()) as client:
-        try:
-            answer = await client.post(path, json=body, timeout=_WAIT)
-        except httpx.TransportError as error:
-            raise Failure(f"The proxy has gone: {error}.") from error
-    if answer.is_error:
-        raise Failure(answer.json().get("error", {}).get("message", f"the proxy answered {answer.status_code}"))
-    return dict(answer.json())
+    """A tool's hook: the event on standard input, the answer on standard output. No proxy: no opinion."""
+    run_hook(source)
 
 
 def _running(port: int | None = None) -> Instance:
@@ -309,7 +346,7 @@ async def _take(client: httpx.AsyncClient, name: str, event: dict[str, Any]) -> 
         ask = await _card(client, ask.id, reveal=True) or ask
         _show(ask)
         typed = await asyncio.to_thread(input, "type yes to allow, anything else denies: ")
-    answer = {"allowed": typed.strip() == "yes", "by": "permission-handler"}
+    answer = {"allowed": typed.strip() == "yes"}
     done = await client.post(f"/permissions/{event['request_id']}/respond", json=answer)
     told = "allowed" if answer["allowed"] else "denied"
     click.echo(told if done.is_success else escape_line(redact_text(done.text)))

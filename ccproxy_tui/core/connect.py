@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +34,23 @@ class CantConnect(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """What a tool must know of the proxy: its address, whether it wants a token, how a hook runs (a command for a
+    shell, before the tool's name), and the file of the key that its answers are proved with."""
+
+    url: str
+    token: bool = False
+    hook: str = "ccproxy-tui hook"
+    key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A file of a tool: its text with us in it, and without."""
 
-    path: str  # below the person's home
-    add: Callable[[str, str, bool], str]  # text, the proxy's address, whether it wants a token
-    remove: Callable[[str, str], str | None]  # None: the file has nothing else in it
+    path: str  # below the user's home
+    add: Callable[[str, Proxy], str]
+    remove: Callable[[str, Proxy], str | None]  # None: the file has nothing else in it
 
 
 def _json(text: str) -> Document:
@@ -65,49 +77,78 @@ def _table(document: Document, name: str) -> Document:
 # --- Claude Code ---
 
 
-def _claude_hook(url: str, event: str, *, token: bool) -> Document:
-    seconds = HOOK_SECONDS if event == _EVENT else _AFTER_SECONDS
-    hook: Document = {"type": "http", "url": f"{url}/hooks/claude-code", "timeout": seconds}
-    if token:
-        hook |= {"headers": {"Authorization": f"Bearer ${TOKEN_VARIABLE}"}, "allowedEnvVars": [TOKEN_VARIABLE]}
-    return {"matcher": "*", "hooks": [hook]}
+def _claude_hook(proxy: Proxy, event: str) -> Document:
+    """A command, which takes a proven answer alone; an `http` hook takes one of whoever listens on the port."""
+    hook: Document = {"type": "command", "command": f"{proxy.hook} claude-code"}
+    # Nothing waits for the events after it (https://code.claude.com/docs/en/hooks).
+    more = {"timeout": HOOK_SECONDS} if event == _EVENT else {"timeout": _AFTER_SECONDS, "async": True}
+    return {"matcher": "*", "hooks": [hook | more]}
 
 
-def add_to_claude(text: str, url: str, token: bool) -> str:
-    document = _without_claude(_json(text), url)
-    _table(document, "env")["ANTHROPIC_BASE_URL"] = f"{url}/api"
+def add_to_claude(text: str, proxy: Proxy) -> str:
+    document = _without_claude(_json(text))
+    _table(document, "env")["ANTHROPIC_BASE_URL"] = f"{proxy.url}/api"
     for event in (_EVENT, *_AFTER):
         groups = _table(document, "hooks").setdefault(event, [])
         if not isinstance(groups, list):
             raise CantConnect(f"its hooks.{event} is no list")
-        groups.append(_claude_hook(url, event, token=token))
+        groups.append(_claude_hook(proxy, event))
     return _text(document)
 
 
-def remove_from_claude(text: str, url: str) -> str:
-    return _text(_without_claude(_json(text), url))
+def remove_from_claude(text: str, proxy: Proxy) -> str:
+    return _text(_without_claude(_json(text)))
 
 
-def _without_claude(document: Document, url: str) -> Document:
+def _without_claude(document: Document) -> Document:
     document = copy.deepcopy(document)
     env = document.get("env")
-    if isinstance(env, dict) and env.get("ANTHROPIC_BASE_URL") == f"{url}/api":
+    if isinstance(env, dict) and _is_ours(env.get("ANTHROPIC_BASE_URL"), "/api"):
         del env["ANTHROPIC_BASE_URL"]
         _drop_if_empty(document, "env")
-    _drop_hooks(document, "/hooks/claude-code")
+    _drop_hooks(document, "claude-code")
     return document
 
 
-def _drop_hooks(document: Document, mark: str) -> None:
+def _is_ours(address: Any, path: str) -> bool:
+    """Whether it is one that `connect` writes, on whatever port the proxy was then."""
+    return isinstance(address, str) and re.fullmatch(rf"http://127\.0\.0\.1:\d+{re.escape(path)}", address) is not None
+
+
+def _drop_hooks(document: Document, tool: str) -> None:
+    """Take our hooks out, those of earlier versions as well; hooks of others in the same group stay."""
     hooks = document.get("hooks")
     if not isinstance(hooks, dict):
         return
     for event in (_EVENT, *_AFTER):
         groups = hooks.get(event)
-        if isinstance(groups, list) and any(mark in json.dumps(group) for group in groups):
-            hooks[event] = [group for group in groups if mark not in json.dumps(group)]
-            _drop_if_empty(hooks, event)
+        if not isinstance(groups, list) or not any(_our_hooks(group, tool) for group in groups):
+            continue
+        hooks[event] = [left for group in groups if (left := _without_hooks(group, tool)) is not None]
+        _drop_if_empty(hooks, event)
     _drop_if_empty(document, "hooks")
+
+
+def _our_hooks(group: Any, tool: str) -> list[Any]:
+    hooks = group.get("hooks") if isinstance(group, dict) else None
+    return [hook for hook in hooks if _is_our_hook(hook, tool)] if isinstance(hooks, list) else []
+
+
+def _is_our_hook(hook: Any, tool: str) -> bool:
+    if not isinstance(hook, dict):
+        return False
+    command, url = str(hook.get("command") or ""), str(hook.get("url") or "")
+    ours = re.search(r"ccproxy[-_]tui\b", command) is not None and command.endswith(f" hook {tool}")
+    return ours or url.endswith(f"/hooks/{tool}")
+
+
+def _without_hooks(group: Any, tool: str) -> Any:
+    """The group without our hooks; None when nothing is left of it."""
+    ours = _our_hooks(group, tool)
+    if not ours:
+        return group
+    left = [hook for hook in group["hooks"] if hook not in ours]
+    return {**group, "hooks": left} if left else None
 
 
 def _drop_if_empty(document: Document, name: str) -> None:
@@ -118,22 +159,22 @@ def _drop_if_empty(document: Document, name: str) -> None:
 # --- Codex ---
 
 
-def add_to_codex(text: str, url: str, token: bool) -> str:
+def add_to_codex(text: str, proxy: Proxy) -> str:
     document = _toml(text)
     document["model_provider"] = _PROVIDER
     providers = document.setdefault("model_providers", tomlkit.table(is_super_table=True))
     table = tomlkit.table()
     table["name"] = _PROVIDER
-    table["base_url"] = f"{url}/codex"
+    table["base_url"] = f"{proxy.url}/codex"
     table["wire_api"] = "responses"
     table["supports_websockets"] = True
-    if token:
+    if proxy.token:
         table["env_key"] = TOKEN_VARIABLE
     providers[_PROVIDER] = table
     return tomlkit.dumps(document)
 
 
-def remove_from_codex(text: str, url: str) -> str:
+def remove_from_codex(text: str, proxy: Proxy) -> str:
     document = _toml(text)
     if document.get("model_provider") == _PROVIDER:
         del document["model_provider"]
@@ -152,11 +193,11 @@ def _toml(text: str) -> Any:
         raise CantConnect(f"it is not valid TOML: {error}") from error
 
 
-def add_codex_hook(text: str, url: str, token: bool) -> str:
-    """Codex runs commands alone; ours hands the question to the running proxy."""
+def add_codex_hook(text: str, proxy: Proxy) -> str:
+    """Codex runs commands alone; ours hands the permission request to the running proxy."""
     document = _json(text)
-    _drop_hooks(document, "ccproxy-tui hook codex")
-    hook = {"type": "command", "command": "ccproxy-tui hook codex", "timeout": HOOK_SECONDS}
+    _drop_hooks(document, "codex")
+    hook = {"type": "command", "command": f"{proxy.hook} codex", "timeout": HOOK_SECONDS}
     groups = _table(document, "hooks").setdefault(_EVENT, [])
     if not isinstance(groups, list):
         raise CantConnect(f"its hooks.{_EVENT} is no list")
@@ -164,33 +205,35 @@ def add_codex_hook(text: str, url: str, token: bool) -> str:
     return _text(document)
 
 
-def remove_codex_hook(text: str, url: str) -> str:
+def remove_codex_hook(text: str, proxy: Proxy) -> str:
     document = _json(text)
-    _drop_hooks(document, "ccproxy-tui hook codex")
+    _drop_hooks(document, "codex")
     return _text(document)
 
 
 # --- opencode ---
 
+_OPENCODE = (("anthropic", "/api/v1"), ("openai", "/codex/v1"))
 
-def add_to_opencode(text: str, url: str, token: bool) -> str:
+
+def add_to_opencode(text: str, proxy: Proxy) -> str:
     document = _json(text)
-    for vendor, path in (("anthropic", "/api/v1"), ("openai", "/codex/v1")):
+    for vendor, path in _OPENCODE:
         options = _table(_table(_table(document, "provider"), vendor), "options")
-        options["baseURL"] = f"{url}{path}"
-        options["apiKey"] = f"{{env:{TOKEN_VARIABLE}}}" if token else "any-word"
+        options["baseURL"] = f"{proxy.url}{path}"
+        options["apiKey"] = f"{{env:{TOKEN_VARIABLE}}}" if proxy.token else "any-word"
     return _text(document)
 
 
-def remove_from_opencode(text: str, url: str) -> str:
+def remove_from_opencode(text: str, proxy: Proxy) -> str:
     document = _json(text)
     providers = document.get("provider")
     if not isinstance(providers, dict):
         return _text(document)
-    for vendor in ("anthropic", "openai"):
+    for vendor, place in _OPENCODE:
         provider = providers.get(vendor)
         options = provider.get("options") if isinstance(provider, dict) else None
-        if isinstance(provider, dict) and isinstance(options, dict) and str(options.get("baseURL")).startswith(url):
+        if isinstance(provider, dict) and isinstance(options, dict) and _is_ours(options.get("baseURL"), place):
             options.pop("baseURL")
             options.pop("apiKey", None)
             _drop_if_empty(provider, "options")
@@ -199,14 +242,14 @@ def remove_from_opencode(text: str, url: str) -> str:
     return _text(document)
 
 
-def add_opencode_plugin(text: str, url: str, token: bool) -> str:
-    """The file is ours alone; it reads the token from the variable when it asks."""
+def add_opencode_plugin(text: str, proxy: Proxy) -> str:
+    """The file is ours alone; it reads the token from the variable, and the key from its file, when it asks."""
     if text and _PLUGIN_MARK not in text:
-        raise CantConnect("it is a plugin of somebody else's")
-    return PLUGIN.replace("@URL@", url)
+        raise CantConnect("it is a plugin of another program's")
+    return PLUGIN.replace("@URL@", json.dumps(proxy.url)).replace("@KEY@", json.dumps(proxy.key_file))
 
 
-def remove_opencode_plugin(text: str, url: str) -> str | None:
+def remove_opencode_plugin(text: str, proxy: Proxy) -> str | None:
     return None if _PLUGIN_MARK in text else text
 
 

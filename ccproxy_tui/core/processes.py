@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -30,6 +29,8 @@ def die_with_parent() -> Callable[[], None] | None:
     """
     if not sys.platform.startswith("linux"):
         return None
+    import ctypes  # hook commands, which do without, load this module, too
+
     prctl = ctypes.CDLL(None).prctl  # found before the fork: afterwards, nothing may be imported or locked
 
     def ask() -> None:
@@ -70,6 +71,8 @@ def adopt_orphans() -> None:
     Linux alone (prctl(2)). They must be reaped (`reap_orphans`).
     """
     if sys.platform.startswith("linux"):
+        import ctypes
+
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -7,9 +7,11 @@ import tomllib
 
 import pytest
 
-from ccproxy_tui.core.connect import TARGETS, CantConnect, Target
+from ccproxy_tui.core.connect import TARGETS, CantConnect, Proxy, Target
 
 URL = "http://127.0.0.1:8000"
+PROXY = Proxy(URL, hook="'/opt/my tools/ccproxy-tui' hook", key_file="/home/me/key")
+SECURED = Proxy(URL, token=True)
 CLAUDE, CODEX, CODEX_HOOKS, OPENCODE, OPENCODE_PLUGIN = (target for targets in TARGETS.values() for target in targets)
 
 
@@ -22,53 +24,76 @@ def test_claude_keeps_its_own_hooks_and_variables() -> None:
             "Other": [],
         },
     }
-    text = CLAUDE.add(json.dumps(own), URL, False)
+    text = CLAUDE.add(json.dumps(own), PROXY)
     made = json.loads(text)
     assert made["env"] == {"MINE": "1", "ANTHROPIC_BASE_URL": f"{URL}/api"}
     first, ours = made["hooks"]["PermissionRequest"]
     assert first == own["hooks"]["PermissionRequest"][0]  # type: ignore[index]
-    assert ours["hooks"] == [{"type": "http", "url": f"{URL}/hooks/claude-code", "timeout": 600}]
-    assert CLAUDE.add(text, URL, False) == text, "twice is once"
-    assert json.loads(CLAUDE.remove(text, URL) or "") == own
-    secured = json.loads(CLAUDE.add("", URL, True))["hooks"]["PermissionRequest"][0]["hooks"][0]
-    assert secured["headers"] == {"Authorization": "Bearer $CCPROXY_TOKEN"}, "the token itself is in no file"
+    command = "'/opt/my tools/ccproxy-tui' hook claude-code"
+    assert ours["hooks"] == [{"type": "command", "command": command, "timeout": 600}]
+    after = made["hooks"]["PostToolUse"][0]["hooks"][0]
+    assert (after["command"], after["async"]) == (command, True), "no tool waits for it"
+    assert CLAUDE.add(text, PROXY) == text, "twice is once"
+    assert json.loads(CLAUDE.remove(text, PROXY) or "") == own
+
+
+def test_claude_s_hooks_of_earlier_versions_are_replaced_and_removed() -> None:
+    old = {"type": "http", "url": "http://127.0.0.1:21830/hooks/claude-code", "timeout": 600}
+    theirs = {"type": "command", "command": "notify-send ccproxy-tui"}
+    own = {
+        "env": {"ANTHROPIC_BASE_URL": "http://127.0.0.1:21830/api"},
+        "hooks": {
+            "PermissionRequest": [{"matcher": "*", "hooks": [old]}],
+            "Stop": [{"matcher": "*", "hooks": [theirs, old]}],
+        },
+    }
+    made = json.loads(CLAUDE.add(json.dumps(own), PROXY))
+    assert "/hooks/" not in json.dumps(made), "no hook of the port is left"
+    assert [len(group["hooks"]) for group in made["hooks"]["Stop"]] == [1, 1]
+    assert made["env"]["ANTHROPIC_BASE_URL"] == f"{URL}/api"
+    both = CLAUDE.add(json.dumps(own), Proxy("http://127.0.0.1:9"))
+    left = {"hooks": {"Stop": [{"matcher": "*", "hooks": [theirs]}]}}
+    assert json.loads(CLAUDE.remove(both, PROXY) or "") == left, "on whatever port it was"
+    assert json.loads(CLAUDE.remove(json.dumps(own), PROXY) or "") == left
 
 
 def test_codex_keeps_its_comments() -> None:
     own = '# mine\nmodel = "gpt-5.4"  # best\n\n[model_providers.other]\nname = "other"\n'
-    text = CODEX.add(own, URL, False)
+    text = CODEX.add(own, PROXY)
     made = tomllib.loads(text)
     assert (made["model_provider"], made["model_providers"]["ccproxy"]["base_url"]) == ("ccproxy", f"{URL}/codex")
     assert "# mine" in text
     assert "# best" in text
-    assert tomllib.loads(CODEX.add(text, URL, False)) == made
-    assert tomllib.loads(CODEX.remove(text, URL) or "") == tomllib.loads(own)
-    assert tomllib.loads(CODEX.remove(CODEX.add("", URL, True), URL) or "") == {}
-    hooks = json.loads(CODEX_HOOKS.add("", URL, False))
-    assert hooks["hooks"]["PermissionRequest"][0]["hooks"][0]["command"] == "ccproxy-tui hook codex"
-    assert json.loads(CODEX_HOOKS.remove(json.dumps(hooks), URL) or "") == {}
+    assert tomllib.loads(CODEX.add(text, PROXY)) == made
+    assert tomllib.loads(CODEX.remove(text, PROXY) or "") == tomllib.loads(own)
+    assert tomllib.loads(CODEX.remove(CODEX.add("", SECURED), PROXY) or "") == {}
+    hooks = json.loads(CODEX_HOOKS.add("", PROXY))
+    assert hooks["hooks"]["PermissionRequest"][0]["hooks"][0]["command"] == "'/opt/my tools/ccproxy-tui' hook codex"
+    assert json.loads(CODEX_HOOKS.remove(json.dumps(hooks), PROXY) or "") == {}
+    earlier = CODEX_HOOKS.add("", Proxy(URL))
+    assert json.loads(CODEX_HOOKS.add(earlier, PROXY)) == hooks
 
 
 def test_opencode_keeps_its_other_options() -> None:
     own = {"provider": {"anthropic": {"options": {"timeout": 5}}}, "theme": "x"}
-    text = OPENCODE.add(json.dumps(own), URL, False)
+    text = OPENCODE.add(json.dumps(own), PROXY)
     made = json.loads(text)
     assert made["provider"]["anthropic"]["options"] == {"timeout": 5, "baseURL": f"{URL}/api/v1", "apiKey": "any-word"}
-    assert json.loads(OPENCODE.remove(text, URL) or "") == own
+    assert json.loads(OPENCODE.remove(text, Proxy("http://127.0.0.1:9")) or "") == own
 
 
 def test_opencode_s_plugin_is_a_file_of_ours() -> None:
-    text = OPENCODE_PLUGIN.add("", URL, True)
-    assert f"{URL}/hooks/opencode" in text
-    assert OPENCODE_PLUGIN.add(text, "http://127.0.0.1:9", False).count("127.0.0.1:9") == 1
-    assert OPENCODE_PLUGIN.remove(text, URL) is None
+    text = OPENCODE_PLUGIN.add("", PROXY)
+    assert (f'"{URL}"' in text, '"/home/me/key"' in text) == (True, True)
+    assert OPENCODE_PLUGIN.add(text, Proxy("http://127.0.0.1:9")).count("127.0.0.1:9") == 1
+    assert OPENCODE_PLUGIN.remove(text, PROXY) is None
     with pytest.raises(CantConnect):
-        OPENCODE_PLUGIN.add("export const Mine = 1", URL, False)
-    assert OPENCODE_PLUGIN.remove("export const Mine = 1", URL) == "export const Mine = 1"
+        OPENCODE_PLUGIN.add("export const Mine = 1", PROXY)
+    assert OPENCODE_PLUGIN.remove("export const Mine = 1", PROXY) == "export const Mine = 1"
 
 
 @pytest.mark.parametrize("target", [CLAUDE, CODEX, CODEX_HOOKS, OPENCODE])
 @pytest.mark.parametrize("text", ["{", "[]", "= 5", '{"hooks": 5, "env": [], "provider": 1}', "\x00"])
 def test_what_is_not_the_tools_is_left_alone(target: Target, text: str) -> None:
     with pytest.raises(CantConnect):
-        target.add(text, URL, False)
+        target.add(text, PROXY)

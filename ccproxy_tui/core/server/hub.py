@@ -94,6 +94,7 @@ class Hub:
         self.viewers = 0  # front ends where the user can answer
         self.notices: list[str] = []
         self.proofs = proofs  # of who may use the control API over TCP
+        self.hook_key = b""  # of the install; without, answers to hooks prove nothing
         self.client_token = ""  # of this install; the configured one is in the settings
         if (token := loaded.settings.security.auth_token) is not None:
             learn_secret(token.get_secret_value())

@@ -21,6 +21,7 @@ from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
 from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
+from ccproxy_tui.core.hook_proof import LONGEST_NONCE, NONCE, PROOF, prove
 from ccproxy_tui.core.limits import ASK_BODY
 from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
@@ -67,17 +68,17 @@ class _Extension(msgspec.Struct):
 
 def permission_routes(api: PermissionApi, guard: Guard) -> list[BaseRoute]:
     return [
-        Route("/permissions", api.ask, methods=["POST"]),
+        Route("/permissions", api.proved(api.ask), methods=["POST"]),
         Route("/permissions/stream", guard(api.stream)),
         Route("/permissions/history", guard(api.history)),
         Route("/permissions/{id}", guard(api.get)),
         Route("/permissions/{id}/card", guard(api.card)),
         Route("/permissions/{id}/respond", guard(api.respond, "decide"), methods=["POST"]),
         Route("/permissions/{id}/extend", guard(api.extend, "decide"), methods=["POST"]),
-        Route("/mcp/permission/check", api.check, methods=["POST"]),
-        Route("/hooks/claude-code", api.hook("claude-code"), methods=["POST"]),
-        Route("/hooks/codex", api.hook("codex"), methods=["POST"]),
-        Route("/hooks/opencode", api.opencode, methods=["POST"]),
+        Route("/mcp/permission/check", api.proved(api.check), methods=["POST"]),
+        Route("/hooks/claude-code", api.proved(api.hook("claude-code")), methods=["POST"]),
+        Route("/hooks/codex", api.proved(api.hook("codex")), methods=["POST"]),
+        Route("/hooks/opencode", api.proved(api.opencode), methods=["POST"]),
     ]
 
 
@@ -92,6 +93,19 @@ class PermissionApi:
             watcher.set()
 
     # --- asking ---
+
+    def proved(self, handler: Handler) -> Handler:
+        """A handler whose answer carries a proof for those that ask for one by a nonce."""
+
+        async def proving(request: Request) -> Response:
+            response = await handler(request)
+            nonce, key = request.headers.get(NONCE, ""), self._hub.hook_key
+            if key and 0 < len(nonce) <= LONGEST_NONCE:
+                answer = bytes(response.body)
+                response.headers[PROOF] = prove(key, nonce, request.url.path, request.state.raw, answer)
+            return response
+
+        return proving
 
     async def ask(self, request: Request) -> Response:
         """A script's question, with its answer and the words of it."""
@@ -262,7 +276,7 @@ async def _body(request: Request) -> Object:
     """Raises InvalidRequest, WrongMediaType."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise WrongMediaType("JSON is expected.", hint="Send the header content-type: application/json.")
-    raw = await read_whole(request, ASK_BODY)
+    raw = request.state.raw = await read_whole(request, ASK_BODY)
     try:
         return decode(raw)
     except Misfit as misfit:

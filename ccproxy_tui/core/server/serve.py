@@ -23,6 +23,7 @@ from ccproxy_tui.core import instances
 from ccproxy_tui.core.client_token import client_token, is_wanted
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader, drop_key, keep_key, new_key
+from ccproxy_tui.core.hook_proof import install_key
 from ccproxy_tui.core.instances import Instance
 from ccproxy_tui.core.limits import KB, MB, WAITING_CONNECTIONS
 from ccproxy_tui.core.paths import Paths
@@ -115,6 +116,7 @@ class ProxyServer:
         self.hub = Hub(loaded, clock, ProofReader(new_key(), clock))
         self.hub.client_token = _client_token(loaded, paths)
         learn_secret(self.hub.client_token)
+        self.hub.hook_key = hook_key(paths)
         self.hub.memory = Memory(paths.data / "memory.sqlite3")
         if loaded.settings.history.enabled:
             self.hub.keep_history(paths.data / "history.duckdb")
@@ -347,3 +349,12 @@ def _bind_private(sock: socket.socket, path: Path) -> None:
         sock.bind(str(path))
     finally:
         os.umask(previous)
+
+
+def hook_key(paths: Paths) -> bytes:
+    """Return the key that answers to hooks are proved with; empty without one: hook commands take no answer then."""
+    try:
+        return install_key(paths)
+    except OSError as error:
+        log.warning("no key for hooks (%s): hook commands will ask in their tool's own terminal", error)
+        return b""
