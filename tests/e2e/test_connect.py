@@ -143,6 +143,7 @@ class Terminal:
         environ = {
             "HOME": str(home),
             "PATH": os.environ["PATH"],
+            "XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"],  # its hook finds the proxy's socket there
             "TERM": "xterm-256color",
             "ANTHROPIC_API_KEY": "any-word-that-is-long-enough",
             "ANTHROPIC_BASE_URL": f"{proxy.url}/api",
