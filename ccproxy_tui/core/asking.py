@@ -32,7 +32,8 @@ def ask(paths: Paths, path: str, body: Any) -> dict[str, Any]:
     """Return the answer of the first proxy that proves to be ours. Raises NotAsked; NotOurs for a folder of another."""
     running = instances.running(paths)
     if not running:
-        raise NothingRuns("No proxy runs. Start one with `ccproxy-tui` or `ccproxy-tui serve`.")
+        start = "No proxy runs. Start one with `ccproxy-tui` or `ccproxy-tui serve`."
+        raise NothingRuns(f"{start} {paths.taken()}".strip())
     key = read_key(key_file(paths))
     if key is None:
         raise NotAsked(f"The key of this install ({key_file(paths)}) can't be read, so no answer can be checked.")
