@@ -141,17 +141,18 @@ def test(ctx: click.Context, /, endpoint: str, stream: bool, model: str | None, 
     import httpx
 
     from ccproxy_tui.core import instances
+    from ccproxy_tui.core.client_token import client_token
     from ccproxy_tui.core.paths import Paths
 
     loaded = _load(ctx)
-    running = instances.running(Paths.of_user())
+    paths = Paths.of_user()
+    running = instances.running(paths)
     if not running:
         raise Failure("No proxy runs. Start one with `ccproxy-tui` or `ccproxy-tui serve`.", 4)
     name = model or next((one.id for one in _describe(loaded).models), "")
     path, body = _question(endpoint, name, stream=stream)
     url = f"http://127.0.0.1:{running[0].port}/codex/v1/{path}"
-    token = loaded.settings.security.auth_token
-    headers = {"authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
+    headers = {"authorization": f"Bearer {loaded.settings.security.token or client_token(paths)}"}
     if not as_json:
         click.echo(f"POST {url} {json.dumps(body)}")
     try:

@@ -149,6 +149,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: int = 0
     draining: bool = False
     auth_required: bool = False
+    token_file: str = ""  # has the token of this install, when it is the one that clients must send
     accounts: list[AccountView] = []
     waiting: int = 0  # permission requests
     agents: int = 0  # of SDK mode; `busy` of them work, `ready` wait in the pool

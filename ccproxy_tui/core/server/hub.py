@@ -96,6 +96,7 @@ class Hub:
         self.proofs = proofs  # of who may use the control API over TCP
         self.hook_key = b""  # of the install; without, answers to hooks prove nothing
         self.client_token = ""  # of this install; the configured one is in the settings
+        self.client_token_file = ""
         if (token := loaded.settings.security.auth_token) is not None:
             learn_secret(token.get_secret_value())
         self.stop_requested = asyncio.Event()

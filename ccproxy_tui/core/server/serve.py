@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccproxy_tui import __version__
 from ccproxy_tui.core import instances
-from ccproxy_tui.core.client_token import client_token, is_wanted
+from ccproxy_tui.core.client_token import client_token, client_token_file, is_wanted
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader, drop_key, keep_key, new_key
 from ccproxy_tui.core.hook_proof import install_key
@@ -115,6 +115,7 @@ class ProxyServer:
         self._unix = bind_unix(paths, self._tcp.getsockname()[1])
         self.hub = Hub(loaded, clock, ProofReader(new_key(), clock))
         self.hub.client_token = _client_token(loaded, paths)
+        self.hub.client_token_file = str(client_token_file(paths))
         learn_secret(self.hub.client_token)
         self.hub.hook_key = hook_key(paths)
         self.hub.memory = Memory(paths.data / "memory.sqlite3")

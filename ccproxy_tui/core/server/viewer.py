@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 
 from ccproxy_tui import __version__
+from ccproxy_tui.core.client_token import is_wanted
 from ccproxy_tui.core.events import FAILED_ENDS
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import (
@@ -326,6 +327,7 @@ def detail_of(record: ExchangeRecord, now: float, stall: float) -> Detail:
 
 def status_of(hub: Hub) -> Status:
     busy, agents, ready = hub.sdk.sdk_counts() if hub.sdk is not None else (0, 0, 0)
+    security = hub.settings.security
     return Status(
         version=__version__,
         pid=os.getpid(),
@@ -336,7 +338,8 @@ def status_of(hub: Hub) -> Status:
         total=hub.store.total,
         errors=hub.store.errors,
         draining=hub.draining,
-        auth_required=hub.settings.security.auth_token is not None,
+        auth_required=bool(security.token) or is_wanted(security),
+        token_file=hub.client_token_file if is_wanted(security) else "",
         accounts=[] if hub.demo else [account.view() for account in hub.accounts()],
         waiting=len(hub.broker.pending),
         agents=agents,

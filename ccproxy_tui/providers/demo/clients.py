@@ -100,10 +100,8 @@ def start_clients(hub: Hub) -> None:
 
 
 async def _work(persona: Persona, hub: Hub, rng: random.Random) -> None:
-    token = hub.settings.security.auth_token
-    headers = {"user-agent": persona.agent, "anthropic-version": "2023-06-01"}
-    if token is not None:
-        headers["x-api-key"] = token.get_secret_value()
+    token = hub.settings.security.token or hub.client_token
+    headers = {"user-agent": persona.agent, "anthropic-version": "2023-06-01", "x-api-key": token}
     base = f"http://127.0.0.1:{hub.port}"
     session, asks = str(uuid.UUID(int=rng.getrandbits(128))), itertools.cycle(_ASKS)
     headers["x-claude-code-session-id"] = session

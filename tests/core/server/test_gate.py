@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from ccproxy_tui.core import client_token, peers
+from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.server.viewer import status_of
 from tests.conftest import Proxy, StartProxy
 
 TOKEN = "correct-horse-battery-staple"
@@ -142,3 +147,56 @@ async def test_control_verbs_take_json_only(proxy: Proxy) -> None:
     response = await proxy.client.post("/control/shutdown", headers=headers, content=b"{}", auth=proxy.signed)
     assert response.status_code == 415
     assert not proxy.hub.stop_requested.is_set()
+
+
+# --- where users can't be told apart ---
+
+
+def _no_lookup(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for module in (peers, client_token):
+        monkeypatch.setattr(module, "tcp_lookup", lambda: None)
+    return {}
+
+
+def _by_setting(_: pytest.MonkeyPatch) -> dict[str, str]:
+    return {"SECURITY__PEER_CHECK": "token"}
+
+
+@pytest.mark.parametrize("way", [_no_lookup, _by_setting])
+async def test_the_install_s_token_is_asked_for_where_users_can_t_be_told_apart(
+    start_proxy: StartProxy, monkeypatch: pytest.MonkeyPatch, way: Callable[[pytest.MonkeyPatch], dict[str, str]]
+) -> None:
+    proxy = await start_proxy(**way(monkeypatch))
+    for path in ("/demo/v1/models", "/sdk/status", "/api/usage", "/health", "/health/ready"):
+        refused = await proxy.client.get(path)
+        assert (refused.status_code, "ccproxy-tui connect" in refused.text) == (401, True)
+    assert (await proxy.client.get("/health/live")).status_code == 200
+    status = status_of(proxy.hub)
+    assert status.auth_required
+    file = Path(status.token_file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    token = file.read_text()
+    for headers in ({"authorization": f"Bearer {token}"}, {"x-api-key": token}):
+        assert (await proxy.client.get("/demo/v1/models", headers=headers)).status_code == 200
+    assert client_token.client_token(Paths.of_user()) == token, "it is made once"
+
+
+async def test_no_token_is_asked_of_the_proxy_s_own_user(proxy: Proxy) -> None:
+    status = status_of(proxy.hub)
+    assert not status.auth_required
+    assert status.token_file == ""
+
+
+async def test_a_peer_is_looked_up_once_for_each_connection(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+
+    def count(sock: socket.socket) -> peers.Peer:
+        nonlocal looked
+        looked += 1
+        return real(sock)
+
+    real = peers.tcp_peer
+    monkeypatch.setattr(peers, "tcp_peer", count)
+    for _ in range(5):
+        assert (await proxy.client.get("/demo/v1/models")).status_code == 200
+    assert looked == 1
