@@ -92,10 +92,14 @@ def _offer(ctx: click.Context, store: TrustStore, path: Path, *, yes: bool) -> i
 
 def _found(ctx: click.Context, store: TrustStore, path: Path) -> tuple[list[Offer], list[Ignored]]:
     """What can be trusted, and what can't be."""
-    from ccproxy_tui.core.settings import NOT_TRUSTED, load
+    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.settings import NOT_TRUSTED, Ignored, load
+    from ccproxy_tui.core.settings.files import Refused
     from ccproxy_tui.core.settings.offer import offers_of
     from ccproxy_tui.core.settings.trust import TRUST_VARIABLE
+    from ccproxy_tui.providers.claude_sdk.folder import offer_of_folder
 
+    path = _folder_of_agents(path)
     folder = path if path.is_dir() else path.parent
     environ = {name: value for name, value in os.environ.items() if name not in (TRUST_VARIABLE, "CONFIG_FILE")}
     loaded = load(flags=ctx.obj["flags"], environ=environ, cwd=folder)
@@ -103,7 +107,19 @@ def _found(ctx: click.Context, store: TrustStore, path: Path) -> tuple[list[Offe
     ignored = [one for one in loaded.ignored if one.reason != NOT_TRUSTED]
     if path != folder:
         return [offer for offer in offers if offer.path == path], [one for one in ignored if one.path == path]
-    return offers, ignored
+    try:
+        agents = offer_of_folder(folder, Paths.of_user(), environ, store)
+    except Refused as problem:
+        ignored.append(Ignored(folder / ".claude", str(problem)))
+        agents = None
+    return [*offers, *([agents] if agents is not None else [])], ignored
+
+
+def _folder_of_agents(path: Path) -> Path:
+    """The folder, for what agents read in it: that is trusted as a whole."""
+    if path.name in (".claude", ".mcp.json"):
+        return path.parent
+    return path.parent.parent if path.parent.name == ".claude" else path
 
 
 def _show(offer: Offer) -> None:

@@ -107,6 +107,11 @@ class Claude(Section):
         description="Where a request's system prompt goes in SDK mode: after Claude Code's own, or in its place.",
         json_schema_extra=LIVE,
     )
+    request_cwd: bool = Field(
+        False,
+        description="Let a request choose the folder of its agent, below that of the settings (x-ccproxy-cwd).",
+        json_schema_extra=LIVE,
+    )
     builtin_permissions: bool = Field(
         True, description="Agents ask the Approvals screen; without, what would need a question is denied."
     )

@@ -90,7 +90,10 @@ def agent_environ(environ: Mapping[str, str], more: Mapping[str, str], url: str)
         del own["ANTHROPIC_BASE_URL"]
     own |= {"CLAUDE_CODE_ENTRYPOINT": "sdk-py", "CLAUDE_AGENT_SDK_CLIENT_APP": f"ccproxy-tui/{__version__}"}
     own[AGENT_MARK] = "1"  # its programs inherit it: see core.ancestry
-    return {**own, **more}
+    made = {**own, **more}
+    if not os.path.isabs(made.get("CLAUDE_CONFIG_DIR", "/")):  # noqa: PTH117 - the text as Claude Code reads it
+        del made["CLAUDE_CONFIG_DIR"]  # it would be a folder of the project, with settings as if they were your own
+    return made
 
 
 def forget_transcript(environ: Mapping[str, str], name: str) -> None:

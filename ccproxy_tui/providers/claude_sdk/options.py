@@ -1,14 +1,19 @@
-"""What a Claude Code is started with: the settings' options, which a request may narrow and never widen. Pure."""
+"""What a Claude Code is started with: the settings' options, which a request may narrow and never widen.
+
+Pure, but for the folder that a request names, which is resolved.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from ccproxy_tui.core.formats.misfit import Misfit, Object, maybe_int, maybe_string
 from ccproxy_tui.core.settings.agents import Claude
+from ccproxy_tui.core.settings.files import Refused, check_folder
 
 # From the one that allows least to the one that allows most.
 _MODES = ("plan", "dontAsk", "default", "auto", "acceptEdits", "bypassPermissions")
@@ -23,6 +28,7 @@ class Options:
     """Agents with equal options can stand in for each other."""
 
     cwd: str
+    sources: str = "user"  # of Claude Code's settings: `folder.setting_sources` says when there are more
     model: str = ""
     system: str = ""
     replaces_system: bool = False
@@ -61,10 +67,13 @@ def options_of(claude: Claude, home: Path, url: str) -> Options:
     )
 
 
-def narrowed(options: Options, wishes: Object) -> Options:
-    """With what a request asks for. Raises Misfit where that would allow more than the settings do."""
+def narrowed(options: Options, wishes: Object, *, any_folder: bool = False) -> Options:
+    """With what a request asks for. Raises Misfit where that would allow more than the settings do.
+
+    `any_folder` lets it choose a folder below that of the settings.
+    """
     fits: dict[str, Any] = {
-        "cwd": _cwd(options, wishes),
+        "cwd": _cwd(options, wishes, any_folder=any_folder),
         "permission_mode": _mode(options, wishes),
         "allowed_tools": _allowed(options, wishes),
         "disallowed_tools": (*options.disallowed_tools, *(_names(wishes, "disallowed_tools") or ())),
@@ -89,13 +98,23 @@ def joined(*texts: str) -> str:
     return "\n\n".join(text for text in texts if text)
 
 
-def _cwd(options: Options, wishes: Object) -> str:
+def _cwd(options: Options, wishes: Object, *, any_folder: bool) -> str:
+    """The real folder: a link below that of the settings may lead out of it."""
     wanted = maybe_string(wishes, "cwd")
     if not wanted:
         return options.cwd
-    path = PurePath(options.cwd) / wanted
-    if ".." in path.parts or not path.is_relative_to(options.cwd):
-        raise Misfit(f"It must lie below {options.cwd}, the folder of the settings.", "cwd")
+    if not any_folder:
+        raise Misfit("Requests may not choose the folder of an agent (claude.request_cwd lets them).", "cwd")
+    try:
+        path = Path(os.path.realpath(Path(options.cwd) / wanted))
+        if not path.is_relative_to(os.path.realpath(options.cwd)):
+            raise Misfit(f"It must lie below {options.cwd}, the folder of the settings.", "cwd")
+        if path.exists():
+            check_folder(path)
+    except Refused as problem:
+        raise Misfit(f"It is not used: {problem}.", "cwd") from problem
+    except (OSError, ValueError) as error:
+        raise Misfit("It can't be used.", "cwd") from error
     return str(path)
 
 
@@ -164,6 +183,7 @@ def arguments(options: Options, folder: Path) -> list[str]:
         "--max-turns": str(options.max_turns or ""),
         "--mcp-config": options.mcp_servers and str(folder / _SERVERS),
         "--permission-prompt-tool": options.permission_tool,
+        "--setting-sources": options.sources,
         "--max-thinking-tokens" if isinstance(options.thinking, int) else "--thinking": str(options.thinking),
     }
     return [*words, *(f"{flag}={value}" for flag, value in pairs.items() if value)]

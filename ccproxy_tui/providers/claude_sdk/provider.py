@@ -40,6 +40,7 @@ from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.providers.claude_sdk.agents import Agents, Lease
 from ccproxy_tui.providers.claude_sdk.ask import Ask, read_ask, since_last_answer
 from ccproxy_tui.providers.claude_sdk.cli import ADD_SDK, has_sdk
+from ccproxy_tui.providers.claude_sdk.folder import setting_sources
 from ccproxy_tui.providers.claude_sdk.options import Options, joined, least_thinking, narrowed, options_of
 from ccproxy_tui.providers.claude_sdk.quota import headers_of
 from ccproxy_tui.providers.claude_sdk.turn import Form, Turn, assembled
@@ -77,7 +78,7 @@ class ClaudeSdk:
         self.agents.host = host
 
     def warm_up(self) -> bool:
-        return has_sdk() and self.agents.warm(self._options)
+        return has_sdk() and self.agents.warm(self._with_sources(self._options))
 
     @property
     def _options(self) -> Options:
@@ -110,7 +111,7 @@ class ClaudeSdk:
         try:
             ask = await work_on(len(call.body), partial(read_ask, call.body, notes))
             wishes = ask.wishes | {name.replace("-", "_"): call.wishes[name] for name in _WISHES if name in call.wishes}
-            options = narrowed(self._options, wishes)
+            options = await asyncio.to_thread(self._narrowed, wishes)
         except Misfit as misfit:
             where = misfit.dotted()
             raise InvalidRequest(f"{where}: {misfit.message}" if where else misfit.message, field=where) from misfit
@@ -127,6 +128,15 @@ class ClaudeSdk:
             thinking=thinking,
             effort=ask.effort,
         )
+
+    def _narrowed(self, wishes: Object) -> Options:
+        """Raises Misfit. Reads files."""
+        options = narrowed(self._options, wishes, any_folder=self._settings.request_cwd)
+        return self._with_sources(options)
+
+    def _with_sources(self, options: Options) -> Options:
+        sources = setting_sources(Path(options.cwd), self._context.paths, self._context.environ)
+        return replace(options, sources=sources)
 
     def form(self, call: Call, ask: Ask) -> Form:
         settings = self._settings

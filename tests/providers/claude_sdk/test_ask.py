@@ -98,7 +98,7 @@ OPTIONS = Options(
     ],
 )
 def test_a_request_narrows(wishes: dict[str, Any], changed: dict[str, Any]) -> None:
-    made = narrowed(OPTIONS, wishes)
+    made = narrowed(OPTIONS, wishes, any_folder=True)
     assert {name: getattr(made, name) for name in changed} == changed
     assert sum(getattr(made, name) != getattr(OPTIONS, name) for name in Options.__slots__) == len(changed)
 
@@ -123,7 +123,7 @@ def test_a_request_narrows(wishes: dict[str, Any], changed: dict[str, Any]) -> N
 )
 def test_a_request_never_widens(wishes: dict[str, Any]) -> None:
     with pytest.raises(Misfit):
-        narrowed(OPTIONS, wishes)
+        narrowed(OPTIONS, wishes, any_folder=True)
 
 
 @pytest.mark.parametrize(
