@@ -183,7 +183,7 @@ async def _by_device(made: DeviceLogin, *, browser: bool, qr: bool) -> Change:
 async def _by_code(made: CodeLogin, *, browser: bool, qr: bool) -> Change:
     from ccproxy_tui.core.auth.callback import CallbackServer
 
-    server = CallbackServer(made.port, made.path)
+    server = CallbackServer(made.port, made.path, made.belongs)
     listening = await server.start()
     click.echo(f"Open this address in a browser:\n\n  {made.url}\n")
     if qr:

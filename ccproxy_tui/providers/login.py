@@ -249,7 +249,7 @@ async def send_with(
     answer = await send(account, credential)
     if answer.status == 401 and credential.renewable:
         try:
-            renewed = await account.credential(stale=credential.secret)
+            renewed = await account.credential_after_refusal(credential.secret)
         except NoCredentials as problem:
             report(Marked(exchange, "login refused", problem.text))
             return answer

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from tests.attack.box import Served
@@ -108,6 +112,7 @@ def served(serve: StartServe, upstream: Upstream) -> Served:
         PROVIDERS__COMPATIBLE__CLOSE__BASE_URL=f"{upstream.url}/close",
         PROVIDERS__COMPATIBLE__CLOSE__FORMAT="anthropic_messages",
         SERVER__NETWORK_CALLS="false",
+        PERMISSIONS__DECIDERS="any",
     )
 
 
@@ -416,3 +421,76 @@ def test_send_the_client_and_its_prompt_elsewhere(served: Served, upstream: Upst
             answer = ask(served, "POST", path, body=json.dumps(RESPONSE if "codex" in path else MESSAGE).encode())
             assert (status(answer), str(code).encode() in answer, b"evil.example" in answer) == (502, True, False)
             assert len(upstream.requests) == before + 1
+
+
+def test_have_a_login_renewed_with_each_request(served: Served, upstream: Upstream) -> None:
+    upstream.refuses = b"POST /"
+    for number in range(6):
+        headers = f"chatgpt-account-id: wrong-{number}\r\nauthorization: Bearer x{number}\r\nx-odd: {number}\r\n"
+        assert status(ask(served, "POST", "/api/v1/messages", headers, json.dumps(MESSAGE).encode())) == 401
+        assert status(ask(served, "POST", "/codex/responses", headers, json.dumps(RESPONSE).encode())) == 401
+    renewed = [request for request in upstream.requests if request.startswith(b"POST /token")]
+    assert len(renewed) <= 2  # one for each of the two logins
+    assert "wrong-" not in upstream.text
+
+
+def control(served: Served, method: str, path: str, body: object = None) -> Any:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(served.socket)), base_url="http://proxy") as client:
+        headers = {"content-type": "application/json"}
+        answer = client.request(method, f"/control{path}", json=body, headers=headers)
+        return answer.json() if answer.content else None
+
+
+def login_state(served: Served) -> str:
+    accounts = control(served, "GET", "/accounts")
+    return str(next(one["login"]["state"] for one in accounts if one["view"]["provider"] == "claude"))
+
+
+def listens(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def visit(port: int, target: str, headers: str) -> int:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\n{headers}\r\n".encode())
+        return status(connection.recv(65536))
+
+
+def test_end_or_take_over_a_login_from_a_web_page(served: Served, upstream: Upstream) -> None:
+    view = control(served, "POST", "/accounts/claude/login")
+    assert "url" in view, view
+    state = parse_qs(urlsplit(view["url"]).query)["state"][0]
+    listens(54545)
+    own = "Host: localhost:54545\r\n"
+    foreign = [
+        ("/callback?code=x&state=y", own),
+        ("/callback?code=x", own),
+        ("/callback?error=access_denied&state=y", own),
+        (f"/callback?code=x&state={state}", "Host: evil.example:54545\r\n"),
+        (f"/callback?code=x&state={state}", own + "Origin: https://evil.example\r\n"),
+        (f"/callback?code=x&state={state}", own + "Sec-Fetch-Dest: image\r\nSec-Fetch-Mode: no-cors\r\n"),
+        (f"/callback?code=x&state={state}", own + "Sec-Fetch-Dest: iframe\r\nSec-Fetch-Mode: navigate\r\n"),
+    ]
+    for target, headers in [*foreign, *(("/callback?code=x&state=flood", own) for _ in range(100))]:
+        assert visit(54545, target, headers) == 400
+    idle = [socket.create_connection(("127.0.0.1", 54545)) for _ in range(100)]
+    for target, headers in foreign[:3]:
+        host = f"Host: 127.0.0.1:{served.port}\r\n{headers.removeprefix(own)}"
+        assert visit(served.port, target.replace("/callback", "/oauth/callback"), host) == 400
+    assert control(served, "POST", "/accounts/claude/login/answer", {"answer": "code#another-state"})["error"]
+    assert login_state(served) == "waiting"
+    good = own + "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
+    assert visit(54545, f"/callback?code=the-code&state={state}", good) == 200
+    deadline = time.monotonic() + 10
+    while login_state(served) == "waiting" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert login_state(served) == "done"
+    assert b"the-code" in next(request for request in upstream.requests if request.startswith(b"POST /token"))
+    for connection in idle:
+        connection.close()

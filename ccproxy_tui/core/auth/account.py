@@ -24,6 +24,7 @@ from ccproxy_tui.core.frames import AccountDetail, AccountView, WindowView
 log = logging.getLogger(__name__)
 
 _USED = 3600.0  # an account that was used within this many seconds is renewed ahead of time
+_TRUSTED = 300.0  # seconds for which a 401 is not blamed on a token that was renewed because of one
 _HISTORY = 20
 
 Check = Callable[[Credential], Awaitable[Reading]]  # asks the provider how the plan is. Raises ProxyError
@@ -121,6 +122,7 @@ class Account:
         self._check = check
         self._guard = guard
         self._set_aside = False
+        self._after_refusal = "", 0.0  # the secret that came after a 401, and when, by the monotonic clock
         self._history: deque[tuple[float, str]] = deque(maxlen=_HISTORY)
         self._renewer = Renewer(title, file, renewal, clock, locks, self.note)
         self._last_used = 0.0
@@ -161,6 +163,19 @@ class Account:
         return credential
 
     # --- renewing ---
+
+    async def credential_after_refusal(self, refused: str) -> Credential:
+        """Return another credential after an upstream's 401 for the secret `refused`. Raises NoCredentials.
+
+        A token that came this way a moment ago is not the reason when it is refused as well: clients could have the
+        login renewed with each request otherwise.
+        """
+        secret, renewed = self._after_refusal
+        if refused == secret and self._clock.monotonic() < renewed + _TRUSTED:
+            raise NoCredentials(f"The {self._title} login was renewed just now, and is refused as well.")
+        credential = await self.credential(stale=refused)
+        self._after_refusal = credential.secret, self._clock.monotonic()
+        return credential
 
     async def renew_now(self) -> Credential:
         """Because the person asked, who also wants it to serve again. Raises NoCredentials."""

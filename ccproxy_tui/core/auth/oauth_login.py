@@ -30,6 +30,7 @@ from ccproxy_tui.core.auth.renewal import (
 )
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats.body import read_object
+from ccproxy_tui.core.redact import learn_secret
 
 Change = Callable[[Document], Document]
 
@@ -47,6 +48,10 @@ class CodeLogin(Protocol):
     state: str
     port: int
     path: str
+
+    def belongs(self, answer: str) -> bool:
+        """Whether what a browser brought or a person pasted carries this login's state, or is a bare code."""
+        ...
 
     async def finish(self, answer: str) -> Change:
         """`answer` is the code, or the whole URL that the browser was sent to. Raises LoginFailed."""
@@ -68,24 +73,34 @@ class _Pkce:
 
         self.verifier = secrets.token_urlsafe(48)
         self.state = secrets.token_urlsafe(24)
+        learn_secret(self.verifier)
         self.challenge = create_s256_code_challenge(self.verifier)
+
+    def belongs(self, answer: str) -> bool:
+        _, state, _ = self._read(answer)
+        return secrets.compare_digest(state.encode(), self.state.encode())
 
     def code_of(self, answer: str) -> str:
         """The code in what a person pasted: a bare code, `code#state`, or the URL of the callback."""
+        code, _, error = self._read(answer)
+        if not self.belongs(answer):
+            raise LoginFailed("That answer belongs to another login (its state does not match).")
+        if error:
+            raise LoginFailed(f"The login was refused: {error[:100]}.")
+        if not code:
+            raise LoginFailed("There is no code in that.")
+        learn_secret(code)
+        return code
+
+    def _read(self, answer: str) -> tuple[str, str, str]:
+        """Code, state and error. A bare code is taken for this login's: a person has pasted it."""
         text = answer.strip()
         if "?" in text or text.startswith(("http://", "https://")):
             query = parse_qs(urlsplit(text).query)
-            if "error" in query:
-                raise LoginFailed(f"The login was refused: {query['error'][0][:100]}.")
-            code, state = query.get("code", [""])[0], query.get("state", [""])[0]
-        else:
-            code, _, state = text.partition("#")
-            state = state or self.state
-        if not code:
-            raise LoginFailed("There is no code in that.")
-        if not secrets.compare_digest(state.encode(), self.state.encode()):
-            raise LoginFailed("That answer belongs to another login (its state does not match).")
-        return code
+            code, state, error = (query.get(name, [""])[0] for name in ("code", "state", "error"))
+            return code, state, error
+        code, _, state = text.partition("#")
+        return code, state or self.state, ""
 
 
 class _BrowserLogin:
@@ -114,6 +129,9 @@ class _BrowserLogin:
             "state": self._pkce.state,
         }
         self.url = f"{endpoints.authorize}?{urlencode(query)}"
+
+    def belongs(self, answer: str) -> bool:
+        return self._pkce.belongs(answer)
 
     async def _exchange(self, answer: str, headers: Headers, encode: Callable[[Form], bytes], **more: str) -> Document:
         """The code for tokens."""

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ccproxy_tui.core.auth.account import Account, AnyAccount
-from ccproxy_tui.core.auth.callback import PAGE
+from ccproxy_tui.core.auth.callback import PAGE, WAITS, is_visit
 from ccproxy_tui.core.auth.file_lock import LockTimeout
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.limits import VERB_BODY
@@ -19,6 +19,8 @@ from ccproxy_tui.core.server.deciders import Guard
 from ccproxy_tui.core.server.hub import Hub
 
 T = TypeVar("T")
+
+_CLOSE = "You can close this page and go back to the terminal."
 
 
 class _Answer(msgspec.Struct):
@@ -115,10 +117,10 @@ def oauth_routes(hub: Hub) -> list[BaseRoute]:
     """Where a browser may come back to after a login, besides the port of the login's own."""
 
     async def callback(request: Request) -> Response:
-        found = hub.logins.answer_by_state(request.query_params.get("state", ""), str(request.url))
-        title = "Done" if found else "No login waits for this"
-        text = PAGE.format(title=title, text="You can close this page and go back to the terminal.")
-        return HTMLResponse(text, 200 if found else 400)
+        state = request.query_params.get("state", "")
+        found = is_visit(dict(request.headers)) and hub.logins.answer_by_state(state, str(request.url))
+        title, text = ("Done", _CLOSE) if found else ("No login waits for this", WAITS)
+        return HTMLResponse(PAGE.format(title=title, text=text), 200 if found else 400)
 
     return [Route("/oauth/callback", callback)]
 

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 
 from ccproxy_tui.core.auth.account import Account
-from ccproxy_tui.core.auth.callback import CallbackServer
+from ccproxy_tui.core.auth.callback import WAITS, CallbackServer
 from ccproxy_tui.core.auth.file_lock import LockTimeout
 from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin, LoginFailed
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError
@@ -56,10 +56,12 @@ class Logins:
         return running.view
 
     def answer(self, provider: str, text: str) -> None:
-        """What a person pasted. Raises InvalidRequest when no login waits for it."""
+        """Take what a person pasted. Raises InvalidRequest when no login waits for it; one that waits goes on."""
         running = self._running.get(provider)
         if running is None or running.pasted.done() or running.view.state != "waiting":
             raise InvalidRequest(f"No {provider} login waits for an answer.")
+        if not isinstance(running.made, DeviceLogin) and not running.made.belongs(text):
+            raise InvalidRequest(WAITS)
         running.pasted.set_result(text)
 
     def answer_by_state(self, state: str, url: str) -> bool:
@@ -97,7 +99,7 @@ class Logins:
         made = running.made
         if isinstance(made, DeviceLogin):
             return await made.finish()
-        server = CallbackServer(made.port, made.path)
+        server = CallbackServer(made.port, made.path, made.belongs)
         await server.start()
         try:
             done, _ = await asyncio.wait({server.answer, running.pasted}, return_when=asyncio.FIRST_COMPLETED)
