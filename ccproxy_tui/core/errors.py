@@ -5,6 +5,7 @@ ProxyError
 │   ├── BodyTooLarge    413
 │   ├── RequestTimeout  408
 │   ├── HeadersTooLarge 431
+│   ├── TooManySessions 429  one client holds more of something than its share
 │   └── WrongMediaType  415
 ├── Unauthorized        401  the proxy's own token is missing or wrong
 ├── NoCredentials       401  no account of the provider can serve
@@ -80,6 +81,11 @@ class BodyTooLarge(InvalidRequest):
 class RequestTimeout(InvalidRequest):
     status = 408
     kind = "timeout"
+
+
+class TooManySessions(InvalidRequest):
+    status = 429
+    kind = "rate_limit"
 
 
 class HeadersTooLarge(InvalidRequest):

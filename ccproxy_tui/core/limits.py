@@ -9,7 +9,7 @@
 | framing between two pieces of a client's body | `server.max_header_kb` | 431; closed |
 | connections that wait for a request | `WAITING_CONNECTIONS`, 75 s | the one that waits longest is closed |
 | fragments of one WebSocket message | `FRAGMENTS`, `server.max_body_mb` | the socket is closed |
-| values in a JSON body that is taken apart | `json_cost` below | 413, or a 502 for an answer |
+| values, and width of text, in a JSON body that is taken apart | `core.formats.weight` | 400, or a 502 for an answer |
 | a model's name | `MODEL_NAME` | 400 |
 | layers of content encoding | `ENCODINGS` | 415, or not decoded |
 | unpacked size of a compressed body | `RATIO` times its size, `RATIO_FREE` at least | 413, 502, or not decoded |
@@ -17,7 +17,9 @@
 | one event of a stream that is taken apart | `EVENT` | an error event; the upstream call ends |
 | an answer that is collected | `ANSWER`; an error `ERROR_ANSWER` | 502 |
 | an answer of a token endpoint | `TOKEN_ANSWER`, `TOKEN_SECONDS` | the login or renewal fails |
-| MCP sessions of the older transport | `MCP_SESSIONS`, `MCP_WAITING` each, `MCP_IDLE` | the oldest idle one ends; 429 |
+| MCP sessions of the older transport | `MCP_SESSIONS`, `MCP_WAITING` messages each | an unused one ends; else 429 |
+| an MCP session whose client says nothing | `MCP_UNUSED` | it ends |
+| kept of an exchange's headers, texts and notes | `KEPT_HEADERS`, `KEPT_TEXT`, 200 | cut, with a mark |
 | kept of an answer, of all bodies | `core.capture`, `core.store` | the rest is counted, not kept |
 """
 
@@ -62,4 +64,13 @@ TOKEN_SECONDS = 30.0
 
 MCP_SESSIONS = 64
 MCP_WAITING = 64
-MCP_IDLE = 24 * 3600.0
+MCP_UNUSED = 60.0
+
+# Kept of each exchange for the screens: what others may make as long as they like.
+KEPT_HEADERS = 16 * KB
+KEPT_TEXT = 2000
+
+
+def clip(text: str, longest: int) -> str:
+    """The text, cut with a mark when it has more than `longest` characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"

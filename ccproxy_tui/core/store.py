@@ -21,8 +21,9 @@ from ccproxy_tui.core.events import (
     UpstreamAnswered,
     UpstreamAsked,
 )
-from ccproxy_tui.core.exchange_record import ExchangeRecord, Mark
+from ccproxy_tui.core.exchange_record import ExchangeRecord, Headers, Mark
 from ccproxy_tui.core.formats.report import Note
+from ccproxy_tui.core.limits import KEPT_HEADERS, KEPT_TEXT, clip
 from ccproxy_tui.core.logging import LogLine
 from ccproxy_tui.core.redact import redact_text
 
@@ -143,11 +144,11 @@ class Store:
             case UpstreamAsked():
                 self._ask(record, event)
             case UpstreamAnswered():
-                record.upstream_status, record.response_headers = event.status, event.headers
+                record.upstream_status, record.response_headers = event.status, _kept(event.headers)
                 record.waiting_for_upstream = False
                 self._mark(record, "upstream answered", str(event.status))
             case Marked():
-                self._mark(record, event.name, redact_text(event.detail))  # it may quote an upstream
+                self._mark(record, event.name, redact_text(clip(event.detail, KEPT_TEXT)))  # it may quote an upstream
             case Ended():
                 self._end(record, event)
         self.touch(record)
@@ -166,7 +167,7 @@ class Store:
             client=event.client,
             user_agent=event.user_agent,
             dialect=event.dialect,
-            request_headers=event.headers,
+            request_headers=_kept(event.headers),
         )
         record.last_byte = record.origin
         self._records[record.id] = record
@@ -187,7 +188,7 @@ class Store:
     def _ask(self, record: ExchangeRecord, event: UpstreamAsked) -> None:
         record.calls += 1
         record.upstream_method, record.upstream_url = event.method, event.url
-        record.upstream_request_headers = event.headers
+        record.upstream_request_headers = _kept(event.headers)
         record.waiting_for_upstream = True
         record.last_byte = self._clock.monotonic()
         own = record.request_body
@@ -196,7 +197,7 @@ class Store:
         self._mark(record, "upstream asked", event.url)
 
     def _end(self, record: ExchangeRecord, event: Ended) -> None:
-        error = redact_text(event.error)  # it may quote an upstream, and that a key
+        error = redact_text(clip(event.error, KEPT_TEXT))  # it may quote an upstream, and that a key
         record.ended, record.status, record.error = event.reason, event.status, error
         record.usage, record.stop_reason = event.usage, event.stop_reason
         record.served_model = event.model or record.served_model
@@ -257,6 +258,16 @@ class Store:
         for record in self._live.values():
             for capture in record.captures():
                 capture.frozen = capture.kept > BLOCK
+
+
+def _kept(headers: Headers) -> Headers:
+    """As many headers as there is room for, and how many are left out."""
+    size = 0
+    for number, (name, value) in enumerate(headers):
+        size += len(name) + len(value)
+        if size > KEPT_HEADERS:
+            return (*headers[:number], ("(not kept)", f"{len(headers) - number} more headers"))
+    return headers
 
 
 def _joined(before: tuple[Note, ...], notes: tuple[Note, ...]) -> tuple[Note, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +18,15 @@ from ccproxy_tui.core.auth.pool import Pool, Strategy, rest_words
 from ccproxy_tui.core.auth.quota import Reading
 from ccproxy_tui.core.auth.refusal import Refusal, read_refusal, refusal_inside
 from ccproxy_tui.core.auth.renewal import Ask, Headers, Renewal
-from ccproxy_tui.core.errors import NoAccountServes, NoCredentials, UpstreamGarbled
+from ccproxy_tui.core.errors import NoAccountServes, NoCredentials, UpstreamGarbled, UpstreamStalled
 from ccproxy_tui.core.events import Billed, Marked
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.opening import Opening
+from ccproxy_tui.core.limits import TOKEN_ANSWER, TOKEN_SECONDS
 from ccproxy_tui.core.provider import Answer, Call, Report, close_answer, held_answer, keep_answer
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
-
-_ANSWER_LIMIT = 1024 * 1024
 
 
 def make_ask(title: str, http: Callable[[], Http]) -> Ask:
@@ -36,16 +36,27 @@ def make_ask(title: str, http: Callable[[], Http]) -> Ask:
         upstream = Upstream(title, url, http().model_copy(update={"read_timeout": 20.0}))
         own = [("user-agent", f"ccproxy-tui/{__version__}"), ("accept-encoding", "identity")]
         try:
-            answer = await upstream.send(method, url, [*headers, *own], body)
-            try:
-                parts = [chunk async for chunk in answer.body]
-            finally:
-                await close_answer(answer)
-            return answer.status, b"".join(parts)[:_ANSWER_LIMIT]
+            async with asyncio.timeout(TOKEN_SECONDS):
+                answer = await upstream.send(method, url, [*headers, *own], body)
+                return answer.status, await _collect(answer, title)
+        except TimeoutError:
+            raise UpstreamStalled(f"{title} did not answer within {TOKEN_SECONDS:.0f} s.") from None
         finally:
             await upstream.close()
 
     return ask
+
+
+async def _collect(answer: Answer, title: str) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in answer.body:
+            body += chunk
+            if len(body) > TOKEN_ANSWER:
+                raise UpstreamGarbled(f"{title} answered with more than a token.")
+    finally:
+        await close_answer(answer)
+    return bytes(body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,15 @@ from typing import TypeVar
 import msgspec
 
 from ccproxy_tui.core.formats.misfit import Misfit, Object
+from ccproxy_tui.core.formats.weight import is_too_heavy
 
 T = TypeVar("T")
 
 
 def decode(raw: bytes) -> Object:
-    """A JSON object. Raises Misfit when it is something else, or not JSON at all."""
+    """A JSON object. Raises Misfit when it is something else, or not JSON at all, or takes too much memory."""
+    if is_too_heavy(raw):
+        raise Misfit("The body holds more values, or wider text, than a body of its size may.")
     body = _decode(raw, object)
     if not isinstance(body, dict):
         raise Misfit("The body must be a JSON object.")

@@ -8,7 +8,7 @@ answer.feed(upstream_bytes)       # bytes for the client
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -27,6 +27,7 @@ from ccproxy_tui.core.formats.request import Message, Part, Request, Text, Think
 from ccproxy_tui.core.formats.seal import Seal
 from ccproxy_tui.core.formats.tool_names import Restorer, ToolNames
 from ccproxy_tui.core.formats.turns import merge, order_turns
+from ccproxy_tui.core.limits import MODEL_NAME
 
 
 def convert_request(
@@ -185,7 +186,7 @@ class AnswerReader:
                 case BlockStarted():
                     self.spoken = True
                 case Started():
-                    self.model = event.model
+                    self.model = event.model[:MODEL_NAME]
                 case Finished():
                     self.usage, self.stop_reason = event.usage, event.reason
                 case Done():
@@ -195,6 +196,18 @@ class AnswerReader:
                 case _:
                     pass
         return self._restorer.restore(events)
+
+
+_PIECE = 64 * 1024  # characters
+
+
+def _pieces(event: StreamEvent) -> Iterator[StreamEvent]:
+    """A long delta as several: each is then written on its own, and so much less is in memory."""
+    if type(event) is not Delta or len(event.text) <= _PIECE:
+        yield event
+        return
+    for start in range(0, len(event.text), _PIECE):
+        yield Delta(event.index, event.kind, event.text[start : start + _PIECE])
 
 
 class AnswerStream:
@@ -207,9 +220,12 @@ class AnswerStream:
     def feed(self, data: bytes) -> bytes:
         return self._renderer.feed(self.reader.feed(data))
 
-    def take_answer(self, body: bytes) -> bytes:
-        """A whole answer in JSON, as the stream that the client asked for. Raises Misfit."""
-        return self._renderer.feed(self.reader.take_answer(body))
+    def take_answer(self, body: bytes) -> list[StreamEvent]:
+        """The events of a whole answer in JSON, for `render`; long texts in pieces. Raises Misfit."""
+        return [piece for event in self.reader.take_answer(body) for piece in _pieces(event)]
+
+    def render(self, event: StreamEvent) -> bytes:
+        return self._renderer.feed([event])
 
     def flush(self) -> bytes:
         return self._renderer.feed(self.reader.flush())

@@ -7,7 +7,13 @@ from typing import Literal
 
 import msgspec
 
+from ccproxy_tui.core.limits import clip
+
 Action = Literal["dropped", "renamed", "changed", "emulated", "defaulted", "injected", "carried"]
+
+
+_MOST = 200
+_LONGEST = 300  # characters
 
 
 class Note(msgspec.Struct):
@@ -28,9 +34,13 @@ class Report:
         self._notes: dict[tuple[Action, str, str], Note] = {}
 
     def add(self, action: Action, field: str, reason: str, example: str = "") -> None:
+        field = clip(field, _LONGEST)  # a part of it may be the client's own word
         note = self._notes.get((action, field, reason))
+        if note is None and len(self._notes) >= _MOST:
+            field, reason = "(more)", "there are more differences than are listed"
+            note = self._notes.get((action, field, reason))
         if note is None:
-            self._notes[action, field, reason] = Note(action, field, reason, 1, example)
+            self._notes[action, field, reason] = Note(action, field, clip(reason, _LONGEST), 1, clip(example, _LONGEST))
         else:
             note.count += 1
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ from ccproxy_tui.core.limits import ANSWER, ERROR_ANSWER, EVENT, MB
 from ccproxy_tui.core.provider import Answer, Headers
 from ccproxy_tui.core.server.sink import EVENT_STREAM, RawHeaders, Sink
 from ccproxy_tui.core.server.tap import Tap
+from ccproxy_tui.core.threads import work_on
 
 T = TypeVar("T")
 
@@ -71,6 +73,7 @@ class Leg:
         self.sink = sink
         self.tap = tap
         self.headers = headers
+        self._taken = 0
 
     async def open_stream(self, answer: Answer) -> None:
         await self.sink.settle()
@@ -95,6 +98,13 @@ class Leg:
         await self.sink.finish()
         error = self.tap.stream_error()
         return Outcome("upstream_error", error) if error else Outcome()
+
+    def take(self, chunk: bytes) -> None:
+        """Count and copy a piece of a stream that is taken apart. Raises UpstreamGarbled when it has no end."""
+        self.tap.feed(chunk)
+        self._taken += len(chunk)
+        if self._taken > ANSWER:
+            raise UpstreamGarbled(f"The upstream's answer is larger than {ANSWER // MB} MB.")
 
     async def read(self, answer: Answer, limit: int = ANSWER) -> bytes:
         """The whole body. Raises UpstreamGarbled when it is longer than any answer could be."""
@@ -188,10 +198,11 @@ def cut() -> UpstreamCut:
     return UpstreamCut("The upstream ended its answer in the middle.")
 
 
-def take_whole(take: Callable[[bytes], T], body: bytes) -> T:
+async def take_whole(take: Callable[[bytes], T], leg: Leg, answer: Answer) -> T:
     """Read a body that is no stream. Raises UpstreamGarbled when it is no answer of the upstream's dialect."""
+    body = await leg.read(answer)
     try:
-        return take(body)
+        return await work_on(len(body), partial(take, body))
     except Misfit as misfit:
         raise UpstreamGarbled(f"The upstream's answer can't be read: {misfit.message}") from misfit
 
@@ -205,10 +216,11 @@ class ConvertedStream:
 
     async def run(self, answer: Answer) -> Outcome:
         if not is_stream(answer):
-            await self._send(answer, take_whole(self._stream.take_answer, await self._leg.read(answer)))
+            for event in await take_whole(self._stream.take_answer, self._leg, answer):
+                await self._send(answer, self._stream.render(event))
         else:
             async for chunk in answer.body:
-                self._leg.tap.feed(chunk)
+                self._leg.take(chunk)
                 await self._send(answer, self._stream.feed(chunk))
                 if self._reader.failed is not None or self._reader.whole:
                     break
@@ -254,11 +266,11 @@ class ConvertedWhole:
     async def run(self, answer: Answer) -> Outcome:
         if is_stream(answer):
             async for chunk in answer.body:
-                self._leg.tap.feed(chunk)
+                self._leg.take(chunk)
                 self._answer.feed(chunk)
             self._answer.flush()
         else:
-            take_whole(self._answer.take_answer, await self._leg.read(answer))
+            await take_whole(self._answer.take_answer, self._leg, answer)
         reader = self._answer.reader
         if reader.failed is not None:
             raise refused_inside(reader.failed)
@@ -349,7 +361,7 @@ class Collected:
             return Outcome()
         collector = Collector()
         async for chunk in answer.body:
-            self._leg.tap.feed(chunk)
+            self._leg.take(chunk)
             collector.feed(chunk)
         collector.flush()
         if collector.failed is not None:

@@ -19,9 +19,9 @@ from starlette.routing import BaseRoute, Route
 from ccproxy_tui import __version__
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.clients import client_name
-from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
+from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, TooManySessions
 from ccproxy_tui.core.formats.misfit import Misfit, Object
-from ccproxy_tui.core.limits import ASK_BODY
+from ccproxy_tui.core.limits import ASK_BODY, MCP_SESSIONS, MCP_UNUSED, MCP_WAITING
 from ccproxy_tui.core.permissions.sources import CHECK_TOOL, check_answer, read_check
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.hub import Hub
@@ -48,6 +48,8 @@ class _Session:
     def __init__(self) -> None:
         self.answers: asyncio.Queue[Object] = asyncio.Queue()
         self.asking: set[asyncio.Task[None]] = set()
+        self.used = False  # a client that means it sends `initialize` at once
+        self.ended = asyncio.Event()
 
 
 class _McpServer:
@@ -88,14 +90,26 @@ class _McpServer:
     async def open(self, request: Request) -> Response:
         if "mcp-protocol-version" in request.headers or "mcp-session-id" in request.headers:
             return Response(status_code=405, headers={"allow": "POST, DELETE"})  # this server starts no talk of its own
+        if len(self._sessions) >= MCP_SESSIONS and not self._end_idle():
+            raise TooManySessions("Too many MCP sessions are open.", hint="Use the newer transport: POST to /mcp.")
         return StreamingResponse(self._session(), media_type="text/event-stream")
+
+    def _end_idle(self) -> bool:
+        """End the session that was opened first and has not said anything. False when every one has."""
+        idle = next((session for session in self._sessions.values() if not session.used), None)
+        if idle is not None:
+            idle.ended.set()
+        return idle is not None
 
     async def _session(self) -> AsyncIterator[bytes]:
         name = secrets.token_urlsafe(16)
         session = self._sessions[name] = _Session()
         try:
             yield sse.encode(f"/mcp/messages/?session_id={name}".encode(), "endpoint")
-            while not self._hub.stopping.is_set():
+            deadline = self._hub.clock.monotonic() + MCP_UNUSED
+            while not self._hub.stopping.is_set() and not session.ended.is_set():
+                if not session.used and self._hub.clock.monotonic() > deadline:
+                    return
                 try:
                     async with asyncio.timeout(_PING_SECONDS):
                         answer = await session.answers.get()
@@ -113,7 +127,10 @@ class _McpServer:
         if session is None:
             raise RouteNotFound("There is no such MCP session.")
         message = await _read(request)
+        session.used = True
         if "id" in message:
+            if len(session.asking) + session.answers.qsize() >= MCP_WAITING:
+                raise TooManySessions("Too many messages of this MCP session wait for their answer.")
             client = client_name(dict(request.headers))
             task = self._hub.tasks.start(self._deliver(message, client, session), name="mcp")
             session.asking.add(task)

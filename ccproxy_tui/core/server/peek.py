@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from ccproxy_tui.core.errors import InvalidRequest
 from ccproxy_tui.core.formats.body import read_object
+from ccproxy_tui.core.limits import KB, MODEL_NAME
+
+_NOTHING = msgspec.Raw(b"null")
+_METADATA = 64 * KB  # more than that is no session's name
+_SESSION_NAME = 256
 
 
 class Peek(msgspec.Struct, frozen=True):
-    """`metadata` is kept raw: clients put a session id there in several shapes."""
+    """Every value is kept raw: it may be anything, of any size. Clients put a session id into `metadata`."""
 
-    model: Any = ""
-    stream: Any = False
-    metadata: msgspec.Raw = msgspec.Raw(b"null")
-    session_id: Any = ""
+    model: msgspec.Raw = _NOTHING
+    stream: msgspec.Raw = _NOTHING
+    metadata: msgspec.Raw = _NOTHING
+    session_id: msgspec.Raw = _NOTHING
 
     @property
     def wants_stream(self) -> bool:
-        return self.stream is True
+        return bytes(self.stream) == b"true"
 
     @property
     def model_name(self) -> str:
-        return self.model if isinstance(self.model, str) else ""
+        return _text(self.model, MODEL_NAME)
 
 
 _DECODER = msgspec.json.Decoder(Peek)
@@ -35,13 +38,25 @@ def peek(body: bytes) -> Peek:
     if not body.strip():
         raise InvalidRequest("The request body is empty; a JSON object is expected.")
     try:
-        return _DECODER.decode(body)
+        found = _DECODER.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest("The request body must be a JSON object.") from error
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}.") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The request body can't be read: {error}.") from error
+    if not found.model_name and len(memoryview(found.model)) > MODEL_NAME:
+        raise InvalidRequest(f"The model's name is longer than {MODEL_NAME} characters.", field="model")
+    return found
+
+
+def _text(raw: msgspec.Raw, longest: int) -> str:
+    """The text that `raw` is; empty for any other value, and for a longer text."""
+    data = memoryview(raw)
+    if data[:1].tobytes() != b'"' or len(data) > 6 * longest + 2:  # each character may be an escape
+        return ""
+    text = msgspec.json.decode(raw, type=str)
+    return text if len(text) <= longest else ""
 
 
 def session_of(found: Peek, path_session: str, headers: dict[str, str]) -> str:
@@ -51,17 +66,15 @@ def session_of(found: Peek, path_session: str, headers: dict[str, str]) -> str:
     for name in ("x-session-id", "x-claude-code-session-id", "session-id", "session_id", "thread-id"):
         if value := headers.get(name):
             return value
-    if isinstance(found.session_id, str) and found.session_id:
-        return found.session_id
-    return _from_metadata(bytes(found.metadata))
+    return _text(found.session_id, _SESSION_NAME) or _from_metadata(found.metadata)
 
 
-def _from_metadata(raw: bytes) -> str:
-    metadata = read_object(raw)
+def _from_metadata(raw: msgspec.Raw) -> str:
+    metadata = read_object(bytes(raw)) if len(memoryview(raw)) <= _METADATA else {}
     user = metadata.get("user_id")
     # Claude Code puts a JSON object into this string (observed, 2.1).
     inner = read_object(user.encode("utf-8", "replace")) if isinstance(user, str) and user.startswith("{") else {}
     for value in (metadata.get("session_id"), inner.get("session_id")):
-        if isinstance(value, str) and value:
+        if isinstance(value, str) and 0 < len(value) <= _SESSION_NAME:
             return value
     return ""

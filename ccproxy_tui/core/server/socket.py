@@ -15,18 +15,19 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from ccproxy_tui.core import sse
-from ccproxy_tui.core.formats.body import encode, read_object
+from ccproxy_tui.core.formats.body import decode, read_object
 from ccproxy_tui.core.formats.errors import error_object
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.ids import new_id
+from ccproxy_tui.core.limits import MB
 from ccproxy_tui.core.routing import Target
 from ccproxy_tui.core.server.exchange import Exchange
 from ccproxy_tui.core.server.history import ANNOUNCED, input_items
 from ccproxy_tui.core.server.hub import Hub
 
 _HANDSHAKE = (b"sec-websocket-", b"upgrade", b"connection", b"content-length", b"content-type")
-_NOT_FIELDS = ("type", "generate")
 _WAITING = 16  # requests that may wait for their turn
+_LONGEST_KIND = 200  # bytes
 _TOLD = ("retry-after", "x-request-id", "x-codex-", "x-ratelimit-")
 SOCKET = b"x-ccproxy-socket"  # says to the provider that the client came by a socket
 
@@ -52,7 +53,8 @@ class ResponsesSocket:
         self._receive = receive
         self._send = send
         self._gone = asyncio.Event()
-        self._requests: asyncio.Queue[Object] = asyncio.Queue(_WAITING)
+        self._requests: asyncio.Queue[bytes] = asyncio.Queue(_WAITING)
+        self._waiting = 0  # bytes in there
 
     async def run(self) -> None:
         await self._receive()  # websocket.connect
@@ -67,41 +69,46 @@ class ResponsesSocket:
         if not self._gone.is_set():
             await self._send({"type": "websocket.close", "code": _BROKEN, "reason": "the answer broke off"})
 
-    async def _next(self) -> Object | None:
+    async def _next(self) -> bytes | None:
         """The next request, or None when the client is gone."""
         waiting = asyncio.ensure_future(self._requests.get())
         gone = asyncio.ensure_future(self._gone.wait())
         try:
             await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-            return waiting.result() if waiting.done() else None
+            if not waiting.done():
+                return None
+            self._waiting -= len(waiting.result())
+            return waiting.result()
         finally:
             waiting.cancel()
             gone.cancel()
 
     async def _listen(self) -> None:
         """Frames of the client, also while an answer is on its way: it may leave at any time."""
+        limit = self._hub.settings.server.max_body_mb * MB
         while (message := await self._receive())["type"] != "websocket.disconnect":
-            text = message.get("text") or (message.get("bytes") or b"").decode("utf-8", "replace")
-            request = read_object(text.encode("utf-8", "surrogatepass"))
-            if request.get("type") != "response.create":
-                await self._say_error(400, f"{str(request.get('type'))[:60]!r} is no event that is taken here.")
-            elif self._requests.full():
+            text = message.get("text")
+            data = text.encode("utf-8", "surrogatepass") if text is not None else message.get("bytes") or b""
+            kind = _kind_of(data)
+            if kind != "response.create":
+                await self._say_error(400, f"{kind[:60]!r} is no event that is taken here.")
+            elif self._requests.full() or (self._waiting and self._waiting + len(data) > limit):
                 await self._say_error(429, "Too many requests wait on this socket.")
             else:
-                self._requests.put_nowait(request)
+                self._waiting += len(data)
+                self._requests.put_nowait(data)
         self._gone.set()
 
-    async def _serve(self, request: Object) -> bool:
+    async def _serve(self, request: bytes) -> bool:
         """Whether the socket can go on after it."""
-        fields = {name: value for name, value in request.items() if name not in _NOT_FIELDS}
-        if request.get("generate") is False:
-            await self._announce(fields)
+        fields = msgspec.json.decode(request, type=dict[str, msgspec.Raw])  # their values stay as they came
+        generate = bytes(fields.pop("generate", b""))
+        del fields["type"]
+        if generate == b"false":
+            await self._announce(msgspec.json.encode(fields))
             return True
-        try:
-            leg = _Leg(self, encode({**fields, "stream": True}))
-        except Misfit as misfit:
-            await self._say_error(400, misfit.message)
-            return True
+        leg = _Leg(self, msgspec.json.encode({**fields, "stream": True}))
+        del request, fields
         scope = {**self._scope, "type": "http", "method": "POST", "headers": self._headers()}
         await Exchange(self._hub, self._target, scope, leg.receive, leg.send).run()
         return leg.whole and not self._gone.is_set()
@@ -110,14 +117,15 @@ class ResponsesSocket:
         kept = [(name, value) for name, value in self._scope["headers"] if not name.startswith(_HANDSHAKE)]
         return [*kept, (b"content-type", b"application/json"), (SOCKET, b"1")]
 
-    async def _announce(self, fields: Object) -> None:
+    async def _announce(self, request: bytes) -> None:
         """Nothing is generated: what came is kept, for the request that will name it."""
         name = f"{ANNOUNCED}{new_id(self._hub.clock)}"
         response: Object = {"id": name, "object": "response", "status": "in_progress", "output": []}
-        response["model"] = fields.get("model")
         try:
+            fields = decode(request)
+            response["model"] = fields.get("model")
             input_items(fields)
-            self._hub.history.remember(encode(fields), response)
+            self._hub.history.remember(request, response)
         except Misfit as misfit:
             await self._say_error(400, misfit.message)
             return
@@ -140,6 +148,18 @@ class ResponsesSocket:
     @property
     def gone(self) -> asyncio.Event:
         return self._gone
+
+
+class _Kind(msgspec.Struct):
+    type: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def _kind_of(frame: bytes) -> str:
+    """The type that a client's event names, if it does."""
+    try:
+        return str(msgspec.json.decode(bytes(msgspec.json.decode(frame, type=_Kind).type)[:_LONGEST_KIND]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "None"
 
 
 class _Leg:

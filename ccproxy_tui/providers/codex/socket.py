@@ -19,6 +19,7 @@ import msgspec
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import UpstreamCut, UpstreamGarbled, UpstreamStalled
 from ccproxy_tui.core.formats.body import read_object
+from ccproxy_tui.core.limits import EVENT
 from ccproxy_tui.core.provider import Answer, Headers
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.upstream import environment_proxy, tls_context
@@ -32,7 +33,7 @@ BETA = "responses_websockets=2026-02-06"
 _REST = 600.0  # seconds for which a backend that refused the upgrade is not asked for it
 _KEPT = 32
 _OF_THE_ACCOUNT = frozenset({401, 403, 429})  # over HTTP, the same is said better
-_LARGEST = 64 * 1024 * 1024
+_QUEUED = 4  # frames that are read ahead
 _ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "error"})
 _NOT_HERE = frozenset({"accept", "content-type", "content-length", "accept-encoding", "host", "openai-beta"})
 _HANDSHAKE = ("sec-websocket-", "upgrade", "connection", "content-length")
@@ -53,9 +54,9 @@ class Sockets:
 
     async def ask(self, url: str, headers: Headers, body: bytes, key: Key) -> Answer:
         """One `response.create`. Raises Unavailable before anything was sent, a ProxyError after that."""
-        request = {"type": "response.create", **read_object(body)}
-        request.pop("stream", None)
-        text = msgspec.json.encode(request).decode()
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])  # their values go on as they are
+        fields.pop("stream", None)
+        text = msgspec.json.encode({"type": "response.create", **fields})
         connection, first = await self._begin(url, headers, text, key)
         event = read_object(first)
         if event.get("type") == "error" and (status := _status(event)):
@@ -67,7 +68,7 @@ class Sockets:
         stream = _Stream(self, connection, key, first)
         return Answer(200, [("content-type", "text/event-stream"), *given], stream.events(), stream.close)
 
-    async def _begin(self, url: str, headers: Headers, text: str, key: Key) -> tuple[ClientConnection, bytes]:
+    async def _begin(self, url: str, headers: Headers, text: bytes, key: Key) -> tuple[ClientConnection, bytes]:
         """The connection, and the first frame of the answer. One that had been closed while it was idle is replaced."""
         idle = self._idle.pop(key, None)
         if idle is not None:
@@ -76,11 +77,11 @@ class Sockets:
         fresh = await self._connect(url, headers)
         return fresh, await self._send(fresh, text)
 
-    async def _send(self, connection: ClientConnection, text: str) -> bytes:
+    async def _send(self, connection: ClientConnection, text: bytes) -> bytes:
         from websockets.exceptions import ConnectionClosed
 
         try:
-            await connection.send(text)
+            await connection.send(text, text=True)
             return await self.receive(connection)
         except ConnectionClosed as error:
             raise UpstreamCut(f"The Codex backend closed its socket: {error}.") from error
@@ -113,7 +114,8 @@ class Sockets:
                 compression=None,
                 proxy=None,
                 ssl=await self._tls(http) if url.startswith("https:") else None,
-                max_size=_LARGEST,
+                max_size=EVENT,
+                max_queue=_QUEUED,
                 open_timeout=http.connect_timeout,
                 process_exception=lambda error: error,
             )

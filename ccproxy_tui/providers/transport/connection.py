@@ -44,13 +44,14 @@ class Connection(asyncio.Protocol):
         if not self._busy:
             self.close()  # bytes while no request is open: the peer is confused, never reuse
             return
-        self._last_data = self._loop.time()
         try:
             body = self._parser.feed(data)
         except ProtocolError as error:
             self._fail(httpx.RemoteProtocolError(str(error)))
             self.close()
             return
+        if self._parser.head is not None:  # the head has its time in all, however slowly it comes
+            self._last_data = self._loop.time()
         if body:
             self._chunks.append(body)
             self._buffered += len(body)
@@ -146,6 +147,7 @@ class Connection(asyncio.Protocol):
         self._parser.begin(method=method)
         self.served += 1
         self._sent_all = await self._send(head, body)
+        self._last_data = self._loop.time()
         while self._parser.head is None:
             self._check()
             await self._wait()

@@ -49,6 +49,7 @@ class ResponseParser:
         self.started = False
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
+        self._framing = 0
         self._bodyless = False
         self._until_close = False
         self._keep_alive = False
@@ -76,6 +77,9 @@ class ResponseParser:
             self.leftover = True
         if in_head and self._head_is_too_large():
             raise ProtocolError("the response head is larger than 256 KB")
+        self._framing = 0 if self._body else self._framing + len(data)
+        if self._framing > MAX_HEAD:  # an interim answer, a chunk's extension, a trailer
+            raise ProtocolError("more than 256 KB came without a piece of the answer")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         return body

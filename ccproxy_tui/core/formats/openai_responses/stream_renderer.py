@@ -203,6 +203,9 @@ class StreamRenderer:
                 return
             head = self._open_words(event.index, out)
         self._by_block[event.index].pieces.append(text)
+        self._add_delta(head, text, out)
+
+    def _add_delta(self, head: bytes, text: str, out: list[bytes]) -> None:
         out.append(b'%b"sequence_number":%d,"delta":%b}\n\n' % (head, self._sequence, _encode(text)))
         self._sequence += 1
 
@@ -384,6 +387,16 @@ class StreamRenderer:
         return response
 
 
+class _Silent(StreamRenderer):
+    """Builds the response alone. An answer's text stands in five events of its stream."""
+
+    def _event(self, name: str, values: Object) -> bytes:
+        return b""
+
+    def _add_delta(self, head: bytes, text: str, out: list[bytes]) -> None:
+        pass
+
+
 _HANDLERS: dict[type[StreamEvent], Callable[[StreamRenderer, Any, list[bytes]], None]] = {
     Delta: StreamRenderer._delta,
     Sealed: StreamRenderer._seal,
@@ -453,6 +466,6 @@ def echo_of(body: Object) -> Object:
 
 def render_answer(reply: Reply, options: ReplyOptions) -> Object:
     """A whole answer: what a stream of it would have ended with."""
-    renderer = StreamRenderer(options)
+    renderer = _Silent(options)
     renderer.feed(list(reply.events()))
     return renderer.answer()
