@@ -20,6 +20,7 @@ from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.worker import Worker
 
 from ccproxy_tui.core.clock import Clock
@@ -66,6 +67,7 @@ BLURRED_HZ = 1.0
 SLOW_HZ = 0.5
 FATAL_EXIT = 1
 TERMINAL_SECONDS = 2.0
+NOTICE_SECONDS = 60.0
 
 
 class CCProxyApp(App[str]):
@@ -119,6 +121,8 @@ class CCProxyApp(App[str]):
         self.remembered = load_state(self.state_file) if self.state_file else SessionState(welcomed=True)
         self._tab = "streams"
         self._previous_tab = "streams"
+        self._notice_timer: Timer | None = None
+        self._lost: tuple[int, int] | None = None  # what was shown when the proxy was lost
         self._alarms: dict[str, str] = {}
         self._heard: set[str] = set()  # questions that wait, as far as the person was told
         self._title = ""
@@ -139,6 +143,7 @@ class CCProxyApp(App[str]):
         if terminal.over_ssh(self.environ) or self.ui.slow:
             self.animation_level = "none"
         self._catch_signals()
+        self._show_notice(*self.last_notice)
         self._write(terminal.PUSH_TITLE)
         self.run_worker(self.session.run(), name="session", exit_on_error=False)
         self.run_worker(self._keyboard.run(), name="keyboard")
@@ -209,10 +214,18 @@ class CCProxyApp(App[str]):
             self.exit("stop", return_code=self.session.fatal_code or FATAL_EXIT, message=None)
             return
         if state == "lost":
+            self._lost = self._lost or self._before_the_loss()
             self.say(f"{problem}; trying again", "error")
+        if state == "up" and self._lost is not None:
+            (pid, rows), self._lost = self._lost, None
+            self.say(*_back_words(self.session.mirror.status.pid == pid, rows))
         screen = self.base_screen
         if screen is not None and screen.is_mounted:
             screen.refresh_bars()
+
+    def _before_the_loss(self) -> tuple[int, int]:
+        """The proxy's pid, and how many requests are shown of it."""
+        return self.session.mirror.status.pid, len(self.session.mirror.rows)
 
     @property
     def base_screen(self) -> BaseScreen | None:
@@ -281,12 +294,21 @@ class CCProxyApp(App[str]):
     def say(self, text: str, style: str = "dim") -> None:
         """The last thing that happened, in the notice line; errors as a toast as well. Any text is safe here."""
         text = escape_line(text)
-        self.last_notice = (text, style)
-        screen = self.base_screen
-        if screen is not None and screen.is_mounted:
-            screen.refresh_bars()
+        self._show_notice(text, style)
         if style == "error":
             self.notify(text, severity="error", markup=False)
+
+    def _show_notice(self, text: str, style: str) -> None:
+        """Until another takes its place, or it is too old to be about now."""
+        self.last_notice = (text, style)
+        if self._notice_timer is not None:
+            self._notice_timer.stop()
+        self._notice_timer = self.set_timer(NOTICE_SECONDS, self._clear_notice) if text else None
+        if (screen := self.base_screen) is not None and screen.is_mounted:
+            screen.refresh_bars()
+
+    def _clear_notice(self) -> None:
+        self._show_notice("", "dim")
 
     def copy(self, text: str, what: str) -> None:
         where = terminal.copy(text, self.copy_to_clipboard, self.paths.state, self.environ)
@@ -389,6 +411,14 @@ class CCProxyApp(App[str]):
 
     def get_default_screen(self) -> Screen[Any]:
         return StreamsScreen()
+
+
+def _back_words(same: bool, rows: int) -> tuple[str, str]:
+    """The notice once the proxy is back: a new process has nothing of what the old one kept in memory."""
+    if same:
+        return "The connection to the proxy is back", "dim"
+    gone = f"; {rows} earlier request{'s are' if rows != 1 else ' is'} gone" if rows else ""
+    return f"The proxy was restarted{gone}", "warning"
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

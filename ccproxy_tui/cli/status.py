@@ -68,7 +68,8 @@ def _print(one: Status) -> None:
         click.echo(f"  {one.waiting} permission request{'s' * (one.waiting != 1)} waiting")
     for account in one.accounts:
         hint = f"  ({account.hint})" if account.hint else ""
-        click.echo(escape_line(f"  {account.provider}  {account.label}  {account.state}{hint}"))
+        state = "its upstream does not answer" if account.unreachable is not None else account.state
+        click.echo(escape_line(f"  {account.provider}  {account.label}  {state}{hint}"))
 
 
 @click.command()

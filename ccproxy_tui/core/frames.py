@@ -178,6 +178,7 @@ class AccountView(msgspec.Struct, frozen=True, omit_defaults=True):
     hint: str = ""
     windows: list[WindowView] = []
     alarm: str = ""
+    unreachable: float | None = None  # its upstream does not answer, since then
 
 
 class LoginView(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -12,12 +12,13 @@ from textual.containers import Vertical
 from textual.widget import Widget
 
 from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AccountDetail, Watch
+from ccproxy_tui.core.frames import AccountDetail, AccountView, Watch
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.confirm import Confirm
 from ccproxy_tui.screens.login import LoginDialog
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.mirror import Changes
+from ccproxy_tui.screens.ui.status_line import account_state
 from ccproxy_tui.screens.widgets.detail_view import DetailView, Line
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
 
@@ -83,9 +84,7 @@ class AccountsScreen(BaseScreen):
     def _lay_out(self) -> None:
         provider = Column[AccountDetail]("provider", "provider", 14, lambda one: one.view.provider)
         plan = Column[AccountDetail]("plan", "plan", 9, lambda one: one.view.label or "-")
-        state = Column[AccountDetail](
-            "state", "state", 26, lambda one: one.view.state, style=lambda one: "live" if one.view.ok else "error"
-        )
+        state = Column[AccountDetail]("state", "state", 26, lambda one: account_state(one.view), style=_style)
         source = Column[AccountDetail]("source", "from", 0, lambda one: one.source or one.view.hint)
         width = self.size.width
         columns = [provider, plan, state, source] if width >= WIDE else [provider, state, source]
@@ -202,11 +201,19 @@ _EXTRA = {
 }
 
 
+def _serves(view: AccountView) -> bool:
+    return view.ok and view.unreachable is None
+
+
+def _style(detail: AccountDetail) -> str:
+    return "live" if _serves(detail.view) else "error"
+
+
 def account_lines(detail: AccountDetail, served: int) -> list[Line]:
     """One account in words: what it is, what is wrong, what happened. `served` is what all of them served."""
     view = detail.view
-    title = f"{view.provider}  {view.label}  {view.state}"
-    lines: list[Line] = [(escape_line(title), "strong" if view.ok else "error")]
+    title = f"{view.provider}  {view.label}  {account_state(view)}"
+    lines: list[Line] = [(escape_line(title), "strong" if _serves(view) else "error")]
     if view.hint:
         lines.append((escape_line(view.hint), ""))
     if detail.source:

@@ -198,13 +198,16 @@ class StreamsScreen(BaseScreen):
     def _title(self) -> None:
         status, model = self.mirror.status, self.list.model
         parts = [f"streams  {status.live} live, {status.total} in all"]
+        if status.total > len(self.mirror.rows):
+            parts[0] += f", {len(self.mirror.rows)} kept"
         if status.errors:
             parts.append(f"{status.errors} failed")
-        parts.append("follow on" if model.follow else "paused")
+        if model.following or not model.follow:
+            parts.append("following" if model.follow else "paused")
         if model.unseen:
             parts.append(f"{model.unseen} new above")
         if self._filter_text:
-            parts.append(f"filter: {self._filter_text}")
+            parts.append(f"filter: {self._filter_text} ({len(model.order)} shown)")
         if self._sort != "new":
             parts.append(f"by {self._sort}")
         title = words.crop("  ".join(parts), max(self.size.width - 6, 10))
@@ -215,6 +218,8 @@ class StreamsScreen(BaseScreen):
     # --- moving ---
 
     def on_live_list_moved(self, event: LiveList.Moved) -> None:
+        self._title()
+        self.refresh_keys()
         self.watch_anew()
         self._show_text()
         self._show_detail()

@@ -437,7 +437,7 @@ async def test_space_pauses_and_new_rows_are_counted(app: CCProxyApp, control: F
         await until(lambda: "2 new above" in screen_text(app))
         assert "paused" in screen_text(app)
         await pilot.press("space")
-        await until(lambda: "follow on" in screen_text(app))
+        await until(lambda: "following" in screen_text(app))
         assert streams(app).model.cursor == 0
 
 
@@ -602,7 +602,8 @@ async def test_an_attached_screen_quits_without_touching_the_proxy(control: Fake
 
 async def test_a_lost_proxy_is_said_and_the_screens_stay(control: FakeControl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ccproxy_tui.screens.ui.session.BACKOFF_FIRST", 0.01)
-    again = FakeControl(Frame(1, reset=True, status=STATUS, rows=[make_row(77)]))
+    status = msgspec.structs.replace(STATUS, pid=4243)
+    again = FakeControl(Frame(1, reset=True, status=status, rows=[make_row(77)]))
     app = make_app(control)
     source = app.session.source
     assert isinstance(source, FakeSource)
@@ -612,6 +613,16 @@ async def test_a_lost_proxy_is_said_and_the_screens_stay(control: FakeControl, m
         control.lose()
         await until(lambda: "SIGKILL" in screen_text(app))
         await until(lambda: list(app.session.mirror.rows) == [make_row(77).id])
+        await until(lambda: "12 earlier requests are gone" in screen_text(app))
+
+
+async def test_a_notice_goes_when_it_is_no_news(app: CCProxyApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ccproxy_tui.app.NOTICE_SECONDS", 0.2)
+    async with app.run_test(size=(80, 24)):
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        app.say("copied the id")
+        await until(lambda: "last: copied the id" in screen_text(app))
+        await until(lambda: "last:" not in screen_text(app))
 
 
 async def test_keys_can_be_mapped_anew(control: FakeControl) -> None:

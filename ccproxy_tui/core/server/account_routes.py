@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.callback import PAGE, WAITS, is_visit
 from ccproxy_tui.core.auth.file_lock import LockTimeout
-from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
+from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound, UpstreamError
 from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.deciders import Guard
@@ -58,9 +58,14 @@ class _AccountApi:
         return found
 
     async def accounts(self, _: Request) -> Response:
-        logins = self._hub.logins
+        logins, reach = self._hub.logins, self._hub.reach
         details = [account.detail() for account in self._hub.accounts()]
-        return _json([msgspec.structs.replace(one, login=logins.view(one.view.provider)) for one in details])
+        return _json(
+            [
+                msgspec.structs.replace(one, view=reach.seen(one.view), login=logins.view(one.view.provider))
+                for one in details
+            ]
+        )
 
     async def renew(self, request: Request) -> Response:
         await self._account(request).renew_now()
@@ -68,8 +73,16 @@ class _AccountApi:
         return Response(status_code=204)
 
     async def check(self, request: Request) -> Response:
-        said = await self._account(request).check()
-        self._hub.store.notice()
+        account = self._account(request)
+        try:
+            said = await account.check()
+        except UpstreamError as error:
+            self._hub.reach.failed([account], error)
+            raise
+        else:
+            self._hub.reach.answered([account])
+        finally:
+            self._hub.store.notice()
         return _json({"said": said})
 
     async def aside(self, request: Request) -> Response:

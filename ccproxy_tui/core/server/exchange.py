@@ -35,7 +35,7 @@ from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.model_map import Candidate
-from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, close_answer
+from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, RunsAgents, close_answer
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, allows, guess_dialect
 from ccproxy_tui.core.server import headers as head
@@ -248,7 +248,7 @@ class Exchange:
         if provider is None:
             raise RouteNotFound(f"No provider {candidate.provider!r} serves {self._scope['path']!r}.")
         plan = await self._plan(call, provider, candidate.model)
-        answer = await provider.send(plan.call, self._hub.bus.publish)
+        answer = await self._send(provider, plan.call)
         if not (200 <= answer.status < 300 or 400 <= answer.status < 600):
             self._hub.bus.publish(UpstreamAnswered(self.id, answer.status, tuple(redact_headers(answer.headers))))
             await close_answer(answer)
@@ -256,6 +256,19 @@ class Exchange:
                 f"{provider.name} answered {answer.status}: redirects are not followed, and not passed on."
             )
         return answer, plan
+
+    async def _send(self, provider: Provider, call: Call) -> Answer:
+        """Ask, and note whether anything answers there."""
+        reach = self._hub.reach
+        try:
+            answer = await provider.send(call, self._hub.bus.publish)
+        except UpstreamError as error:
+            if not isinstance(provider, RunsAgents):  # that an agent does not start says nothing of the accounts
+                reach.failed(provider.accounts(), error)
+            raise
+        if reach.is_troubled:
+            reach.answered(provider.accounts())
+        return answer
 
     def _call(self, body: bytes, found: Peek) -> Call:
         return Call(

@@ -28,6 +28,7 @@ from ccproxy_tui.core.server.desk import Desk, audit_row
 from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
+from ccproxy_tui.core.server.reach import Reach
 from ccproxy_tui.core.settings import Loaded, Settings
 from ccproxy_tui.core.settings.models import Models, Permissions
 from ccproxy_tui.core.storage import Audit
@@ -73,7 +74,8 @@ class Hub:
         self.memory = Memory(None)
         self._routes_of: Models | None = None
         self._routes: dict[tuple[str, str], list[Candidate]] = {}
-        self.logins = Logins(self.tasks)
+        self.logins = Logins(self.tasks, self.store.notice)
+        self.reach = Reach(clock)
         self.history = ResponseHistory()
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules, self._session_rule_limits, runs)
@@ -200,6 +202,7 @@ class Hub:
             ended = await asyncio.to_thread(reap_orphans, ended)
             for account in self.accounts():
                 await account.keep_fresh()
+            self.store.notice()  # the states of accounts are words that change with time
 
     def enter(self, exchange: Running) -> None:
         """An exchange begins. While any is live, the ticker runs; otherwise nothing does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.callback import WAITS, CallbackServer
@@ -25,8 +26,10 @@ class _Running:
 
 
 class Logins:
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called when a login has come to its end, good or bad."""
         self._tasks = tasks
+        self._changed = changed
         self._running: dict[str, _Running] = {}
 
     def view(self, provider: str) -> LoginView | None:
@@ -94,6 +97,7 @@ class Logins:
             running.view = LoginView("failed", message=error.text)
         except (LoginFailed, LockTimeout, OSError) as error:
             running.view = LoginView("failed", message=str(error))
+        self._changed()
 
     async def _finish(self, running: _Running) -> Change:
         made = running.made

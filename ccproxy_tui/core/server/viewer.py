@@ -340,7 +340,7 @@ def status_of(hub: Hub) -> Status:
         draining=hub.draining,
         auth_required=bool(security.token) or is_wanted(security),
         token_file=hub.client_token_file if is_wanted(security) else "",
-        accounts=[] if hub.demo else [account.view() for account in hub.accounts()],
+        accounts=[] if hub.demo else [hub.reach.seen(account.view()) for account in hub.accounts()],
         waiting=len(hub.broker.pending),
         agents=agents,
         busy=busy,

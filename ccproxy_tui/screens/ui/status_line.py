@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AccountView, Status, WindowView
+from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.session import State
 from ccproxy_tui.screens.widgets.bars import Part
 
@@ -44,12 +45,21 @@ def status_parts(status: Status, state: State, problem: str, width: int) -> tupl
     return left, right
 
 
+def account_state(account: AccountView) -> str:
+    """The state of the login, or that its upstream does not answer, which makes the login beside the point."""
+    if account.unreachable is not None:
+        return f"unreachable since {words.clock(account.unreachable)}"
+    return account.state
+
+
 def _window(window: WindowView) -> Part:
     style = "error" if window.used >= 95 else "warning" if window.used >= 80 else "dim"
     return (f"  {escape_line(window.name)} {window.used}%", style)
 
 
 def _account(account: AccountView) -> Part:
+    if account.unreachable is not None:
+        return (f"{account.provider} {account_state(account)}", "error")
     if account.ok:
         return (f"{account.provider} {escape_line(account.state)}", "ok")
     word = "LOGIN" if account.state == "missing" else account.state.partition(" (")[0]

@@ -122,7 +122,9 @@ class LiveList(LineView, Generic[T]):
         before = self.model.cursor_key
         offset = self.model.cursor - self.top
         keys = [key for key, item in self.items.items() if self._keep(item)]
-        self.model.set_keys(keys, lambda key: self._sort_key(self.items[key]), reverse=self.reverse)
+        self.model.set_keys(
+            keys, lambda key: self._sort_key(self.items[key]), reverse=self.reverse, everything=self.items
+        )
         self._cells.clear()  # items may say something else now; only those on screen are put into words again
         # A row that is looked at keeps its place on the screen while others come above it.
         self.top = 0 if self.model.cursor == 0 else max(0, min(self.model.cursor - offset, self.last_top))
@@ -222,15 +224,12 @@ class LiveList(LineView, Generic[T]):
 
     def _move_to(self, place: int) -> None:
         before = self.model.cursor
-        was_unseen = self.model.unseen
         self.model.move_to(place)
         if not self.show_line(self.model.cursor):
             self.repaint_line(before)
             self.repaint_line(self.model.cursor)
         if self.model.cursor != before:
             self.post_message(self.Moved(self, self.model.cursor_key))
-        if was_unseen and not self.model.unseen:
-            self.post_message(self.FollowChanged(self, self.model.cursor_key))
 
     def action_move(self, steps: int) -> None:
         self._move_to(self.model.cursor + steps)
@@ -246,7 +245,7 @@ class LiveList(LineView, Generic[T]):
             self.post_message(self.Opened(self, self.model.cursor_key))
 
     def action_toggle_follow(self) -> None:
-        self.model.follow = not self.model.follow
+        self.model.follow = not self.model.following
         if self.model.follow:
             self._move_to(0)
         self.post_message(self.FollowChanged(self, self.model.cursor_key))

@@ -96,6 +96,38 @@ def test_the_cursor_stays_with_its_row_once_it_left_the_top_and_new_rows_are_cou
     assert model.unseen == 0
 
 
+def test_rows_that_a_filter_kept_out_are_nothing_new_when_it_goes() -> None:
+    model = ListModel()
+    everything = [str(number) for number in range(1, 9)]
+    numbers(model, everything)
+    model.move_to(7)
+    model.set_keys(["1", "6"], int, reverse=True, everything=everything)
+    numbers(model, everything)
+    assert model.unseen == 0
+    everything = [*everything, "9"]
+    model.set_keys(["1", "6"], int, reverse=True, everything=everything)
+    assert model.unseen == 0, "what is new is not among those that are shown"
+    numbers(model, everything)
+    assert model.unseen == 1
+
+
+def test_no_more_rows_are_new_than_there_are() -> None:
+    model = ListModel()
+    numbers(model, ["1", "2"])
+    model.move_to(1)
+    for number in range(3, 100):
+        numbers(model, ["1", *(str(one) for one in range(max(number - 5, 2), number))])
+    assert model.unseen <= 5
+
+
+def test_it_follows_only_at_the_top() -> None:
+    model = ListModel()
+    numbers(model, ["1", "2"])
+    assert model.following
+    model.move_to(1)
+    assert not model.following
+
+
 def test_paused_following_keeps_the_row_even_at_the_top() -> None:
     model = ListModel()
     model.follow = False
