@@ -78,17 +78,18 @@ def runs(process: Process) -> bool:
 # --- what a line says ---
 
 
-def agent_of(line: Line, proxy: int) -> Process | None:
+def agent_of(line: Line, proxy: Collection[Process], *, itself: bool = False) -> Process | None:
     """Return the agent that a hook command or `ask` speaks for: its nearest ancestor that is not a shell or the like.
 
-    None where the user's own terminal or the system comes first, and for what the proxy itself has started.
+    `itself` is for tools that ask on their own: they are the agent. `proxy` is the proxy and what it descends from: who
+    has started it is no agent of it. None for these, and where the user's own terminal or the system comes first.
     """
     if not line:
         return None
     terminal = line[0].tty
-    for one in line[1:]:
+    for one in line if itself else line[1:]:
         crossed = terminal and one.tty != terminal  # from a shell of a terminal to what shows the terminal
-        if crossed or one.pid in (1, proxy) or one.name in _MANAGERS:
+        if crossed or one.pid == 1 or one.process in proxy or one.name in _MANAGERS:
             return None
         if one.name not in _RUNNERS:
             return one.process

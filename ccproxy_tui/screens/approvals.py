@@ -210,7 +210,7 @@ class ApprovalsScreen(BaseScreen):
     def action_rules(self) -> None:
         """Every rule in force."""
         self.guard.note_key(self.now())
-        self.app.push_screen(RulesDialog(self.control))
+        self.app.push_screen(RulesDialog(self.control, self.proxy_app.clock.now))
 
     def action_history(self) -> None:
         """What has ended, with who said what to it."""

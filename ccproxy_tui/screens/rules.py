@@ -127,14 +127,16 @@ class RulesDialog(ModalScreen[None]):
         Binding("u", "undo", "undo", show=False, id="rules.undo"),
     ]
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, now: Callable[[], float]) -> None:
         super().__init__()
         self._rule_control = control
+        self._now = now
         self._rules: dict[str, RuleView] = {}
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide-dialog rules-dialog"):
             yield LiveList[RuleView]([], id="rules-list", empty=("", "no rule answers: A on a card makes one"))
+            yield Static("", markup=False, id="rules-whole")
             yield Static("d removes, u undoes the last change, esc leaves", markup=False, id="rules-told")
 
     @property
@@ -144,7 +146,7 @@ class RulesDialog(ModalScreen[None]):
     def on_mount(self) -> None:
         action = Column[RuleView]("action", "", 6, lambda one: one.action, style=_rule_style)
         rule = Column[RuleView]("rule", "rule", 0, lambda one: escape_line(one.rule))
-        where = Column[RuleView]("where", "where", 26, lambda one: escape_line(where_of(one)))
+        where = Column[RuleView]("where", "where", 26, lambda one: escape_line(where_of(one, self._now())))
         hits = Column[RuleView]("hits", "hits", 5, lambda one: str(one.hits), right=True)
         last = Column[RuleView]("last", "last", 13, lambda one: words.moment(one.last) if one.last else "never")
         narrow = self.app.size.width < 72
@@ -163,6 +165,12 @@ class RulesDialog(ModalScreen[None]):
         self._rules.clear()
         self._rules.update({str(place): one for place, one in enumerate(found)})
         self.list.rebuild()
+
+    def on_live_list_moved(self, event: LiveList.Moved) -> None:
+        """The whole of the rule under the cursor."""
+        if (rule := self.list.selected) is not None:
+            whole = f"{rule.action} {rule.rule}: {whole_of(rule, self._now())}"
+            self.query_one("#rules-whole", Static).update(escape_line(whole))
 
     def action_remove(self) -> None:
         if (rule := self.list.selected) is not None:
@@ -190,12 +198,25 @@ def _rule_style(rule: RuleView) -> str:
     return {"allow": "ok", "deny": "error"}.get(rule.action, "warning")
 
 
-def where_of(rule: RuleView) -> str:
-    """Where a rule holds, and for how long."""
-    place = f"session {rule.session}" if rule.session else rule.project
-    place = place or ("one agent" if rule.asker else "everywhere")
-    if rule.asker:
-        place += f", process {rule.asker}"
-    if rule.idle is not None and rule.until is not None and rule.idle < rule.until:
-        return f"{place}, to {words.moment(rule.until)}, or {words.moment(rule.idle)} if unused"
-    return f"{place}, to {words.moment(rule.until)}" if rule.until is not None else place
+def where_of(rule: RuleView, now: float) -> str:
+    """Where a rule holds, and what is left of a temporary one."""
+    ends = [end for end in (rule.until, rule.idle) if end is not None]
+    return f"{_place(rule)}, {words.duration(min(ends) - now)} left" if ends else _place(rule)
+
+
+def whole_of(rule: RuleView, now: float) -> str:
+    """The same with each of its ends."""
+    place = _place(rule) + (f", process {rule.asker} alone" if rule.asker else "")
+    if rule.until is None:
+        return place
+    left = words.duration(rule.until - now)
+    if rule.idle is None:
+        return f"{place}; ends in {left}"
+    idle = words.duration(rule.idle - now)
+    return f"{place}; ends in {idle} if unused, in {left} at the latest, and when the last front end leaves"
+
+
+def _place(rule: RuleView) -> str:
+    if rule.session:
+        return f"session {rule.session}"
+    return rule.project or (f"process {rule.asker}" if rule.asker else "everywhere")

@@ -228,3 +228,69 @@ def test_a_program_counts_as_a_front_end(serve: StartServe) -> None:
         assert next(stream.iter_lines())
         status, answer = served.request("POST", "/permissions", COMMAND)
     assert (status, json.loads(answer)["status"]) == (200, "denied"), "it has not waited"
+
+
+# Signs as our own front ends do: the key lies in the runtime folder, and a program of the user can read it.
+OVER_TCP = """
+import asyncio, sys
+from ccproxy_tui.core.control_key import find_key
+from ccproxy_tui.core.control_transport import control_http
+from ccproxy_tui.core.paths import Paths
+async def main():
+    port = int(sys.argv[1])
+    async with control_http(url=f"http://127.0.0.1:{port}", key=find_key(Paths.of_user(), port)) as client:
+        answer = await client.post(f"/permissions/{sys.argv[2]}/respond", json={"allowed": True})
+        print(answer.status_code, answer.text)
+asyncio.run(main())
+"""
+
+
+def test_it_answers_over_tcp_with_the_key_of_the_proxy(served: Served) -> None:
+    pending = Pending(served)
+    command = [sys.executable, "-c", OVER_TCP, str(served.port), pending.id]
+    done = subprocess.run(command, start_new_session=True, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("403 ")
+    assert "no terminal of its own" in done.stdout
+    terminal = Terminal(command)
+    try:
+        terminal.wait_for("200 ")
+    finally:
+        terminal.close()
+
+
+# A tool that asks over TCP: an HTTP hook of an earlier version, an MCP client.
+ASKS_OVER_TCP = TOOL.replace(
+    "hook = subprocess.Popen(json.loads(sys.argv[1]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)\n"
+    "hook.stdin.write(given); hook.stdin.close()\n",
+    "import http.client\n"
+    "hook = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]))\n"
+    "hook.request('POST', '/hooks/claude-code', given, {'content-type': 'application/json'})\n",
+)
+
+
+@pytest.mark.parametrize("way", [plain, in_a_terminal])
+def test_a_tool_that_asks_over_tcp_answers(served: Served, tmp_path: Path, way: Way) -> None:
+    terminal = Terminal([sys.executable, "-S", "-c", ASKS_OVER_TCP, str(served.port), "null"])
+    try:
+        asked = Asked(waiting(served))
+        out = tmp_path / "out.json"
+        terminal.send(json.dumps(way(attack_on(served, asked, out))) + "\r")  # type: ignore[arg-type]
+        terminal.wait_for(out.exists)
+    finally:
+        terminal.close()
+    assert_refused(outcome(out), asked)  # type: ignore[arg-type]
+
+
+def test_another_program_withdraws_what_a_tool_asks(served: Served) -> None:
+    """By saying that the session has ended: the user would never have seen the card."""
+    hook = [*PROGRAM, "hook", "claude-code"]
+    terminal = Terminal([sys.executable, "-S", "-c", TOOL, json.dumps(hook), "null"])
+    try:
+        asked = waiting(served)
+        for event in ("Stop", "UserPromptSubmit", "SessionEnd"):
+            body = {"hook_event_name": event, "session_id": "s1"}
+            assert served.request("POST", "/hooks/claude-code", body)[0] == 200
+            subprocess.run(hook, input=json.dumps(body).encode(), check=True, start_new_session=True)
+        assert waiting(served) == asked, "it waits"
+    finally:
+        terminal.close()

@@ -35,6 +35,7 @@ SHELL = one(50, "bash", tty="pts/3")
 CLAUDE = one(60, "claude", session=50, tty="pts/3")
 CODE = one(45, "code")
 MANAGER = one(30, "systemd")
+OWN_LINE = {one(PROXY, "python3").process, one(80, "emacs").process, INIT.process}
 
 
 def at_shell(pid: int, name: str) -> Relative:
@@ -53,12 +54,18 @@ def at_shell(pid: int, name: str) -> Relative:
         ([one(70, "python3"), one(65, "sh"), MANAGER, INIT], None),  # a service
         ([one(70, "python3"), one(65, "sh"), INIT], None),
         ([one(70, "python3"), one(PROXY, "python3"), SHELL, INIT], None),  # the proxy itself
+        ([one(70, "python3"), one(90, "bash"), one(80, "emacs"), INIT], None),  # it has started the proxy, too
         ([one(70, "python3")], None),
         ([], None),
     ],
 )
 def test_who_asks(line: list[Relative], agent: Relative | None) -> None:
-    assert agent_of(line, PROXY) == (agent.process if agent is not None else None)
+    assert agent_of(line, OWN_LINE) == (agent.process if agent is not None else None)
+
+
+def test_a_tool_that_asks_over_tcp_is_the_agent_itself() -> None:
+    assert agent_of([CLAUDE, SHELL, SERVER, INIT], OWN_LINE, itself=True) == CLAUDE.process
+    assert agent_of([one(80, "emacs"), INIT], OWN_LINE, itself=True) is None
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,20 @@ async def test_undoing_gives_back_the_very_bytes(tool: str, name: str, own: str)
     assert (status, "can't be read as text" in out, "Traceback" in out) == (1, True, False)
 
 
+async def test_the_address_is_that_of_the_proxy_that_runs(start_proxy: StartProxy) -> None:
+    path = Path.home() / ".claude" / "settings.json"
+    proxy = await start_proxy()
+    status, out = await run("connect", "claude-code")
+    assert (status, f"Your proxy runs on port {proxy.hub.port}" in out) == (0, True)
+    assert json.loads(path.read_text())["env"]["ANTHROPIC_BASE_URL"] == f"{proxy.url}/api"
+    await run("connect", "claude-code", SERVER__PORT="8001")
+    assert "127.0.0.1:8001/api" in path.read_text(), "the user has named one"
+    await start_proxy()
+    status, out = await run("connect", "claude-code")
+    assert (status, "Several proxies run" in out) == (1, True)
+    assert (await run("connect", "claude-code", "--undo"))[0] == 0
+
+
 async def test_the_difference_shows_no_secret() -> None:
     path = Path.home() / ".claude" / "settings.json"
     path.parent.mkdir(parents=True)

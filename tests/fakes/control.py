@@ -291,7 +291,15 @@ class FakeControl:
         return [
             RuleView("Bash(git diff:*)", "allow", hits=14, last=STARTED - 90),
             RuleView("Edit(src/**)", "allow", "/repo", hits=3, until=STARTED + 7200, lent=True),
-            RuleView("Bash(rm\x1b:*)", "deny", session="s1", lent=True),
+            RuleView(
+                "Bash(rm\x1b:*)",
+                "deny",
+                session="s1",
+                lent=True,
+                until=STARTED + 28_000,
+                idle=STARTED + 1800,
+                asker=4242,
+            ),
         ]
 
     async def remove_rule(self, rule: RuleView) -> None:

@@ -8,6 +8,7 @@ this (tmux send-keys, ptrace, a terminal that another program opens for it); it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import OrderedDict
@@ -23,6 +24,7 @@ from ccproxy_tui.core.errors import Forbidden
 from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.processes import Process
 from ccproxy_tui.core.socket_owner import NotOfThisMachine, owner_of
+from ccproxy_tui.core.supervisor import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -59,30 +61,51 @@ UNKNOWN = Decider("unknown")
 class Deciders:
     """`mode` is read once: an agent that edits the settings file changes nothing until the user restarts the proxy."""
 
-    def __init__(self, mode: Mode) -> None:
+    def __init__(self, mode: Mode, tasks: Tasks) -> None:
         self._mode = mode
+        self._tasks = tasks
         self._proxy = os.getpid()
+        self._own_line = frozenset(one.process for one in line_of(self._proxy))
         self._agents: OrderedDict[Process, None] = OrderedDict()
 
     # --- agents ---
 
     async def asker_of(self, scope: Scope) -> Process | None:
-        """Return the agent that a permission request comes from, and remember it; None where it can't be known."""
+        """Return the agent that a hook command or script asks for, and remember it; None where it can't be known.
+
+        Over TCP the process is looked for in the background, which takes a while: no rule is bound to it.
+        """
         pid = peer_of(scope).pid
         if pid is None:
+            self._tasks.start(self._note_client(scope), name="who asks")
             return None
-        agent = await asyncio.to_thread(lambda: agent_of(line_of(pid), self._proxy))
-        if agent is not None:
-            self._agents[agent] = None
-            self._agents.move_to_end(agent)
-            while len(self._agents) > _MOST_AGENTS:
-                self._agents.popitem(last=False)
+        agent = await asyncio.to_thread(lambda: agent_of(line_of(pid), self._own_line))
+        self._note(agent)
         return agent
+
+    async def _note_client(self, scope: Scope) -> None:
+        """A tool that asks over TCP is an agent, too: nothing that it starts may answer."""
+
+        def find() -> Process | None:
+            with contextlib.suppress(NotOfThisMachine):
+                pid = owner_of(scope)
+                return agent_of(line_of(pid), self._own_line, itself=True) if pid is not None else None
+            return None
+
+        self._note(await asyncio.to_thread(find))
+
+    def _note(self, agent: Process | None) -> None:
+        if agent is None:
+            return
+        self._agents[agent] = None
+        self._agents.move_to_end(agent)
+        while len(self._agents) > _MOST_AGENTS:
+            self._agents.popitem(last=False)
 
     def _living(self) -> set[Process]:
         """The agents that still run."""
-        for agent in [one for one in self._agents if not runs(one)]:
-            del self._agents[agent]
+        for agent in [one for one in list(self._agents) if not runs(one)]:
+            self._agents.pop(agent, None)
         return set(self._agents)
 
     # --- deciding ---

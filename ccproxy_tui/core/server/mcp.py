@@ -64,6 +64,7 @@ class _McpServer:
         if "id" not in message:
             return Response(status_code=202)
         client = client_name(dict(request.headers))
+        await self._hub.deciders.asker_of(request.scope)
         if message.get("method") != "tools/call":
             return _json(await self._answer(message, client))
         return StreamingResponse(self._events(message, client), media_type="text/event-stream")
@@ -132,6 +133,7 @@ class _McpServer:
             if len(session.asking) + session.answers.qsize() >= MCP_WAITING:
                 raise TooManySessions("Too many messages of this MCP session wait for their answer.")
             client = client_name(dict(request.headers))
+            await self._hub.deciders.asker_of(request.scope)
             task = self._hub.tasks.start(self._deliver(message, client, session), name="mcp")
             session.asking.add(task)
             task.add_done_callback(session.asking.discard)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, cast
 
 import pytest
 
 from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.control_client import ControlClient
+from ccproxy_tui.core.frames import Frame, Watch
 from tests.conftest import Proxy, StartProxy, until
 from tests.core.server.test_permissions import CHECK, HOOK, asked, bash, control, proxy
 
@@ -180,3 +182,30 @@ async def test_a_rule_lent_for_a_while_ends(proxy: Proxy, control: ControlClient
     await control.add_rules(name, ["Bash(ls:*)"], action="allow", scope="user", hours=1e-6)
     assert (await asking).json()["behavior"] == "allow"
     await until(lambda: proxy.hub.rules.temporary() == [])
+
+
+async def test_a_rule_for_the_session_ends_when_the_last_front_end_leaves(proxy: Proxy) -> None:
+    first, second = proxy.control(), proxy.control()
+    watching = [await watch(one) for one in (first, second)]
+    await until(lambda: proxy.hub.viewers == 2)
+    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git diff", session_id="s1")))
+    await first.add_rules(await asked(proxy), ["Bash(git diff:*)"], action="allow", scope="session", hours=None)
+    await asking
+    [lent] = await first.rules()
+    assert lent.until is not None
+    assert lent.idle is not None
+    assert 0 < lent.idle - proxy.hub.clock.now() <= 1800 < lent.until - proxy.hub.clock.now() <= 8 * 3600
+    await watching[0].aclose()
+    await until(lambda: proxy.hub.viewers == 1)
+    assert len(await second.rules()) == 1, "the user is still there"
+    await watching[1].aclose()
+    await until(lambda: proxy.hub.viewers == 0)
+    assert await second.rules() == []
+    await first.close()
+    await second.close()
+
+
+async def watch(control: ControlClient) -> AsyncGenerator[Frame]:
+    frames = cast("AsyncGenerator[Frame]", control.frames(Watch()))
+    await anext(frames)
+    return frames
