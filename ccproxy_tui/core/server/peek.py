@@ -39,19 +39,23 @@ def peek(body: bytes) -> Peek:
         raise InvalidRequest("The request body is empty; a JSON object is expected.")
     try:
         found = _DECODER.decode(body)
+        name = found.model_name
     except msgspec.ValidationError as error:
         raise InvalidRequest("The request body must be a JSON object.") from error
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}.") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The request body can't be read: {error}.") from error
-    if not found.model_name and len(memoryview(found.model)) > MODEL_NAME:
+    if not name and len(memoryview(found.model)) > MODEL_NAME:
         raise InvalidRequest(f"The model's name is longer than {MODEL_NAME} characters.", field="model")
     return found
 
 
 def _text(raw: msgspec.Raw, longest: int) -> str:
-    """The text that `raw` is; empty for any other value, and for a longer text."""
+    """Return the text that `raw` is; empty for any other value, and for a longer text.
+
+    Raise msgspec.DecodeError or UnicodeDecodeError for a text that can't be read.
+    """
     data = memoryview(raw)
     if data[:1].tobytes() != b'"' or len(data) > 6 * longest + 2:  # each character may be an escape
         return ""
@@ -66,7 +70,10 @@ def session_of(found: Peek, path_session: str, headers: dict[str, str]) -> str:
     for name in ("x-session-id", "x-claude-code-session-id", "session-id", "session_id", "thread-id"):
         if value := headers.get(name):
             return value
-    return _text(found.session_id, _SESSION_NAME) or _from_metadata(found.metadata)
+    try:
+        return _text(found.session_id, _SESSION_NAME) or _from_metadata(found.metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # then it is no text, and names no session
+        return ""
 
 
 def _from_metadata(raw: msgspec.Raw) -> str:
