@@ -25,7 +25,7 @@ from ccproxy_tui.core.exchange_record import ExchangeRecord, Headers, Mark
 from ccproxy_tui.core.formats.report import Note
 from ccproxy_tui.core.limits import KEPT_HEADERS, KEPT_TEXT, clip
 from ccproxy_tui.core.logging import LogLine
-from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.redact import redact_query, redact_text, redact_url
 
 KEPT_EXCHANGES = 500
 KEPT_LOGS = 2000
@@ -161,18 +161,18 @@ class Store:
             started=event.at,
             origin=self._clock.monotonic(),
             method=event.method,
-            path=event.path,
-            query=event.query,
+            path=redact_text(event.path),
+            query=redact_query(event.query),
             peer=event.peer,
             client=event.client,
-            user_agent=event.user_agent,
+            user_agent=redact_text(event.user_agent),
             dialect=event.dialect,
             request_headers=_kept(event.headers),
         )
         record.last_byte = record.origin
         self._records[record.id] = record
         self._live[record.id] = record
-        self._mark(record, "accepted", f"{event.method} {event.path}")
+        self._mark(record, "accepted", f"{record.method} {record.path}")
         self._forget_oldest()
         self.touch(record)
 
@@ -187,14 +187,14 @@ class Store:
 
     def _ask(self, record: ExchangeRecord, event: UpstreamAsked) -> None:
         record.calls += 1
-        record.upstream_method, record.upstream_url = event.method, event.url
+        record.upstream_method, record.upstream_url = event.method, redact_url(event.url)
         record.upstream_request_headers = _kept(event.headers)
         record.waiting_for_upstream = True
         record.last_byte = self._clock.monotonic()
         own = record.request_body
         same = len(event.body) == own.total and event.body == own.read()
         record.upstream_request_body = None if same else Capture(event.body)
-        self._mark(record, "upstream asked", event.url)
+        self._mark(record, "upstream asked", record.upstream_url)
 
     def _end(self, record: ExchangeRecord, event: Ended) -> None:
         error = redact_text(clip(event.error, KEPT_TEXT))  # it may quote an upstream, and that a key

@@ -53,6 +53,7 @@ _OPENAI_PATHS = (
 def make_compatible(context: Context) -> list[Provider]:
     """One provider for each table that is switched on."""
     tables = context.settings().providers.compatible
+    learn_secret(*(context.environ.get(table.key_env, "") for table in tables.values() if table.key_env))
     return [Compatible(name, context) for name, table in tables.items() if table.enabled]
 
 

@@ -17,6 +17,7 @@ from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, U
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import BodyPart, Watch
 from ccproxy_tui.core.limits import VERB_BODY
+from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.codex_routes import codex_routes
@@ -30,6 +31,7 @@ from ccproxy_tui.core.server.rule_routes import rule_routes
 from ccproxy_tui.core.server.sdk_routes import sdk_routes
 from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
+from ccproxy_tui.core.settings.masked import secrets_of
 
 
 def control_routes(hub: Hub) -> list[BaseRoute]:
@@ -197,6 +199,7 @@ class _ControlApi:
         if not extra.get("live"):
             return "written; takes effect after a restart"
         self._hub.loaded = fresh
+        learn_secret(*secrets_of(fresh.settings))
         self._hub.store.notice()
         return "in effect now"
 

@@ -30,6 +30,7 @@ from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.server.reach import Reach
 from ccproxy_tui.core.settings import Loaded, Settings
+from ccproxy_tui.core.settings.masked import secrets_of
 from ccproxy_tui.core.settings.models import Models, Permissions
 from ccproxy_tui.core.storage import Audit
 from ccproxy_tui.core.store import Store
@@ -99,8 +100,7 @@ class Hub:
         self.hook_key = b""  # of the install; without, answers to hooks prove nothing
         self.client_token = ""  # of this install; the configured one is in the settings
         self.client_token_file = ""
-        if (token := loaded.settings.security.auth_token) is not None:
-            learn_secret(token.get_secret_value())
+        learn_secret(*secrets_of(loaded.settings))
         self.stop_requested = asyncio.Event()
         self.stopping = asyncio.Event()  # the servers are closing: viewers must let go
         self.drain_seconds = loaded.settings.server.drain_seconds

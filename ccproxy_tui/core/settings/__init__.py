@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.settings import sources
 from ccproxy_tui.core.settings.files import DOTENV_NAME, PROJECT_LIMIT, TOML_NAMES, Refused, project_folders, read_own
 from ccproxy_tui.core.settings.masked import masked_value
@@ -353,7 +354,7 @@ def _problem(loc: tuple[int | str, ...], message: str, origins: dict[KeyPath, Or
     origin = next((origins[path[:end]] for end in range(len(path), 0, -1) if path[:end] in origins), None)
     if origin is None:
         origin = next((o for p, o in origins.items() if p[: len(path)] == path), DEFAULT)
-    text = message.removeprefix("Value error, ")
+    text = redact_text(message.removeprefix("Value error, "))  # it may quote the value
     return Problem(".".join(path), origin, text[:1].lower() + text[1:])
 
 

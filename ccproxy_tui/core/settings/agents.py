@@ -29,6 +29,10 @@ class CodeOptions(Section):
     )
     mcp_servers: dict[str, Any] = Field(default_factory=dict, description="MCP servers of agents, by name.")
     env: dict[str, str] = Field(default_factory=dict, description="Environment variables of agents.")
+    keep_env: StrList = Field(
+        default_factory=list,
+        description="Variables of the proxy's environment that agents get although they hold a key, as GITHUB_TOKEN.",
+    )
 
 
 class SessionPool(Section):

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
 from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.settings import Problem, SettingsError, entries, field_at, is_secret, leaves, load, show, validate
 from ccproxy_tui.core.settings.models import Settings
 from ccproxy_tui.core.settings.project import values_of
@@ -66,7 +67,7 @@ def parse_value(key: KeyPath, text: str) -> Any:
     try:
         model = field.__pydantic_validator__.validate_assignment(field.model_construct(), key[-1], text)
     except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        message = redact_text(error.errors()[0]["msg"].removeprefix("Value error, "))  # it may quote the value
         raise SettingsError([Problem(".".join(key), Origin("default"), message[:1].lower() + message[1:])]) from None
     value = getattr(model, key[-1])
     return TypeAdapter(type(value)).dump_python(value, mode="json") if not hasattr(value, "get_secret_value") else text

@@ -20,7 +20,7 @@ _TABLES = frozenset({"env", "environment", "headers", "http_headers", "env_http_
 
 def masked_value(value: Any, name: str = "", *, hides: bool = False) -> Any:
     """Return `value` of the setting or key `name` as plain data with secrets masked; `hides` masks all of it."""
-    hides = hides or name.lower() in _TABLES or (isinstance(value, str) and is_secret_name(name))
+    hides = hides or _is_hidden_table(value, name) or (isinstance(value, str) and is_secret_name(name))
     match value:
         case SecretStr():
             return MASKED if value.get_secret_value() else ""
@@ -40,6 +40,10 @@ def masked_value(value: Any, name: str = "", *, hides: bool = False) -> Any:
     if hides:
         return MASKED if text else ""
     return redact_url(text) if "://" in text and not any(map(str.isspace, text)) else redact_text(text)
+
+
+def _is_hidden_table(value: Any, name: str) -> bool:
+    return isinstance(value, Mapping) and name.lower() in _TABLES
 
 
 def _masked_arguments(items: list[Any]) -> list[Any]:

@@ -239,7 +239,8 @@ class Agents:
         return agent
 
     def _child_environ(self, options: Options) -> dict[str, str]:
-        return agent_environ(self._environ, dict(options.environment), self.url)
+        keep = self._settings().code_options.keep_env
+        return agent_environ(self._environ, dict(options.environment), self.url, keep)
 
     async def _check_folder(self, cwd: str) -> None:
         if not await asyncio.to_thread(Path(cwd).is_dir):

@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core.ancestry import AGENT_MARK
 from ccproxy_tui.core.detection.capture import CaptureFailed, run_bounded
 from ccproxy_tui.core.processes import find_program
+from ccproxy_tui.core.redact import is_secret_name, mask_own_text
 from ccproxy_tui.core.settings import Settings
+from ccproxy_tui.core.settings.seeds import MOVED, RETIRED
 
 ADD_SDK = "pip install 'ccproxy-tui[sdk]'"
 # Older ones take a request's text for a command when it begins with a slash.
@@ -22,9 +24,16 @@ _LEAST = (2, 1, 248)
 _SNAPSHOTS = (2, 1, 330)  # from here on a system prompt is kept from the first turn on, unless told otherwise
 _VERSION = re.compile(rb"(\d+)\.(\d+)\.(\d+)")
 _VERSION_SECONDS = 10.0
-# Of our own settings and of an agent that we run in ourselves: nothing that an agent needs, or may know.
-_SECTIONS = "|".join(Settings.model_fields).upper()
-_OURS = re.compile(rf"(CCPROXY_|CLAUDECODE$|CLAUDE_CODE_(ENTRYPOINT|SSE_PORT)$|({_SECTIONS})__)")
+# Of our own settings (in the older programs' spellings, too) and of an agent that we run in ourselves: nothing that an
+# agent needs, or may know. Names of settings count in any case.
+_SECTIONS = "|".join({*Settings.model_fields, *(path[0] for path in (*MOVED, *RETIRED))})
+_OURS = re.compile(
+    rf"CCPROXY_|CONFIG_(FILE|OVERRIDES)$|CLAUDECODE$|CLAUDE_CODE_(ENTRYPOINT|SSE_PORT)$|({_SECTIONS})__", re.IGNORECASE
+)
+# What Claude Code itself logs in with, and names of files, sockets and proxies, which are no secrets by themselves.
+_LOGIN = re.compile(r"ANTHROPIC_(API_KEY|AUTH_TOKEN|CUSTOM_HEADERS)$|CLAUDE_CODE_OAUTH_TOKEN$")
+_NEEDED = re.compile(rf"{_LOGIN.pattern}|.*_(FILE|PATH|DIR|HOME|SOCK|PROXY|URL)$", re.IGNORECASE)
+_CLOUDS = {"CLAUDE_CODE_USE_BEDROCK": "AWS_", "CLAUDE_CODE_USE_VERTEX": "GOOGLE_", "CLAUDE_CODE_USE_FOUNDRY": "AZURE_"}
 
 
 class CliUnusable(Exception):
@@ -82,9 +91,21 @@ async def _ask_version(path: str, environ: Mapping[str, str]) -> bytes:
     return await run_bounded([path, "--version"], environ, Path.cwd(), _VERSION_SECONDS)
 
 
-def agent_environ(environ: Mapping[str, str], more: Mapping[str, str], url: str) -> dict[str, str]:
-    """What an agent's process gets. A base URL that leads back into SDK mode would make agents of agents."""
-    own = {name: value for name, value in environ.items() if not _OURS.match(name)}
+def agent_environ(
+    environ: Mapping[str, str], more: Mapping[str, str], url: str, keep: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return what an agent's process gets: no settings and no credentials of ours, and no keys that are not for it.
+
+    `keep` names variables that it gets all the same. A base URL that leads back into SDK mode would make agents of
+    agents.
+    """
+    kept = frozenset(keep)
+    clouds = tuple(prefix for name, prefix in _CLOUDS.items() if environ.get(name, "0") not in ("", "0", "false"))
+    own = {
+        name: value
+        for name, value in environ.items()
+        if name in kept or not (_OURS.match(name) or _is_key(name, value, clouds))
+    }
     base = own.get("ANTHROPIC_BASE_URL", "")
     if base.startswith(url) and "/sdk" in base:
         del own["ANTHROPIC_BASE_URL"]
@@ -94,6 +115,13 @@ def agent_environ(environ: Mapping[str, str], more: Mapping[str, str], url: str)
     if not os.path.isabs(made.get("CLAUDE_CONFIG_DIR", "/")):  # noqa: PTH117 - the text as Claude Code reads it
         del made["CLAUDE_CONFIG_DIR"]  # it would be a folder of the project, with settings as if they were your own
     return made
+
+
+def _is_key(name: str, value: str, clouds: tuple[str, ...]) -> bool:
+    """Whether a variable holds a credential that Claude Code itself does not need."""
+    if _NEEDED.match(name) is None and not name.startswith(clouds) and is_secret_name(name):
+        return True
+    return _LOGIN.match(name) is None and mask_own_text(value) != value
 
 
 def forget_transcript(environ: Mapping[str, str], name: str) -> None:

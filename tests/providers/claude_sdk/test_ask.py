@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from ccproxy_tui.core.formats.misfit import Misfit
 from ccproxy_tui.core.formats.report import Report
+from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.settings.agents import Claude
 from ccproxy_tui.providers.claude_sdk.ask import Ask, Said, read_ask, since_last_answer
 from ccproxy_tui.providers.claude_sdk.cli import agent_environ
@@ -165,6 +167,58 @@ def test_the_settings_own_options() -> None:
     assert (made.cwd, made.permission_tool) == ("/here", given_["permission_prompt_tool_name"])
     assert options_of(Claude(), Path("/here"), "").permission_tool == "stdio"
     assert options_of(Claude(builtin_permissions=False), Path("/here"), "").permission_tool == ""
+
+
+SPELLINGS = st.sampled_from(
+    [
+        "SECURITY__AUTH_TOKEN",
+        "PROVIDERS__CLAUDE_API__API_KEY",
+        "PROVIDERS__COMPATIBLE__X__API_KEY",
+        "SERVER__PORT",
+        "PLUGINS__CLAUDE_API__API_KEY",
+        "CODEX__OAUTH__CLIENT_SECRET",
+        "CCPROXY_TOKEN",
+        "CCPROXY_CONFIG_OVERRIDES",
+        "CONFIG_FILE",
+        "OPENAI_API_KEY",
+        "GITHUB_TOKEN",
+        "GEMINI_API_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "NPM_AUTH",
+        "PGPASSWORD",
+        "DB_PASSWORD",
+        "MY_SECRET",
+    ]
+)
+
+
+@given(SPELLINGS, st.randoms(use_true_random=False))
+def test_an_agent_gets_no_key_in_any_spelling(name: str, random: Random) -> None:
+    spelled = "".join(random.choice((char.lower(), char.upper())) for char in name)
+    made = agent_environ({spelled: "canary-0123456789", "MONKEY": "banana"}, {}, "http://127.0.0.1:8000")
+    assert "canary-0123456789" not in made.values()
+    assert made["MONKEY"] == "banana"
+
+
+def test_an_agent_gets_no_value_of_ours_under_another_name() -> None:
+    learn_secret("configured-key-of-a-server")
+    environ = {"THING": "configured-key-of-a-server", "HEADER": "Bearer configured-key-of-a-server", "PATH": "/bin"}
+    assert set(agent_environ(environ, {}, "http://h")) & set(environ) == {"PATH"}
+
+
+def test_an_agent_keeps_what_it_needs_and_what_the_settings_name() -> None:
+    needed = {
+        "ANTHROPIC_API_KEY": "a",
+        "CLAUDE_CODE_OAUTH_TOKEN": "b",
+        "SSH_AUTH_SOCK": "/run/x",
+        "HTTPS_PROXY": "http://u:p@h:1",
+        "MAX_THINKING_TOKENS": "5",
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "7",
+        "GITHUB_TOKEN": "kept",
+    }
+    assert set(needed) <= set(agent_environ({**needed, "OTHER_TOKEN": "x"}, {}, "http://h", ["GITHUB_TOKEN"]))
+    cloud = {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "y"}
+    assert set(cloud) <= set(agent_environ(cloud, {}, "http://h"))
 
 
 def test_an_agent_gets_no_secret_of_ours_and_no_way_back_to_itself() -> None:
