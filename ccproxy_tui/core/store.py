@@ -148,7 +148,7 @@ class Store:
                 record.waiting_for_upstream = False
                 self._mark(record, "upstream answered", str(event.status))
             case Marked():
-                self._mark(record, event.name, redact_text(clip(event.detail, KEPT_TEXT)))  # it may quote an upstream
+                self._mark(record, event.name, clip(redact_text(event.detail), KEPT_TEXT))  # it may quote an upstream
             case Ended():
                 self._end(record, event)
         self.touch(record)
@@ -197,7 +197,7 @@ class Store:
         self._mark(record, "upstream asked", record.upstream_url)
 
     def _end(self, record: ExchangeRecord, event: Ended) -> None:
-        error = redact_text(clip(event.error, KEPT_TEXT))  # it may quote an upstream, and that a key
+        error = clip(redact_text(event.error), KEPT_TEXT)  # it may quote an upstream, and that a key
         record.ended, record.status, record.error = event.reason, event.status, error
         record.usage, record.stop_reason = event.usage, event.stop_reason
         record.served_model = event.model or record.served_model
