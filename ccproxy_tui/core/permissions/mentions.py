@@ -29,6 +29,7 @@ _CODE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|[uU]([0-9a-fA-F]{1,5})|([0-7]{1,3}
 _ASSIGNMENT = re.compile(r"\w+\+?=")
 _LONGEST = 20_000  # characters of a line; a longer one is only searched
 _DEPTH = 5
+_MOST_OPTIONS = 100  # between the words of a command; behind more of them it is taken to be there
 
 
 def may_run(line: str, wanted: Sequence[str], *, whole: bool) -> bool:
@@ -44,8 +45,13 @@ def may_run(line: str, wanted: Sequence[str], *, whole: bool) -> bool:
 def _is_found(line: str, wanted: Sequence[str], whole: bool, readable: bool, depth: int) -> bool:
     for words, quoted in _segments(line):
         plain = readable and is_bounded(words, lambda _: True)  # its other words are no programs
-        starts = range(1 if plain else len(words))
-        if any(_matches(words, start, wanted, whole, readable) for start in starts):
+        starts = [
+            start
+            for start in range(1 if plain else len(words))
+            if _is_program(words[start], wanted[0], first=start == 0)
+        ]
+        # What follows the first program in a line that can't be read follows the later ones, too.
+        if any(_matches(words, start, wanted, whole, readable) for start in (starts if readable else starts[:1])):
             return True
         inner = quoted if not plain else [text for text in quoted if "$(" in text or "`" in text]
         if depth and any(_is_found(text, wanted, whole, readable, depth - 1) for text in inner):
@@ -83,8 +89,6 @@ def _decoded(text: str) -> str:
 
 
 def _matches(words: Sequence[str], start: int, wanted: Sequence[str], whole: bool, readable: bool) -> bool:
-    if not _is_program(words[start], wanted[0], first=start == 0):
-        return False
     if whole:
         return list(words[start + 1 :]) == list(wanted[1:]) if readable else True
     return _follow(words, start + 1, wanted[1:], readable)
@@ -100,11 +104,13 @@ def _is_program(word: str, program: str, *, first: bool) -> bool:
 def _follow(words: Sequence[str], place: int, wanted: Sequence[str], readable: bool) -> bool:
     """Whether the wanted words come next; options and their values may stand between, `git -C x push` is a push."""
     for want in wanted:
-        values = 0
+        values, last = 0, place + _MOST_OPTIONS
         while place < len(words) and words[place].lower() != want.lower():
             values = 1 if words[place].startswith("-") else values - 1
             if values < 0 and readable:
                 return False
+            if place == last and readable:
+                return True
             place += 1
         if place == len(words):
             return False

@@ -71,7 +71,7 @@ rev; paths;
 tac; paths;
 fold; paths; -s -w:
 comm; paths; -123
-diff; paths; -urqNwbBiyas -U: --brief --recursive --unified --unified= --color --color= --ignore-all-space
+diff; paths; -uqNwbBiyas -U: --brief --unified --unified= --color --color= --ignore-all-space
 cmp; paths; -sl
 jq; (?!.*(?:env|ENV|import|include|input))[\\w.,:|()"' \\[\\]-]+; \
 -rcseSnMCj --raw-output --compact-output --slurp --exit-status --sort-keys
@@ -103,7 +103,6 @@ sleep; \\d+(?:\\.\\d+)?[smh]?;
 seq; -?\\d+;
 true; none;
 false; none;
-node --version; none;
 go version; none;
 git --version; none;
 docker ps; none; -aq --all --no-trunc --quiet
@@ -170,7 +169,7 @@ cargo clippy; none; -rqv -p: -F: -j: --release --package: --all --workspace --al
 --no-default-features --lib --bins --tests --locked --offline --frozen --quiet --no-deps -- -D -W warnings clippy::all \
 clippy::pedantic
 cargo fmt; none; -qv --all --check -- --check
-cargo tree; none; -deq --depth: --offline --locked --duplicates
+cargo tree; none; -dq --depth: --offline --locked --duplicates
 go build; [.](?:/[\\w./-]+)?; -.v -.race -.trimpath
 go vet; [.](?:/[\\w./-]+)?; -.v
 go test; [.](?:/[\\w./-]+)?; -.v -.race -.short -.cover -.failfast -.json -.run: -.count: -.timeout: -.parallel: \
@@ -300,9 +299,8 @@ def _are_harmless(entry: Bounded, words: list[str], is_inside: Callable[[str], b
             return all(_is_path(word, is_inside) for word in words[1:])
     if not entry.proposed and (len(words) > 1 or any(map(is_never, words))):
         return False
-    if entry.command[0] == "go" and not all(_is_path(word, is_inside) for word in words):
-        return False
-    return all(re.fullmatch(entry.words, word) for word in words)
+    paths = words if entry.command[0] == "go" else words[1:]
+    return all(re.fullmatch(entry.words, word) for word in words) and all(_is_path(one, is_inside) for one in paths)
 
 
 def _is_path(word: str, is_inside: Callable[[str], bool]) -> bool:

@@ -9,7 +9,8 @@ certain, and it never covers more than its user could foresee:
 - `Edit(src/**)` covers a file by where it really is: one that a link leads to is not in `src`. The file may be replaced
   by a link after it was looked at; only the tool that opens it could prevent that.
 - `WebFetch(domain:a.org)` covers the host that the client will connect to.
-- `mcp__server__tool` covers the tool with any input but paths outside the working folder.
+- `mcp__server__tool` covers the tool with any input but paths outside the working folder, files that run later
+  (`runs_later`) and addresses that can't be read. No `*` of a file rule covers files that run later either.
 
 Deny and ask rules are read the other way round: what may be meant is enough. Links are followed on the disk, so
 `decide` and `propose` are for a thread.
@@ -21,6 +22,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
 from ccproxy_tui.core.escape import has_hidden
@@ -29,7 +31,8 @@ from ccproxy_tui.core.permissions.paths import Place, absolute, is_below, resolv
 from ccproxy_tui.core.permissions.programs import NEVER as NEVER
 from ccproxy_tui.core.permissions.programs import bounded, is_bounded, is_harmful, is_never
 from ccproxy_tui.core.permissions.request import PermissionRequest
-from ccproxy_tui.core.permissions.risk import SHELLS, command_of, level_of, risk_notes
+from ccproxy_tui.core.permissions.risk import SHELLS, command_of, level_of, risk_notes, written_paths
+from ccproxy_tui.core.permissions.runs_later import runs_later
 from ccproxy_tui.core.permissions.shell import split_command
 from ccproxy_tui.core.permissions.urls import read_url
 
@@ -50,6 +53,9 @@ _BESIDE = frozenset(
 )
 _FOLDERS = ("workdir", "cwd")
 _LONGEST = 1000  # characters of a rule that is proposed
+_MOST_PARTS = 50  # of a line that a rule allows
+_MOST_TEXTS = 200  # of an input that a rule covers
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
 
 
 class BadRule(ValueError):
@@ -135,7 +141,7 @@ def _proposed(request: PermissionRequest) -> list[str]:
 
 def _proposed_for(command: str, here: _Here) -> list[str]:
     parts = split_command(command)
-    if parts is None or not all(_NAME.fullmatch(part[0]) for part in parts):
+    if parts is None or len(parts) > _MOST_PARTS or not all(_NAME.fullmatch(part[0]) for part in parts):
         return []
     texts = []
     place: _Here | None = here
@@ -230,7 +236,7 @@ def _is_plain_call(request: PermissionRequest, here: _Here) -> bool:
 
 def _allowing_line(rules: Sequence[Rule], command: str, here: _Here) -> Rule | None:
     parts = split_command(command)
-    if parts is None or any(is_never(part[0]) for part in parts):
+    if parts is None or len(parts) > _MOST_PARTS or any(is_never(part[0]) for part in parts):
         return None
     harmful = any(bounded(part) is None and any(map(is_harmful, part)) for part in parts)
     whole = next((rule for rule in rules if rule.tool == "Bash" and rule.spec == command.strip(" \t")), None)
@@ -265,10 +271,10 @@ def _allows(rule: Rule, request: PermissionRequest, here: _Here) -> bool:
     if _has(request.input, "url") and not read_url(url).readable:
         return False
     if request.tool in _EDITS and not rule.spec:
-        return bool(here.inside(path))
+        return bool(here.inside(path)) and not runs_later([here.inside(path)])
     if request.tool in _FILE_TOOLS:
-        return not _resolved(path, here.base).problem and (not rule.spec or _is_of(rule.spec, path, here))
-    if _has(request.input, *_PATHS) and not here.holds(path):
+        return not _resolved(path, here.base).problem and (not rule.spec or _is_of(rule.spec, request, here))
+    if request.tool.startswith("mcp__") and not _stays(request, here):
         return False
     return not rule.spec or (request.tool == "WebFetch" and _is_host_of(rule.spec, url))
 
@@ -288,12 +294,44 @@ def _path_of(given: Any) -> str:
     return _text(given, named[0]) if len(named) == 1 else ""
 
 
-def _is_of(spec: str, path: str, here: _Here) -> bool:
+def _is_of(spec: str, request: PermissionRequest, here: _Here) -> bool:
     """`//` starts at the root, everything else in the working folder."""
-    if spec.startswith("//"):
-        return _pattern(spec[1:]).fullmatch(_resolved(path, here.base).path) is not None
-    inside = here.inside(path)
-    return bool(inside) and _pattern(spec.removeprefix("./")).fullmatch(inside) is not None
+    path = _path_of(request.input)
+    seen = _resolved(path, here.base).path if spec.startswith("//") else here.inside(path)
+    wanted = spec[1:] if spec.startswith("//") else spec.removeprefix("./")
+    if "*" in spec and request.tool in _EDITS and runs_later([seen]):
+        return False
+    return bool(seen) and _pattern(wanted).fullmatch(seen) is not None
+
+
+def _stays(request: PermissionRequest, here: _Here) -> bool:
+    """Whether no text that a tool of a server is given may be a path out of the folder, or an address in disguise."""
+    texts = list(islice(_texts(request.input), _MOST_TEXTS + 1))
+    if len(texts) > _MOST_TEXTS or runs_later(written_paths(request.tool, request.input)):
+        return False
+    return all(_is_address_or_inside(text, here) for text in map(str.strip, texts) if text)
+
+
+def _is_address_or_inside(text: str, here: _Here) -> bool:
+    if _ADDRESS.match(text):
+        return read_url(text).readable
+    if "\n" in text or not here.base:
+        return "\n" in text or here.holds(text)
+    place = _resolved(text, here.base)  # without a path for what is too long to be one
+    return not place.path or (is_below(place.path, here.top.path) and not here.top.problem)
+
+
+def _texts(given: Any) -> Iterator[str]:
+    """Every text in an input, however deep."""
+    todo = [given]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
 
 
 def _pattern(spec: str, flags: int = 0) -> re.Pattern[str]:

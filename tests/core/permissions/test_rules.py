@@ -367,6 +367,33 @@ def test_any_line_is_split_or_refused(line: str) -> None:
     assert parts is None or all(parts)
 
 
+_KEYS = st.sampled_from(
+    ("command", "cmd", "script", "file_path", "path", "notebook_path", "url", "workdir", "env", "description")
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS | st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+_TOOLS = st.sampled_from(("Bash", "shell", "Edit", "Write", "NotebookEdit", "Read", "WebFetch", "mcp__a__b", "Task"))
+_EACH = ("Bash", "Bash(git diff:*)", "Bash(make)", "Edit", "Edit(src/**)", "Read(//etc/**)", "Read(~/x)", "WebFetch")
+_RULES = [
+    parse_rule(text, action)
+    for text in (*_EACH, "WebFetch(domain:a.org)", "mcp__a", "mcp__a__b", "Task")
+    for action in ("allow", "deny")
+]
+
+
+@given(_TOOLS, _JSON | st.dictionaries(_KEYS, _JSON), st.text() | st.just("/repo"), st.integers(0, len(_RULES) - 1))
+def test_any_input_is_decided_and_proposed_for(tool: str, input_: Any, cwd: str, place: int) -> None:
+    """Odd input costs no decision, and no rule is proposed that would not have allowed it."""
+    request = PermissionRequest(tool, input_, "rest", cwd=cwd)
+    found = decide(_RULES[place : place + 1], request)
+    assert found in (None, _RULES[place])
+    texts = propose(request)
+    assert not texts or decide([parse_rule(text, "allow") for text in texts], request, high=False)
+
+
 _FRAGMENTS = (
     *("a", "b", "c1", "2", "it's", "-x", " ", "  ", "\t", "\n", "'", '"', "\\", "=", "#", "~", "!", "*", "{a,b}"),
     *(";", "&&", "||", "|", "&", ">", "<", "2>&1", ">/dev/null", "2> /dev/null", "`a`", "$(a)", "$X", "(", ")"),
