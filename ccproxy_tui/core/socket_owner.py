@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from starlette.types import Scope
@@ -35,6 +36,33 @@ def owner_of(scope: Scope) -> int | None:
     return _holder_of(f"socket:[{inode}]") if inode is not None else None
 
 
+def owners(port: int) -> dict[tuple[str, int], int]:
+    """Return the process of each TCP peer of a port of ours, by its address. Takes tens of milliseconds."""
+    links: dict[str, tuple[str, int]] = {}
+    for fields in _connections():
+        address, _, number = fields[1].partition(":")
+        if int(fields[2].rpartition(":")[2], 16) == port and fields[3] in _HELD and fields[9] != "0":
+            links[f"socket:[{fields[9]}]"] = (str(_address(address)), int(number, 16))
+    found: dict[tuple[str, int], int] = {}
+    for folder in _PROC.glob("[0-9]*/fd"):
+        try:
+            held = [str(one.readlink()) for one in folder.iterdir()]
+        except OSError:  # it has ended, or it is another user's
+            continue
+        found.update({links[link]: int(folder.parent.name) for link in held if link in links})
+    return found
+
+
+def _connections() -> Iterator[list[str]]:
+    """Yield the fields of each line of the tables of TCP connections; none where there are no such tables."""
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (_PROC / "net" / table).read_text("ascii").splitlines()[1:]
+        except OSError:
+            continue
+        yield from (line.split() for line in lines)
+
+
 def _is_ours(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Return whether it is an address of this machine: others can't be bound to."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -48,18 +76,12 @@ def _is_ours(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 def _inode_of(there: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, ours: int) -> str | None:
     there = getattr(there, "ipv4_mapped", None) or there
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = (_PROC / "net" / table).read_text("ascii").splitlines()[1:]
-        except OSError:
+    for fields in _connections():
+        address, _, number = fields[1].partition(":")
+        if int(number, 16) != port or int(fields[2].rpartition(":")[2], 16) != ours or fields[3] not in _HELD:
             continue
-        for line in lines:
-            fields = line.split()
-            address, _, number = fields[1].partition(":")
-            if int(number, 16) != port or int(fields[2].rpartition(":")[2], 16) != ours or fields[3] not in _HELD:
-                continue
-            if _address(address) == there and fields[9] != "0":
-                return fields[9]
+        if _address(address) == there and fields[9] != "0":
+            return fields[9]
     return None
 
 

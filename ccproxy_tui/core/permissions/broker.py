@@ -91,6 +91,11 @@ class Broker:
         """The latest first."""
         return list(reversed(self._ended))
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many are listed that one client could hold up others."""
+        return len(self._pending) >= SHARE // 2
+
     def get(self, name: str) -> Entry:
         """Raises RouteNotFound."""
         entry = self._pending.get(name) or next((one for one in self._ended if one.id == name), None)

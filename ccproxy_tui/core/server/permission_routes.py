@@ -23,7 +23,6 @@ from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.hook_proof import LONGEST_NONCE, NONCE, PROOF, prove
 from ccproxy_tui.core.limits import ASK_BODY
-from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.sources import (
     BLOCKING,
@@ -39,6 +38,7 @@ from ccproxy_tui.core.permissions.sources import (
     takes_updates,
 )
 from ccproxy_tui.core.processes import Process
+from ccproxy_tui.core.server.askers import Askers
 from ccproxy_tui.core.server.body import ClientGone, read_whole
 from ccproxy_tui.core.server.deciders import Guard, Handler, decider_of
 from ccproxy_tui.core.server.desk import audit_row
@@ -86,6 +86,7 @@ class PermissionApi:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._watchers = hub.permission_watchers
+        self._askers = Askers()
         hub.on_permission.append(self._wake)
 
     def _wake(self) -> None:
@@ -161,9 +162,9 @@ class PermissionApi:
 
     async def _settled(self, request: Request, asked: PermissionRequest) -> Entry:
         """The question when it has ended; an asker that hangs up takes it back. Raises ClientGone, InvalidRequest."""
+        owner = await self._askers.owner_of(request.scope, asked, crowded=self._hub.broker.is_crowded)
         gone = asyncio.ensure_future(_disconnected(request))
-        pid = peer_of(request.scope).pid
-        settling = asyncio.ensure_future(self._hub.desk.settle(asked, f"process {pid}" if pid else ""))
+        settling = asyncio.ensure_future(self._hub.desk.settle(asked, owner))
         try:
             await asyncio.wait({gone, settling}, return_when=asyncio.FIRST_COMPLETED)
             if not settling.done():
