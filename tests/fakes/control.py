@@ -137,6 +137,7 @@ class FakeControl:
         self.entries: list[dict[str, Any]] = []
         self.refusal = ""
         self.offer = ""
+        self.high = False
         self.login: LoginView | None = None
 
     def push(self, frame: Frame) -> None:
@@ -256,7 +257,7 @@ class FakeControl:
             raise ControlError(self.refusal)
 
     async def propose_rules(self, ask: str) -> RuleProposal:
-        return RuleProposal(["Bash(git status:*)"], 14, 200, self.offer)
+        return RuleProposal(["Bash(git status:*)"], 14, 200, self.offer, high=self.high)
 
     async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> None:
         self.calls.append(("rules", ask, rules, action, scope, hours))

@@ -322,6 +322,17 @@ async def test_a_rule_is_made_from_the_card(app: CCProxyApp, control: FakeContro
         await until(lambda: ("rules", "1", ["Bash(git status:*)"], "allow", "project", None) in control.calls)
 
 
+async def test_a_rule_dialog_says_that_no_rule_answers_a_high_risk_request(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock
+) -> None:
+    control.high = True
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        clock.advance(1)
+        await pilot.press("A")
+        await until(lambda: "high risk: an allow rule will not answer this request" in screen_text(app))
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_letter_makes_a_rule_outside_of_the_text(
     app: CCProxyApp, control: FakeControl, clock: FakeClock, size: str, same_as: Compare

@@ -46,6 +46,21 @@ def read_link(path: str) -> str | None:
         raise
 
 
+def is_in_bare_repository(folder: str, exists: Callable[[str], bool] = posixpath.exists) -> bool:
+    """Return whether git, run in `folder`, would take files of a project for the settings of a repository.
+
+    A clone can bring any folder but `.git`; one that holds HEAD is a repository to git, whose settings name programs.
+    """
+    place = posixpath.normpath(folder)
+    while not exists(posixpath.join(place, ".git")):
+        if exists(posixpath.join(place, "HEAD")):
+            return True
+        if place in ("/", "."):
+            return False
+        place = posixpath.dirname(place) or "."
+    return False
+
+
 def resolve(path: str, cwd: str, home: str, follow: ReadLink = read_link) -> Place:
     """Return where `path` leads for a tool that works in `cwd`. Never raises, whatever the texts are."""
     if any("\0" in text or len(text) > _LONGEST or not _is_utf8(text) for text in (path, cwd)):

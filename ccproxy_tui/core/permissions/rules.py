@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from ccproxy_tui.core.escape import has_hidden
 from ccproxy_tui.core.permissions.mentions import may_run
-from ccproxy_tui.core.permissions.paths import Place, absolute, is_below, resolve
+from ccproxy_tui.core.permissions.paths import Place, absolute, is_below, is_in_bare_repository, resolve
 from ccproxy_tui.core.permissions.programs import NEVER as NEVER
 from ccproxy_tui.core.permissions.programs import bounded, is_bounded, is_harmful, is_never
 from ccproxy_tui.core.permissions.request import PermissionRequest
@@ -238,6 +238,8 @@ def _allowing_line(rules: Sequence[Rule], command: str, here: _Here) -> Rule | N
     parts = split_command(command)
     if parts is None or len(parts) > _MOST_PARTS or any(is_never(part[0]) for part in parts):
         return None
+    if any("git" in part for part in parts) and here.top.path and is_in_bare_repository(here.top.path):
+        return None
     harmful = any(bounded(part) is None and any(map(is_harmful, part)) for part in parts)
     whole = next((rule for rule in rules if rule.tool == "Bash" and rule.spec == command.strip(" \t")), None)
     if whole is not None and not harmful:
@@ -270,6 +272,8 @@ def _allows(rule: Rule, request: PermissionRequest, here: _Here) -> bool:
     url, path = _text(request.input, "url"), _path_of(request.input)
     if _has(request.input, "url") and not read_url(url).readable:
         return False
+    if request.tool in _EDITS and len(written_paths(request.tool, request.input)) > 1:
+        return False  # which of them would it write?
     if request.tool in _EDITS and not rule.spec:
         return bool(here.inside(path)) and not runs_later([here.inside(path)])
     if request.tool in _FILE_TOOLS:
@@ -368,11 +372,11 @@ def _denies(rule: Rule, request: PermissionRequest, here: _Here) -> bool:
         return request.tool in SHELLS and _denies_command(rule.spec, command_of(request.tool, request.input) or "")
     if rule.tool.startswith("mcp__") and f"{request.tool}__".startswith(f"{rule.tool}__"):
         return not rule.spec
-    if rule.tool != request.tool and not (rule.tool == "Edit" and request.tool in _EDITS):
+    if rule.tool != request.tool and not (rule.tool == "Edit" and request.tool in (*_EDITS, "apply_patch")):
         return False
     if not rule.spec or rule.spec in _ALL:
         return True
-    if request.tool in _FILE_TOOLS or _has(request.input, *_PATHS):
+    if request.tool in (*_FILE_TOOLS, "apply_patch") or _has(request.input, *_PATHS):
         return _denies_file(rule.spec, request, here)
     return request.tool == "WebFetch" and _denies_host(rule.spec, _text(request.input, "url"))
 
@@ -387,6 +391,7 @@ def _denies_command(spec: str, command: str) -> bool:
 def _denies_file(spec: str, request: PermissionRequest, here: _Here) -> bool:
     """By the path as it is written and as it leads, in letters of any case, and whichever of several it is."""
     texts = [text for name in _PATHS if (text := _text(request.input, name))]
+    texts += written_paths(request.tool, request.input)
     if not texts or not all(_resolved(text, here.base).path for text in texts):
         return True
     patterns = [_pattern(one, re.IGNORECASE) for one in _spellings(spec)]

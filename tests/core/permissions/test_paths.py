@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core.permissions.paths import Place, absolute, is_below, resolve
+from ccproxy_tui.core.permissions.paths import Place, absolute, is_below, is_in_bare_repository, resolve
 
 
 @pytest.fixture
@@ -81,6 +81,17 @@ def test_a_folder_that_may_not_be_looked_into_is_a_problem() -> None:
         raise PermissionError(13, "Permission denied", path)
 
     assert resolve("/a/b", "/", "/", refuse).problem
+
+
+def test_a_bare_repository_within_a_project_is_seen(project: Path) -> None:
+    (project / "evil" / "refs").mkdir(parents=True)
+    (project / "evil" / "HEAD").touch()
+    assert not is_in_bare_repository(str(project / "src"))
+    assert is_in_bare_repository(str(project / "evil"))
+    assert is_in_bare_repository(str(project / "evil" / "refs"))
+    (project / ".git").mkdir()
+    assert is_in_bare_repository(str(project / "evil" / "refs"))
+    assert not is_in_bare_repository(str(project))
 
 
 def test_a_file_in_place_of_a_folder_is_no_link(project: Path) -> None:

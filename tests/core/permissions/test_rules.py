@@ -299,6 +299,21 @@ def test_deny_rules_take_what_may_be_meant(rule: str, request_: PermissionReques
     assert decide([deny], request_) == deny
 
 
+def test_no_rule_runs_git_in_a_repository_that_a_clone_brought(project: Path) -> None:
+    (project / "lib" / "HEAD").touch()
+    rules = [parse_rule(text, "allow") for text in ("Bash(git status:*)", "Bash(git push)")]
+    for command in ("git status", "git push"):
+        assert decide(rules, asks("Bash", cwd=str(project), command=command))
+        assert decide(rules, asks("Bash", cwd=str(project / "lib"), command=command)) is None
+
+
+def test_a_patch_of_a_denied_file_is_denied() -> None:
+    patch = "*** Begin Patch\n*** Update File: secrets/a\n@@\n-a\n+b\n*** End Patch"
+    deny = parse_rule("Edit(secrets/**)", "deny")
+    assert decide([deny], asks("apply_patch", input=patch)) == deny
+    assert decide([deny], asks("apply_patch", input=patch.replace("secrets", "src"))) is None
+
+
 def test_a_link_into_a_denied_folder_is_denied(project: Path) -> None:
     deny = parse_rule("Edit(lib/**)", "deny")
     for path in ("lib/a", "src/lib/a", "up/lib/a", f"{project}/lib/a"):

@@ -63,6 +63,19 @@ async def test_a_rule_is_made_of_a_question(proxy: Proxy, control: ControlClient
     assert third.json()["behavior"] == "allow"
 
 
+async def test_a_rule_does_not_answer_the_high_risk_request_that_it_is_made_from(
+    proxy: Proxy, control: ControlClient
+) -> None:
+    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git reset --hard")))
+    name = await asked(proxy)
+    proposal = await control.propose_rules(name)
+    assert (proposal.rules, proposal.high, proposal.fits) == (["Bash(git reset --hard)"], True, 0)
+    await control.add_rules(name, proposal.rules, action="allow", scope="session", hours=None)
+    assert [entry.id for entry in proxy.hub.broker.pending] == [name]
+    await control.add_rules(name, ["Bash(git reset:*)"], action="deny", scope="session", hours=None)
+    assert (await asking).json()["behavior"] == "deny"
+
+
 SUGGESTIONS = [
     {
         "type": "addRules",
