@@ -29,6 +29,8 @@ from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.settings.models import Ui
+from ccproxy_tui.core.settings.offer import Offer
+from ccproxy_tui.core.settings.trust import TrustStore
 from ccproxy_tui.screens.accounts import AccountsScreen
 from ccproxy_tui.screens.approvals import ApprovalsScreen, ask_line
 from ccproxy_tui.screens.base import NARROW, BaseScreen
@@ -41,6 +43,7 @@ from ccproxy_tui.screens.pool import PoolScreen
 from ccproxy_tui.screens.settings import SettingsScreen
 from ccproxy_tui.screens.split import SplitScreen
 from ccproxy_tui.screens.streams import StreamsScreen
+from ccproxy_tui.screens.trust import TrustDialog
 from ccproxy_tui.screens.ui import terminal
 from ccproxy_tui.screens.ui.driver import lasting
 from ccproxy_tui.screens.ui.keyboard import Keyboard
@@ -68,6 +71,7 @@ SLOW_HZ = 0.5
 FATAL_EXIT = 1
 TERMINAL_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
+_DECLINED_KEPT = 200
 
 
 class CCProxyApp(App[str]):
@@ -105,6 +109,7 @@ class CCProxyApp(App[str]):
         is_demo: bool = False,
         notice: str = "",
         remember: bool = True,
+        offers: Sequence[Offer] = (),
     ) -> None:
         self.ui = ui  # the driver, which is made at once, asks for it
         # Textual's own answer to NO_COLOR is grey tones; ours is the mono theme, which sends no colour at all.
@@ -119,6 +124,7 @@ class CCProxyApp(App[str]):
         self.last_notice: tuple[str, str] = (notice, "dim")
         self.state_file: Path | None = paths.state / "screens.json" if remember else None
         self.remembered = load_state(self.state_file) if self.state_file else SessionState(welcomed=True)
+        self._offers = [offer for offer in offers if offer.digest not in self.remembered.declined]
         self._tab = "streams"
         self._previous_tab = "streams"
         self._notice_timer: Timer | None = None
@@ -137,7 +143,8 @@ class CCProxyApp(App[str]):
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        self.use_theme(self.remembered.theme or self.ui.theme)
+        configured = "theme" in self.ui.model_fields_set  # what was chosen here before is for when nothing is said
+        self.use_theme(self.ui.theme if configured else self.remembered.theme or self.ui.theme, remember=False)
         if self.ui.keys:
             self.set_keymap(self.ui.keys)
         if terminal.over_ssh(self.environ) or self.ui.slow:
@@ -152,6 +159,26 @@ class CCProxyApp(App[str]):
         if not self.remembered.welcomed and not self.is_demo:
             self.remembered.welcomed = True
             self.push_screen(WelcomeScreen())
+        if self._offers:
+            self.call_after_refresh(self.run_worker, self._offer_trust, exit_on_error=False)
+
+    async def _offer_trust(self) -> None:
+        """Over what is painted already. What you trust takes effect by a new start: ends with "trust"."""
+        answer = await self.push_screen_wait(TrustDialog(self._offers, self.clock.monotonic))
+        if answer == "without":
+            digests = [offer.digest for offer in self._offers]
+            self.remembered.declined = [*self.remembered.declined, *digests][-_DECLINED_KEPT:]
+        if answer != "trust":
+            self.say("not trusted: `ccproxy-tui trust` shows it again")
+            return
+        store, now = TrustStore(self.paths), self.clock.now()
+        try:
+            for offer in self._offers:
+                await asyncio.to_thread(offer.accept, store, now)
+        except OSError as error:
+            self.say(f"{store.path} can't be written: {error.strerror or error}", "error")
+            return
+        self.exit("trust", return_code=0)
 
     def get_driver_class(self) -> type[Driver]:
         return lasting(super().get_driver_class())
@@ -334,14 +361,15 @@ class CCProxyApp(App[str]):
     def open_split(self, pinned: Sequence[str]) -> None:
         self.push_screen(SplitScreen(pinned))
 
-    def use_theme(self, name: str) -> None:
+    def use_theme(self, name: str, *, remember: bool = True) -> None:
         """A theme by name; "auto" asks the terminal, an unknown name is said and passed over."""
         wanted = terminal.theme_for(self.environ) if name in ("", "auto") else name
         if wanted not in self.available_themes:
             self.say(f"there is no theme {wanted!r}", "warning")
             return
         self.theme = wanted
-        self.remembered.theme = "" if name == "auto" else name
+        if remember:
+            self.remembered.theme = "" if name == "auto" else name
 
     def setting_changed(self, key: str, value: str | None) -> None:
         """A setting of the screens was written: take it up at once."""

@@ -19,14 +19,22 @@ if TYPE_CHECKING:
     from ccproxy_tui.core.hosting import ProxyProcess
     from ccproxy_tui.core.paths import Paths
     from ccproxy_tui.core.settings import Loaded
+    from ccproxy_tui.core.settings.offer import Offer
     from ccproxy_tui.screens.ui.session import Source
 
 STOP_MARGIN = 3.0
 DEMO_SECONDS = 20.0
+START_AGAIN = -1  # in place of an exit status: the settings were trusted, and count from the next start on
 
 
 def run_host(flags: Flags, config: Path | None, *, plain: bool, demo: bool = False) -> int:
     """The screens, or plain lines where there can be none. The exit status."""
+    while (code := _run_once(flags, config, plain=plain, demo=demo)) == START_AGAIN:
+        pass
+    return code
+
+
+def _run_once(flags: Flags, config: Path | None, *, plain: bool, demo: bool) -> int:
     from ccproxy_tui.core import instances
     from ccproxy_tui.core.paths import Paths
 
@@ -44,7 +52,7 @@ def run_host(flags: Flags, config: Path | None, *, plain: bool, demo: bool = Fal
         if demo and (running is not None or _is_taken(loaded)):
             flags = {**flags, "--port": (("server", "port"), 0)}
         return run_hosted(flags, config, loaded, paths, plain=plain, demo=demo)
-    return run_front_end(source, loaded, paths, plain=plain, notice=notice)
+    return run_front_end(source, loaded, paths, plain=plain, notice=notice, offers=True)
 
 
 def run_hosted(flags: Flags, config: Path | None, loaded: Loaded, paths: Paths, *, plain: bool, demo: bool) -> int:
@@ -59,7 +67,7 @@ def run_hosted(flags: Flags, config: Path | None, loaded: Loaded, paths: Paths, 
         from ccproxy_tui.screens.ui.session import Hosted
 
         source = Hosted(make, connect, first)
-        return run_front_end(source, loaded, paths, plain=plain, demo=demo)
+        return run_front_end(source, loaded, paths, plain=plain, demo=demo, offers=not demo)
     except BaseException:  # Ctrl+C and SIGTERM, too: the process that was spawned must not outlive its terminal
         if not first.started:
             first.abandon()
@@ -103,20 +111,31 @@ def connect(socket: str) -> Control:
 
 
 def run_front_end(
-    source: Source, loaded: Loaded, paths: Paths, *, plain: bool, demo: bool = False, notice: str = ""
+    source: Source,
+    loaded: Loaded,
+    paths: Paths,
+    *,
+    plain: bool,
+    demo: bool = False,
+    notice: str = "",
+    offers: bool = False,
 ) -> int:
     """Screens when the terminal can show them, plain lines otherwise.
 
+    With `offers` the screens ask about files of the project folder; START_AGAIN comes back when they were trusted.
     The proxy looks at the executable and the parents of whoever decides, so this process stays readable for it.
     """
     from ccproxy_tui.core.secrecy import write_no_core
+    from ccproxy_tui.core.settings.offer import offers_of
+    from ccproxy_tui.core.settings.trust import TrustStore
     from ccproxy_tui.screens.ui.terminal import is_dumb
 
     write_no_core()
     tty = sys.stdin.isatty() and sys.stdout.isatty()
     if plain or not tty or is_dumb(os.environ):
         return _run_plain(source, loaded, notice, seconds=DEMO_SECONDS if demo and not tty else None, tty=tty)
-    return _run_screens(source, loaded, paths, demo=demo, notice=notice)
+    waiting = offers_of(loaded, TrustStore(paths)) if offers else []
+    return _run_screens(source, loaded, paths, waiting, demo=demo, notice=notice)
 
 
 def _run_plain(source: Source, loaded: Loaded, notice: str, *, seconds: float | None, tty: bool) -> int:
@@ -146,7 +165,7 @@ def _run_plain(source: Source, loaded: Loaded, notice: str, *, seconds: float | 
     return asyncio.run(run())
 
 
-def _run_screens(source: Source, loaded: Loaded, paths: Paths, *, demo: bool, notice: str) -> int:
+def _run_screens(source: Source, loaded: Loaded, paths: Paths, offers: list[Offer], *, demo: bool, notice: str) -> int:
     import asyncio
     import atexit
 
@@ -157,7 +176,7 @@ def _run_screens(source: Source, loaded: Loaded, paths: Paths, *, demo: bool, no
 
     ui = loaded.settings.ui
     configure(level=loaded.settings.logging.level, style="plain", file=paths.state / "screens.log", stderr=False)
-    app = CCProxyApp(source, ui, SystemClock(), paths, is_demo=demo, notice=notice)
+    app = CCProxyApp(source, ui, SystemClock(), paths, is_demo=demo, notice=notice, offers=offers)
     atexit.register(restore_terminal)
 
     async def run() -> str:
@@ -171,6 +190,8 @@ def _run_screens(source: Source, loaded: Loaded, paths: Paths, *, demo: bool, no
     outcome = asyncio.run(run())
     if app.session.state == "failed":
         raise Failure(app.session.problem, app.return_code or 1)
+    if outcome == "trust":
+        return START_AGAIN
     if outcome == "leave" and source.owned and not app.return_code:
         click.echo("the proxy goes on; `ccproxy-tui attach` opens its screens, `ccproxy-tui stop` ends it")
     return app.return_code or 0
@@ -178,7 +199,7 @@ def _run_screens(source: Source, loaded: Loaded, paths: Paths, *, demo: bool, no
 
 async def _let_go(source: Source, outcome: str, loaded: Loaded) -> None:
     """Do with the proxy what was decided. A hang-up is left to the proxy's own setting."""
-    if outcome == "stop":
+    if outcome in ("stop", "trust"):
         await source.stop(loaded.settings.server.drain_seconds + STOP_MARGIN)
     elif outcome == "leave":
         source.release()

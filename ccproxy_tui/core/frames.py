@@ -157,6 +157,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     ready: int = 0
     cost: float | None = None
     notices: list[str] = []
+    project: str = ""  # what files of the project folder decide, because they were trusted
 
 
 class WindowView(msgspec.Struct, frozen=True, array_like=True):

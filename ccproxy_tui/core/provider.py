@@ -123,6 +123,11 @@ class RunsAgents(Protocol):
 
     async def sdk(self) -> SdkView: ...
 
+    @property
+    def project_words(self) -> str:
+        """What agents use of a project folder's own settings, because it was trusted; "" for nothing."""
+        ...
+
     def runs_agent(self, name: str) -> bool:
         """Whether that is the id by which an agent of its own is known to hooks."""
         ...

@@ -17,7 +17,7 @@ from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 from ccproxy_tui.screens.ui.session import Session
 from ccproxy_tui.screens.ui.status_line import status_parts
-from ccproxy_tui.screens.widgets.bars import AskLine, KeyLine, NoticeLine, StatusBar, TabLine
+from ccproxy_tui.screens.widgets.bars import AskLine, KeyLine, NoticeLine, StatusBar, TabLine, TrustLine
 
 if TYPE_CHECKING:
     from ccproxy_tui.app import CCProxyApp
@@ -64,6 +64,7 @@ class BaseScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield StatusBar(id="status-bar")
+        yield TrustLine(id="trust-line")
         yield TabLine(id="tab-line")
         yield from self.compose_body()
         yield AskLine(id="ask-line")
@@ -167,6 +168,7 @@ class BaseScreen(Screen[None]):
         session = self.session
         left, right = status_parts(self.mirror.status, session.state, session.problem, self.size.width)
         self.query_one(StatusBar).say(left, right)
+        self.query_one(TrustLine).warn(self.mirror.status.project)
         tabs = self.query_one(TabLine)
         tabs.show(self.proxy_app.tabs(self.size.width), self.TAB, "^p commands")
         self.query_one(AskLine).ask("" if self.TAB == "approvals" else self.proxy_app.ask_words())

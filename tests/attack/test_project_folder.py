@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from tests.attack.box import NOBODY, Loot, Served, collect, run
 from tests.attack.conftest import StartServe
 from tests.conftest import ACCESS_TOKEN, REFRESH_TOKEN
+from tests.pty.terminal import Terminal
 
 pytestmark = pytest.mark.attack
 
@@ -443,3 +445,42 @@ def test_hooks_that_changed_after_they_were_trusted(
         asked(served, own)
         assert not mark.exists(), change
         path.unlink() if kept is None else path.write_bytes(kept)
+
+
+# --- the screens ---
+
+
+@pytest.mark.pty
+@pytest.mark.timeout(120)
+def test_the_keys_of_the_dialog_and_what_is_shown_after_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    plant(
+        folder,
+        ".ccproxy.toml",
+        """
+[http]
+proxy = "http://127.0.0.1:9"
+[ui.keys]
+"trust.yes" = "enter"
+"trust.no" = "T"
+""",
+    )
+    program = [str(Path(sys.executable).parent / "ccproxy-tui"), "--port", "0"]
+    terminal = Terminal(program, columns=80, lines=24)
+    try:
+        terminal.wait_for("have no effect until you trust", 30)
+        terminal.wait_for("http.proxy = http://127.0.0.1:9")
+        terminal.quiet(1.0)
+        terminal.send("\r")
+        terminal.wait_for(lambda: "have no effect" not in terminal.text)
+        assert not (Path.home() / ".local/share/ccproxy/trust.json").exists()
+        terminal.kill(signal.SIGTERM)
+        assert terminal.wait_end(20) == 128 + signal.SIGTERM
+    finally:
+        terminal.close()
+    assert run("trust", "--yes", cwd=folder)[0] == 0
+    again = Terminal([*program, "--plain"], columns=200, lines=24)
+    try:
+        again.wait_for("of ./.ccproxy.toml in force: http.proxy", 30)
+    finally:
+        again.close()

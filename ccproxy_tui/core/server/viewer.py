@@ -346,4 +346,5 @@ def status_of(hub: Hub) -> Status:
         busy=busy,
         ready=ready,
         notices=list(hub.notices),
+        project="; ".join(filter(None, (hub.loaded.project_words, hub.sdk.project_words if hub.sdk else ""))),
     )

@@ -108,6 +108,18 @@ class Loaded:
         return any(not file.trusted and file.layer.origins.get(path) is origin for file in self.project if origin)
 
     @property
+    def project_words(self) -> str:
+        """What files of the project folder decide, in one line; "" for nothing."""
+        parts = []
+        for file in self.project:
+            keys = [".".join(key) for key, origin in self.from_project.items() if file.layer.origins.get(key) is origin]
+            if keys:
+                settings = "1 setting" if len(keys) == 1 else f"{len(keys)} settings"
+                more = f" and {len(keys) - _KEYS_SHOWN} more" if len(keys) > _KEYS_SHOWN else ""
+                parts.append(f"{settings} of {_near(file.path)} in force: {', '.join(keys[:_KEYS_SHOWN])}{more}")
+        return "; ".join(parts)
+
+    @property
     def from_project(self) -> dict[KeyPath, Origin]:
         """The settings in force that come from a trusted project file and are more than looks."""
         return {path: origin for path, origin in self.origins.items() if origin.trusted and path not in HARMLESS}
@@ -171,6 +183,11 @@ def load(
         exposed=own.exposed if not chosen else list(_exposed(chosen, layers[-1], chosen.stat().st_mode)),
         project=found.files,
     )
+
+
+def _near(path: Path) -> str:
+    """A path as one would type it here."""
+    return f"./{path.name}" if path.parent == Path(os.path.realpath(".")) else str(path)
 
 
 def sections() -> frozenset[str]:

@@ -40,7 +40,7 @@ from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.providers.claude_sdk.agents import Agents, Lease
 from ccproxy_tui.providers.claude_sdk.ask import Ask, read_ask, since_last_answer
 from ccproxy_tui.providers.claude_sdk.cli import ADD_SDK, has_sdk
-from ccproxy_tui.providers.claude_sdk.folder import setting_sources
+from ccproxy_tui.providers.claude_sdk.folder import OWN, setting_sources
 from ccproxy_tui.providers.claude_sdk.options import Options, joined, least_thinking, narrowed, options_of
 from ccproxy_tui.providers.claude_sdk.quota import headers_of
 from ccproxy_tui.providers.claude_sdk.turn import Form, Turn, assembled
@@ -68,6 +68,7 @@ class ClaudeSdk:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._home = Path.cwd() if os.access(".", os.R_OK) else context.paths.home
+        self._trusted_folder = ""
         self.agents = Agents(lambda: self._settings, context.environ, context.clock, context.paths.runtime)
 
     @property
@@ -136,7 +137,12 @@ class ClaudeSdk:
 
     def _with_sources(self, options: Options) -> Options:
         sources = setting_sources(Path(options.cwd), self._context.paths, self._context.environ)
+        self._trusted_folder = options.cwd if sources != OWN else ""
         return replace(options, sources=sources)
+
+    @property
+    def project_words(self) -> str:
+        return f"agents use the settings of {self._trusted_folder}/.claude" if self._trusted_folder else ""
 
     def form(self, call: Call, ask: Ask) -> Form:
         settings = self._settings

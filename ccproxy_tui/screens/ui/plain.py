@@ -65,6 +65,8 @@ class PlainFrontEnd:
         if state == "up":
             status = self.session.mirror.status
             self.line(f"proxy up at {base_url(status)} (process {status.pid})")
+            if status.project:
+                self.line(f"project folder: {status.project}")
             for account in status.accounts:
                 hint = f"; {account.hint}" if account.hint else ""
                 self.line(f"account {account.provider} {account.label}: {account.state}{hint}".replace("  ", " "))

@@ -15,6 +15,7 @@ class SessionState(msgspec.Struct, omit_defaults=True):
     welcomed: bool = False
     sort: str = ""
     filter: str = ""
+    declined: list[str] = []  # digests of project files that were not trusted, latest last
 
 
 def load_state(path: Path) -> SessionState:

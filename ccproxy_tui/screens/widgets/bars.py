@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.screens.ui.words import fit
 
 Part = tuple[str, str]  # text, and the name of its style ("" for plain)
@@ -125,6 +126,17 @@ class KeyLine(Bar):
             parts += [(key, "key"), (f" {words}  ", "")]
             space -= needed
         self.say(parts)
+
+
+class TrustLine(Bar):
+    """Below the first line, on every screen, while a file of a project folder decides something. Else not there."""
+
+    DEFAULT_CSS = "TrustLine { display: none; background: $panel; }"
+
+    def warn(self, text: str) -> None:
+        self.display = bool(text)
+        where = [("see Settings (8) ", "dim")] if self.app.size.width >= 72 else []
+        self.say([(f" {escape_line(text)} ", "warning")] if text else [], where if text else [])
 
 
 class AskLine(Bar):
