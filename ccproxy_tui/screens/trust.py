@@ -77,9 +77,13 @@ class TrustDialog(ModalScreen[Answer]):
     def on_app_focus(self) -> None:
         self._guard.rearm(self._now())
 
+    @property
+    def is_painted(self) -> bool:
+        return self._guard.shows == "trust"
+
     def _is_meant(self) -> bool:
         """Whether the key came when the dialog could be read."""
-        return self._guard.shows == "trust" and self._guard.press(self._pressed) == "go"
+        return self.is_painted and self._guard.press(self._pressed) == "go"
 
     def action_trust(self) -> None:
         changes = self.query_one("#trust-changes", VerticalScroll)

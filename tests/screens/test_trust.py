@@ -16,6 +16,7 @@ from ccproxy_tui.core.settings.offer import Change, Offer
 from ccproxy_tui.core.settings.trust import TrustStore
 from ccproxy_tui.screens.trust import TrustDialog
 from ccproxy_tui.screens.ui.session_state import SessionState, load_state, save_state
+from tests.conftest import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import STARTED, STATUS, FakeControl, FakeSource
 from tests.screens.conftest import SIZES, busy_frame, screen_text
@@ -41,8 +42,9 @@ def store() -> TrustStore:
 
 
 async def opened(app: CCProxyApp, pilot: Any) -> None:
+    """Wait until the dialog is painted, which is when it begins to arm."""
+    await until(lambda: isinstance(app.screen, TrustDialog) and app.screen.is_painted)
     await pilot.pause()
-    assert isinstance(app.screen, TrustDialog)
 
 
 def armed(app: CCProxyApp) -> None:
