@@ -35,6 +35,7 @@ attack: $(READY)
 
 fuzz: $(READY)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --timeout 1800 --hypothesis-profile fuzz -m hypothesis $(ARGS)
+	@CCPROXY_TEST_SEEDS=40 $(BIN)/python -m pytest -n auto --maxprocesses 4 tests/pty/test_truth.py $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check .
