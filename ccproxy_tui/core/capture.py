@@ -1,10 +1,8 @@
-"""Bodies kept for the inspector: bounded while they grow, compressed in blocks off the loop, masked on the way out."""
+"""Bodies kept for the inspector: bounded while they grow, compressed in blocks off the loop."""
 
 from __future__ import annotations
 
 import zstandard
-
-from ccproxy_tui.core.redact import redact_body
 
 HEAD_LIMIT = 4 * 1024 * 1024
 TAIL_LIMIT = 64 * 1024
@@ -95,14 +93,6 @@ class Capture:
         if len(self._tail) >= TAIL_LIMIT:
             return self._tail
         return self.read(max(self.kept - TAIL_LIMIT + len(self._tail), 0)) + self._tail
-
-    def view(self, offset: int = 0, limit: int | None = None, *, growing: bool = False) -> bytes:
-        """A slice for a person, secrets masked. Offsets count in the masked form.
-
-        Where more is to come (`growing`), or was not kept, the beginning of a secret at the end is left out.
-        """
-        data = redact_body(self.read(), growing=growing or not self.complete)
-        return data[offset:] if limit is None else data[offset : offset + limit]
 
     @property
     def complete(self) -> bool:

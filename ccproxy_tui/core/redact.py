@@ -256,7 +256,7 @@ def secret_spans(data: bytes, start: int = 0) -> list[tuple[int, int]]:
             continue
         for shape in shapes:
             found += _matches(shape, data, start)
-    for secret, has_shape in _learned.items():
+    for secret, has_shape in tuple(_learned.items()):  # another thread may learn one
         if not has_shape and secret in data:
             found += _copies(secret, data, start)
     return _merged(found)
@@ -315,7 +315,9 @@ def open_secret(data: bytes, start: int) -> int:
             for shape in shapes:
                 if (match := shape.open.search(data, max(start - LEAD, 0))) is not None:
                     first = min(first, max(match.start(shape.group), start))
-    return min([first, *(_open_copy(secret, data, start) for secret, has_shape in _learned.items() if not has_shape)])
+    return min(
+        [first, *(_open_copy(secret, data, start) for secret, has_shape in tuple(_learned.items()) if not has_shape)]
+    )
 
 
 def _open_copy(secret: bytes, data: bytes, start: int) -> int:

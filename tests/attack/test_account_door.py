@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
-from tests.attack.box import Served
+from tests.attack.box import Loot, Served
 from tests.attack.conftest import StartServe
 from tests.conftest import FAR_FUTURE, write_claude_login
 
@@ -342,6 +343,29 @@ def test_hand_the_clients_own_credentials_on(served: Served, upstream: Upstream,
     assert CANARY.lower() not in upstream.text
     assert "x-harmless: yes" in upstream.text
     assert "idempotency-key: i-1" in upstream.text
+
+
+def test_hand_the_clients_own_credentials_on_by_a_web_socket(served: Served, upstream: Upstream) -> None:
+    given = [tuple(line.format(CANARY).split(": ", 1)) for line in CREDENTIALS if not line.startswith("Forwarded")]
+    with connect(f"ws://127.0.0.1:{served.port}/codex/responses", additional_headers=given, proxy=None) as client:
+        client.send(json.dumps({"type": "response.create", **RESPONSE}))
+        deadline = time.monotonic() + 20
+        while not any(request.startswith(b"POST") for request in upstream.requests):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert [request.split(b" ")[0] for request in upstream.requests] == [b"GET", b"POST"]  # by its socket, then HTTP
+    assert CANARY.lower() not in upstream.text
+
+
+def test_have_the_login_sent_elsewhere_by_a_redirected_handshake(
+    served: Served, upstream: Upstream, loot: Loot
+) -> None:
+    upstream.answer = f"HTTP/1.1 307 Go\r\nlocation: {loot.url}/x\r\ncontent-length: 0\r\n\r\n".encode()
+    with connect(f"ws://127.0.0.1:{served.port}/codex/responses", proxy=None) as client:
+        client.send(json.dumps({"type": "response.create", **RESPONSE}))
+        assert json.loads(client.recv(timeout=20))["status"] == 502
+    assert len(upstream.requests) == 2  # its socket was tried, then HTTP
+    assert loot.requests == []
 
 
 def test_smuggle_a_credential_in_a_trailer(served: Served, upstream: Upstream) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, U
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import BodyPart, Watch
 from ccproxy_tui.core.limits import VERB_BODY
-from ccproxy_tui.core.redact import learn_secret
+from ccproxy_tui.core.redact import learn_secret, redact_body
 from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.codex_routes import codex_routes
@@ -32,6 +33,7 @@ from ccproxy_tui.core.server.sdk_routes import sdk_routes
 from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
 from ccproxy_tui.core.settings.masked import secrets_of
+from ccproxy_tui.core.threads import work_on
 
 
 def control_routes(hub: Hub) -> list[BaseRoute]:
@@ -158,8 +160,10 @@ class _ControlApi:
             "upstream_response": record.upstream_body,
             "response": record.client_body or record.upstream_body,
         }[part]
-        shown = capture.view(offset, limit, growing=record.live)
-        return Response(shown, media_type="application/octet-stream")
+        whole = capture.read()
+        growing = record.live or not capture.complete
+        shown = await work_on(len(whole), partial(redact_body, whole, growing=growing))
+        return Response(shown[offset : offset + limit], media_type="application/octet-stream")
 
     async def settings(self, _: Request) -> Response:
         loaded = self._hub.loaded
