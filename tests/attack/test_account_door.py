@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import posixpath
+import random
+import re
 import socket
 import threading
 import time
@@ -10,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 import pytest
@@ -201,6 +204,27 @@ def test_climb_out_of_the_base_url(served: Served, upstream: Upstream, prefix: s
     }
     assert upstream.requests == []
     assert {dots: code for dots, code in answered.items() if code not in (400, 404)} == {}
+
+
+_NAMES = "v1 files models messages batches organizations x %2F %3F ; api oauth me"
+BITS = [*DOTS, "", *(_NAMES.split() * 6)]
+
+
+def test_any_path_stays_below_its_base_url(served: Served, upstream: Upstream) -> None:
+    """Random paths of names and tricks, as the upstream sees them on bytes, however often it decodes them."""
+    chosen = random.Random(7)
+    for _ in range(400):
+        prefix = chosen.choice(["/api", "/claude", "/codex", "/copilot", "/plain", "/close", ""])
+        path = f"{prefix}/{'/'.join(chosen.choices(BITS, k=chosen.randint(1, 5)))}"
+        ask(served, chosen.choice(["GET", "POST", "DELETE"]), path)
+    assert len(upstream.targets) > 3
+    for target in upstream.targets:
+        seen = target
+        for _ in range(4):
+            seen = unquote(seen, errors="surrogateescape").replace("\\", "/")
+            place = posixpath.normpath(seen.split("?")[0])
+            assert place.startswith(("/anthropic/v1/", "/plain/v1/", "/close/v1/", "/copilot/models"))
+        assert re.match("/(anthropic/v1|plain/v1|close/v1|copilot)/(files|models|messages/batches)", target)
 
 
 def test_climb_by_a_web_socket(served: Served, upstream: Upstream) -> None:
