@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import stat
@@ -11,9 +12,14 @@ from typing import Any
 
 import duckdb
 import httpx
+import msgspec
 import pytest
 
 from ccproxy_tui.core.frames import AuditRow
+from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions.preview import look_at
+from ccproxy_tui.core.server.desk import audit_row
+from ccproxy_tui.core.server.viewer import ask_view
 from ccproxy_tui.core.storage import Audit
 from tests.conftest import StartProxy, running_proxy, until
 
@@ -44,15 +50,18 @@ async def test_rows_come_back_the_latest_first_and_old_ones_are_forgotten(tmp_pa
 
 async def test_a_database_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "history.duckdb"
-    columns = [name for name in AuditRow.__struct_fields__ if name != "decider"]
+    columns = [name for name in AuditRow.__struct_fields__ if name not in ("decider", "original", "digest")]
     kinds = ", ".join(f'"{name}" {"DOUBLE" if name in ("asked", "seconds") else "VARCHAR"}' for name in columns)
     with duckdb.connect(str(path)) as database:
         database.execute(f"CREATE TABLE permissions ({kinds}, PRIMARY KEY (id))")
         values = [getattr(row("old"), name) for name in columns]
         database.execute(f"INSERT INTO permissions VALUES ({', '.join('?' * len(columns))})", values)
     audit = Audit(path, 90, 1_790_000_000.0)
-    audit.note(row("new", 1_790_000_001.0, decider="pid 7"))
-    assert [(one.id, one.decider) for one in await audit.recent(5)] == [("new", "pid 7"), ("old", "")]
+    audit.note(row("new", 1_790_000_001.0, decider="pid 7", original="{}", digest="0a"))
+    assert [(one.id, one.decider, one.original, one.digest) for one in await audit.recent(5)] == [
+        ("new", "pid 7", "{}", "0a"),
+        ("old", "", "", ""),
+    ]
     audit.close()
 
 
@@ -100,6 +109,20 @@ async def test_each_request_and_its_answer_are_kept(start_proxy: StartProxy) -> 
             ("denied",),
             ("cancelled",),
         ]
+
+
+def test_an_edited_request_is_kept_as_it_was_decided_with_the_original_beside_it() -> None:
+    request = PermissionRequest("Bash\ud800", {"command": f"echo {SECRET}"}, "rest")
+    entry = Entry("1", request, 0.0, 60.0, look=look_at(request))
+    asked = audit_row(entry)
+    assert asked.tool == "Bash\\ud800", "a database takes it"
+    assert SECRET not in asked.input
+    assert asked.digest == hashlib.sha256(msgspec.json.encode(request.input)).hexdigest(), "of the unmasked input"
+    entry.decision = Decision(allowed=True, by="you", input={"command": "ls"})
+    kept = audit_row(entry)
+    assert (kept.input, kept.original) == ('{"command":"ls"}', asked.input)
+    assert kept.digest == hashlib.sha256(b'{"command":"ls"}').hexdigest()
+    assert json.loads(ask_view(entry).edited) == {"command": "ls"}
 
 
 async def test_hits_and_what_a_rule_would_have_allowed_outlive_the_proxy() -> None:

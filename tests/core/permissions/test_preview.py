@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.core.permissions import Entry, preview
 from ccproxy_tui.core.permissions.preview import look_at, preview_of
 from ccproxy_tui.core.permissions.request import Look, PermissionRequest
-from ccproxy_tui.core.permissions.risk import level_of
+from ccproxy_tui.core.permissions.risk import UNKNOWN, level_of
 from ccproxy_tui.core.permissions.rules import decide, parse_rule
+from ccproxy_tui.core.server.desk import audit_row
+from ccproxy_tui.core.server.viewer import ask_view
+from ccproxy_tui.screens.ui.card_view import body_lines
 
 
 def test_a_change_is_shown_against_the_file_on_disk(tmp_path: Path) -> None:
@@ -88,3 +97,37 @@ def test_five_megabytes_are_looked_at_in_time(text: str) -> None:
     asked = PermissionRequest("Bash", {"command": command}, "rest", cwd="/repo")
     assert {"deletes", "longer than is shown"} <= set(look_at(asked).notes)
     assert decide([parse_rule("Bash(x:*)", "allow")], asked) is None
+
+
+NAMES = st.sampled_from(
+    ("file_path", "path", "command", "url", "content", "edits", "old_string", "new_string", "files")
+)
+ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.integers()
+    | st.text()
+    | st.sampled_from(("a\0b", "\ud800", "/", "~", "")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+TOOLS = st.sampled_from(("Bash", "Write", "Edit", "MultiEdit", "NotebookEdit", "WebFetch", "apply_patch", "Read", "x"))
+
+
+@given(TOOLS | st.text(min_size=1), ANY, st.sampled_from(("", "/a\0b", "/none", "x", "\ud800")) | st.text())
+def test_any_request_at_all_has_a_card(tool: str, given_: Any, cwd: str) -> None:
+    entry = Entry("1", PermissionRequest(tool, given_, "sdk", cwd=cwd, reason=cwd), 0.0, 1.0)
+    entry.look = look_at(entry.request)
+    view = ask_view(entry)
+    assert UNKNOWN not in view.notes
+    assert body_lines(msgspec.json.decode(msgspec.json.encode(view), type=AskView), 60)
+    assert msgspec.json.encode(audit_row(entry))
+
+
+def test_what_fails_to_be_analysed_is_shown_and_asks_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "risk_notes", lambda *_: 1 / 0)
+    look = look_at(PermissionRequest("Bash", {"command": "ls"}, "rest"))
+    assert look.notes == [UNKNOWN]
+    assert level_of(look.notes) == "HIGH"
+    assert look.shown == b'{"command":"ls"}'
