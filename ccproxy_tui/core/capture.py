@@ -57,10 +57,9 @@ class Capture:
             return
         if room > 0:
             self._keep(chunk[:room])
-            chunk = chunk[room:]
-        size = len(chunk)
-        self.total += size
-        self._tail = (self._tail + chunk)[-TAIL_LIMIT:] if size < TAIL_LIMIT else chunk[-TAIL_LIMIT:]
+        rest = chunk[max(room, len(chunk) - TAIL_LIMIT, 0) :]
+        self.total += len(chunk) - max(room, 0)
+        self._tail = (self._tail + rest)[-TAIL_LIMIT:]
 
     def _keep(self, chunk: bytes) -> None:
         size = len(chunk)

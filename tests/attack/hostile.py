@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def whole(body: bytes, *headers: str, content_type: str = "application/json") ->
     return send
 
 
-def stream(*pieces: bytes | Iterator[bytes]) -> Script:
+def stream(*pieces: bytes | Iterable[bytes]) -> Script:
     """An event stream that ends with its connection."""
 
     def send(connection: socket.socket) -> None:
@@ -73,6 +73,33 @@ def stream(*pieces: bytes | Iterator[bytes]) -> Script:
                 connection.sendall(data)
 
     return send
+
+
+def send_bytes(pieces: Iterable[bytes]) -> Script:
+    """Bytes as they are, head included."""
+
+    def send(connection: socket.socket) -> None:
+        for data in pieces:
+            connection.sendall(data)
+
+    return send
+
+
+@dataclass
+class endless:
+    """`first`, then `piece` again and again, up to `most` bytes each time it is iterated; `sent` tells how many."""
+
+    first: bytes
+    piece: bytes
+    most: int
+    sent: list[int]
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.sent[0] = 0
+        yield self.first
+        while self.sent[0] < self.most:
+            yield self.piece
+            self.sent[0] += len(self.piece)
 
 
 class Cost:

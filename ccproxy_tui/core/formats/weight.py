@@ -30,8 +30,18 @@ def is_too_heavy(raw: bytes) -> bool:
 
 
 def _has_too_many_values(raw: bytes, budget: int) -> bool:
-    """Whether objects, lists and values weigh more than `budget`. Strings are taken out only where it matters."""
-    return _count(raw) > budget and _count(_STRING.sub(b"", raw)) > budget
+    """Whether objects, lists and values weigh more than `budget`. Strings are left out only where it matters."""
+    if _count(raw) <= budget:
+        return False
+    bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every quote that is left begins or ends a string
+    weight = inside = 0
+    for start in range(0, len(bare), MB):
+        parts = bare[start : start + MB].split(b'"')
+        weight += _count(b"".join(parts[inside::2]))
+        inside ^= (len(parts) - 1) & 1
+        if weight > budget:
+            return True
+    return False
 
 
 def _count(raw: bytes) -> int:

@@ -16,6 +16,7 @@ from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader
 from ccproxy_tui.core.detection import Detector
+from ccproxy_tui.core.limits import MB
 from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook
@@ -42,6 +43,7 @@ TICK = 1.0
 DRAIN_POLL = 0.05
 UPKEEP = 60.0
 ROUTES_KEPT = 1000
+_M_MMAP_THRESHOLD = -3
 SETTLE_SECONDS = 5.0  # a renewal under way may take so long when the proxy ends, so that its token is not lost
 
 
@@ -270,6 +272,16 @@ def give_back_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def keep_large_blocks_apart() -> None:
+    """Let the C library return each large block when it is freed (glibc keeps them for later, from the second one on).
+
+    Source: mallopt(3), M_MMAP_THRESHOLD.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, MB)
 
 
 def _compressed(blocks: list[Block]) -> list[bytes]:

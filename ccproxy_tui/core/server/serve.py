@@ -32,7 +32,7 @@ from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.server.app import create_app
 from ccproxy_tui.core.server.gate import LOCAL, is_loopback
-from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.hub import Hub, keep_large_blocks_apart
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.server.protocol import protocol_with_limits
 from ccproxy_tui.core.settings import Loaded
@@ -131,6 +131,7 @@ class ProxyServer:
     async def run(self) -> int:
         """Serve until stopped. The exit status."""
         hub = self.hub
+        keep_large_blocks_apart()
         if (files := raise_file_limit()) < FEW_FILES:
             log.warning("only %d files may be open at once: each stream takes two (raise it with `ulimit -n`)", files)
         path = instances.socket_path(self._paths, hub.port)
