@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -222,3 +223,24 @@ async def watch(control: ControlClient) -> AsyncGenerator[Frame]:
     frames = cast("AsyncGenerator[Frame]", control.frames(Watch()))
     await anext(frames)
     return frames
+
+
+async def test_rules_of_a_trusted_project_file_stay_in_it(
+    start_proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is saved goes to the user's own file, without the project's rules, and says that those prevail."""
+    monkeypatch.setenv("CCPROXY_TRUST_FOLDER", "1")
+    project = Path(".ccproxy.toml")
+    project.write_text('permissions.rules = [{ rule = "Bash(make:*)" }]\npermissions.without_front_end = "wait"\n')
+    proxy = await start_proxy()
+    control = proxy.control()
+    asking = asyncio.create_task(proxy.client.post("/mcp/permission/check", json=bash("git diff --stat")))
+    note = await control.add_rules(await asked(proxy), ["Bash(git diff:*)"], action="allow", scope="user", hours=None)
+    await asking
+    assert "project file, trusted" in note
+    assert "make" not in proxy.hub.loaded.write_to.read_text()
+    assert "git diff" not in project.read_text()
+    kept = next(one for one in await control.rules() if one.rule == "Bash(make:*)")
+    with pytest.raises(ControlError, match="does not stand in"):
+        await control.remove_rule(kept)
+    await control.close()
