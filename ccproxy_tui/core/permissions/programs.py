@@ -56,7 +56,7 @@ grep; pattern; -rnilLcvwxoEFGPHhsqaI -A: -B: -C: -m: -# --color --color= --inclu
 --before-context: --text
 egrep; pattern; -rnilLcvwxoHhsqaI -A: -B: -C: -m:
 fgrep; pattern; -rnilLcvwxoHhsqaI -A: -B: -C: -m:
-rg; pattern; -nilcvwxoFPSsuUHNI0ap -A: -B: -C: -m: -g: -t: -T: -j: -d: -r: -M: --hidden --no-ignore --glob: --iglob: \
+rg; pattern; -nilcvwxoFPSsUHNI0ap -A: -B: -C: -m: -g: -t: -T: -j: -d: -r: -M: --glob: --iglob: \
 --type: --type-not: --max-count: --max-depth: --context: --after-context: --before-context: --line-number --no-heading \
 --heading --color: --json --stats --count --count-matches --files-with-matches --files-without-match --ignore-case \
 --smart-case --case-sensitive --fixed-strings --multiline --word-regexp --only-matching --no-filename --with-filename \
@@ -139,22 +139,22 @@ git merge-base; paths; --all --is-ancestor --fork-point
 git shortlog; paths; -sne --summary --numbered --email --no-merges
 git reflog; none; -n: -#
 git add; paths; -Auvn --all --update --verbose --dry-run
-git commit; none; -asvq -m: --message: --all --amend --no-edit --allow-empty --quiet --signoff --verbose
+git commit; none; -asvq -m: --message: --all --allow-empty --quiet --signoff --verbose
 pytest; paths; -qvxsl -k: -m: -n: -r: --lf --ff --last-failed --failed-first --nf --sw --stepwise --co --collect-only \
 --tb: --maxfail: --durations: --no-header --no-summary --verbose --quiet --exitfirst --showlocals --disable-warnings \
 --color: --timeout: --cov --no-cov
-ruff check; paths; -qvne --fix --diff --statistics --select: --ignore: --extend-select: --preview --show-fixes \
+ruff check; paths; -qvne --diff --statistics --select: --ignore: --extend-select: --preview --show-fixes \
 --no-cache --quiet --output-format: --no-fix
-ruff format; paths; -qvn --check --diff --quiet --preview --no-cache
+ruff format --check; paths; -qvn --diff --quiet --preview --no-cache
 mypy; paths; -p: -m: --strict --show-error-codes --ignore-missing-imports --pretty --no-error-summary \
 --explicit-package-bases --namespace-packages --no-incremental --warn-unreachable --check-untyped-defs
 pyright; paths; --stats --outputjson --warnings
-black; paths; -q -l: --check --diff --quiet --line-length: --color
-isort; paths; -q --check --check-only --diff --profile:
+black --check; paths; -q -l: --diff --quiet --line-length: --color
+isort --check; paths; -q --diff --profile:
 flake8; paths; --max-line-length= --select= --ignore= --extend-ignore= --statistics --count --max-line-length:
 tsc --noEmit; none; --pretty --skipLibCheck --strict
 eslint; paths; --ext: --max-warnings: --quiet --color --no-color --report-unused-disable-directives
-prettier; paths; -clw --check --list-different --write
+prettier --check; paths;
 shellcheck; paths; -s: -e: -S: -x
 cargo build; none; -rqv -p: -F: -j: --release --package: --all --workspace --all-targets --all-features --features: \
 --no-default-features --lib --bins --bin: --tests --examples --example: --locked --offline --frozen --quiet \
@@ -168,7 +168,7 @@ cargo test; [A-Za-z_][\\w:]*; -rqv -p: -F: -j: --release --package: --all --work
 cargo clippy; none; -rqv -p: -F: -j: --release --package: --all --workspace --all-targets --all-features --features: \
 --no-default-features --lib --bins --tests --locked --offline --frozen --quiet --no-deps -- -D -W warnings clippy::all \
 clippy::pedantic
-cargo fmt; none; -qv --all --check -- --check
+cargo fmt --check; none; -qv --all
 cargo tree; none; -dq --depth: --offline --locked --duplicates
 go build; [.](?:/[\\w./-]+)?; -.v -.race -.trimpath
 go vet; [.](?:/[\\w./-]+)?; -.v

@@ -55,6 +55,7 @@ _FOLDERS = ("workdir", "cwd")
 _LONGEST = 1000  # characters of a rule that is proposed
 _MOST_PARTS = 50  # of a line that a rule allows
 _MOST_TEXTS = 200  # of an input that a rule covers
+_OPTION = re.compile(r"-[A-Za-z-]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
 
 
@@ -317,6 +318,8 @@ def _stays(request: PermissionRequest, here: _Here) -> bool:
 
 
 def _is_address_or_inside(text: str, here: _Here) -> bool:
+    if _OPTION.match(text):  # some servers hand their input on to a program
+        return False
     if _ADDRESS.match(text):
         return read_url(text).readable
     if "\n" in text or not here.base:
