@@ -28,9 +28,14 @@ if TYPE_CHECKING:
     from ccproxy_tui.core.frames import AskView
     from ccproxy_tui.core.instances import Instance
     from ccproxy_tui.core.settings import Loaded
+    from ccproxy_tui.core.settings.models import Security
 
 _NOTHING_RUNS = 4
-_AIDER = "export ANTHROPIC_API_BASE={url}/api\nexport OPENAI_API_BASE={url}/codex/v1\nexport OPENAI_API_KEY=any-word"
+_AIDER = """\
+export ANTHROPIC_API_BASE={url}/api
+export ANTHROPIC_API_KEY={key}
+export OPENAI_API_BASE={url}/codex/v1
+export OPENAI_API_KEY={key}"""
 
 
 @click.command()
@@ -54,15 +59,14 @@ def connect(ctx: click.Context, /, tool: str, undo: bool, dry_run: bool) -> None
     url = f"http://127.0.0.1:{port}"
     if said:
         click.echo(said)
+    proxy = _proxy(url, loaded.settings.security)
     if tool == "aider":
-        click.echo(f"aider has no file for this. In its shell:\n{_AIDER.format(url=url)}")
+        click.echo(f"aider has no file for this. In its shell:\n{_AIDER.format(url=url, key=_key(proxy))}")
         return
-    token = loaded.settings.security.auth_token is not None
-    proxy = _proxy(url, token=token)
     changed = [_change(tool, target, proxy, undo=undo, dry_run=dry_run) for target in TARGETS[tool]]
     if not any(changed):
         click.echo("Nothing to change.")
-    elif token and not undo and not dry_run:
+    elif proxy.token and not undo and not dry_run:
         click.echo("The proxy asks for a token: give it to the tool as the variable CCPROXY_TOKEN.")
 
 
@@ -86,17 +90,29 @@ def _port(loaded: Loaded) -> tuple[int, str]:
     return port, ""
 
 
-def _proxy(url: str, *, token: bool) -> Proxy:
+def _proxy(url: str, security: Security) -> Proxy:
+    from ccproxy_tui.core.client_token import client_token, client_token_file, is_wanted
     from ccproxy_tui.core.connect import Proxy
     from ccproxy_tui.core.hook_proof import install_key, key_file
     from ccproxy_tui.core.paths import Paths
 
     paths = Paths.of_user()
+    token_file = ""
     try:
         install_key(paths)
+        if is_wanted(security):
+            client_token(paths)
+            token_file = str(client_token_file(paths))
     except OSError as error:
-        raise Failure(f"The key for hooks can't be made: {error}.") from error
-    return Proxy(url, token=token, hook=f"{program()} hook", key_file=str(key_file(paths)))
+        raise Failure(f"The key for hooks, or the token, can't be made: {error}.") from error
+    return Proxy(url, bool(security.token), token_file, f"{program()} hook", str(key_file(paths)))
+
+
+def _key(proxy: Proxy) -> str:
+    """Return what a shell is to send as the key."""
+    if proxy.token_file:
+        return f'"$(cat {shlex.quote(proxy.token_file)})"'
+    return "$CCPROXY_TOKEN" if proxy.token else "any-word"
 
 
 def program() -> str:

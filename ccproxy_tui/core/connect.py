@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +36,13 @@ class CantConnect(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """What a tool must know of the proxy: its address, whether it wants a token, how a hook runs (a command for a
-    shell, before the tool's name), and the file of the key that its answers are proved with."""
+    """What a tool must know of the proxy: its address, whether it wants the token of a variable or of a file, how a
+    hook runs (a command for a shell, before the tool's name), and the file of the key that its answers are proved with.
+    """
 
     url: str
     token: bool = False
+    token_file: str = ""
     hook: str = "ccproxy-tui hook"
     key_file: str = ""
 
@@ -88,6 +91,10 @@ def _claude_hook(proxy: Proxy, event: str) -> Document:
 def add_to_claude(text: str, proxy: Proxy) -> str:
     document = _without_claude(_json(text))
     _table(document, "env")["ANTHROPIC_BASE_URL"] = f"{proxy.url}/api"
+    if proxy.token_file:
+        if "apiKeyHelper" in document:
+            raise CantConnect("it has an apiKeyHelper, whose key this proxy would not take")
+        document["apiKeyHelper"] = f"cat {shlex.quote(proxy.token_file)}"
     for event in (_EVENT, *_AFTER):
         groups = _table(document, "hooks").setdefault(event, [])
         if not isinstance(groups, list):
@@ -106,6 +113,8 @@ def _without_claude(document: Document) -> Document:
     if isinstance(env, dict) and _is_ours(env.get("ANTHROPIC_BASE_URL"), "/api"):
         del env["ANTHROPIC_BASE_URL"]
         _drop_if_empty(document, "env")
+    if re.fullmatch(r"cat .*/ccproxy/client-token'?", str(document.get("apiKeyHelper"))):
+        del document["apiKeyHelper"]
     _drop_hooks(document, "claude-code")
     return document
 
@@ -168,7 +177,9 @@ def add_to_codex(text: str, proxy: Proxy) -> str:
     table["base_url"] = f"{proxy.url}/codex"
     table["wire_api"] = "responses"
     table["supports_websockets"] = True
-    if proxy.token:
+    if proxy.token_file:
+        table["auth"] = {"command": "cat", "args": [proxy.token_file]}
+    elif proxy.token:
         table["env_key"] = TOKEN_VARIABLE
     providers[_PROVIDER] = table
     return tomlkit.dumps(document)
@@ -218,10 +229,13 @@ _OPENCODE = (("anthropic", "/api/v1"), ("openai", "/codex/v1"))
 
 def add_to_opencode(text: str, proxy: Proxy) -> str:
     document = _json(text)
+    key = f"{{env:{TOKEN_VARIABLE}}}" if proxy.token else "any-word"
+    if proxy.token_file:
+        key = f"{{file:{proxy.token_file}}}"
     for vendor, path in _OPENCODE:
         options = _table(_table(_table(document, "provider"), vendor), "options")
         options["baseURL"] = f"{proxy.url}{path}"
-        options["apiKey"] = f"{{env:{TOKEN_VARIABLE}}}" if proxy.token else "any-word"
+        options["apiKey"] = key
     return _text(document)
 
 
@@ -243,10 +257,11 @@ def remove_from_opencode(text: str, proxy: Proxy) -> str:
 
 
 def add_opencode_plugin(text: str, proxy: Proxy) -> str:
-    """The file is ours alone; it reads the token from the variable, and the key from its file, when it asks."""
+    """The file is ours alone; it reads the token, and the key from its file, when it asks."""
     if text and _PLUGIN_MARK not in text:
         raise CantConnect("it is a plugin of another program's")
-    return PLUGIN.replace("@URL@", json.dumps(proxy.url)).replace("@KEY@", json.dumps(proxy.key_file))
+    known = {"@URL@": proxy.url, "@KEY@": proxy.key_file, "@TOKEN@": proxy.token_file}
+    return re.sub("@[A-Z]+@", lambda mark: json.dumps(known[mark[0]]), PLUGIN)
 
 
 def remove_opencode_plugin(text: str, proxy: Proxy) -> str | None:

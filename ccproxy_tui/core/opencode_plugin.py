@@ -14,6 +14,7 @@ import { readFileSync } from "node:fs"
 const url = @URL@
 const path = "/hooks/opencode"
 const keyFile = @KEY@
+const tokenFile = @TOKEN@
 
 const digest = (text) => createHash("sha256").update(text).digest("hex")
 
@@ -32,8 +33,9 @@ export const CcproxyPermissions = async ({ client, directory }) => {
     asking.set(asked.id, abort)
     const nonce = randomBytes(16).toString("hex")
     const headers = { "content-type": "application/json", "x-ccproxy-nonce": nonce }
-    if (process.env.CCPROXY_TOKEN) headers.authorization = `Bearer ${process.env.CCPROXY_TOKEN}`
     try {
+      const token = tokenFile ? readFileSync(tokenFile, "utf8").trim() : process.env.CCPROXY_TOKEN
+      if (token) headers.authorization = `Bearer ${token}`
       const body = JSON.stringify({ ...asked, directory })
       const answer = await fetch(url + path, { method: "POST", headers, body, signal: abort.signal })
       const text = await answer.text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
 
 import pytest
@@ -97,3 +98,26 @@ def test_opencode_s_plugin_is_a_file_of_ours() -> None:
 def test_what_is_not_the_tools_is_left_alone(target: Target, text: str) -> None:
     with pytest.raises(CantConnect):
         target.add(text, PROXY)
+
+
+TOKEN_FILE = "/home/me/it's/ccproxy/client-token"
+FILED = Proxy(URL, token_file=TOKEN_FILE)
+
+
+def test_the_token_of_the_install_is_read_from_its_file_by_each_tool() -> None:
+    claude = json.loads(CLAUDE.add("", FILED))
+    assert shlex.split(claude["apiKeyHelper"]) == ["cat", TOKEN_FILE]
+    codex = tomllib.loads(CODEX.add("", FILED))["model_providers"]["ccproxy"]
+    assert (codex["auth"], "env_key" in codex) == ({"command": "cat", "args": [TOKEN_FILE]}, False)
+    opencode = json.loads(OPENCODE.add("", FILED))["provider"]["openai"]["options"]
+    assert opencode["apiKey"] == f"{{file:{TOKEN_FILE}}}"
+    assert f"const tokenFile = {json.dumps(TOKEN_FILE)}" in OPENCODE_PLUGIN.add("", FILED)
+
+
+def test_the_token_s_file_is_taken_out_and_another_helper_left_alone() -> None:
+    assert json.loads(CLAUDE.remove(CLAUDE.add("{}", FILED), PROXY) or "") == {}
+    assert CLAUDE.add(CLAUDE.add("{}", FILED), FILED) == CLAUDE.add("{}", FILED)
+    own = json.dumps({"apiKeyHelper": "cat ~/my-key"})
+    with pytest.raises(CantConnect, match="apiKeyHelper"):
+        CLAUDE.add(own, FILED)
+    assert json.loads(CLAUDE.remove(CLAUDE.add(own, PROXY), PROXY) or "") == json.loads(own)
