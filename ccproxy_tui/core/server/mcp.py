@@ -46,10 +46,9 @@ class _Session:
     """One client of the older transport: what it is to be told, and its questions that wait for the person."""
 
     def __init__(self) -> None:
-        self.answers: asyncio.Queue[Object] = asyncio.Queue()
+        self.answers: asyncio.Queue[Object | None] = asyncio.Queue()  # None ends it
         self.asking: set[asyncio.Task[None]] = set()
         self.used = False  # a client that means it sends `initialize` at once
-        self.ended = asyncio.Event()
 
 
 class _McpServer:
@@ -97,10 +96,11 @@ class _McpServer:
 
     def _end_idle(self) -> bool:
         """End the session that was opened first and has not said anything. False when every one has."""
-        idle = next((session for session in self._sessions.values() if not session.used), None)
-        if idle is not None:
-            idle.ended.set()
-        return idle is not None
+        idle = next((name for name, session in self._sessions.items() if not session.used), None)
+        if idle is None:
+            return False
+        self._sessions.pop(idle).answers.put_nowait(None)
+        return True
 
     async def _session(self) -> AsyncIterator[bytes]:
         name = secrets.token_urlsafe(16)
@@ -108,7 +108,7 @@ class _McpServer:
         try:
             yield sse.encode(f"/mcp/messages/?session_id={name}".encode(), "endpoint")
             deadline = self._hub.clock.monotonic() + MCP_UNUSED
-            while not self._hub.stopping.is_set() and not session.ended.is_set():
+            while not self._hub.stopping.is_set():
                 if not session.used and self._hub.clock.monotonic() > deadline:
                     return
                 try:
@@ -117,9 +117,11 @@ class _McpServer:
                 except TimeoutError:
                     yield _PING
                     continue
+                if answer is None:
+                    return
                 yield sse.encode(msgspec.json.encode(answer), "message")
         finally:
-            del self._sessions[name]
+            self._sessions.pop(name, None)
             for task in session.asking:  # who has left takes its questions back
                 task.cancel()
 
