@@ -87,7 +87,8 @@ async def test_uses_a_route_of_a_proxy_on_loopback(start_proxy: StartProxy, boun
 @pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0", "::"])
 async def test_uses_a_route_of_a_proxy_whose_token_it_lacks(start_proxy: StartProxy, bound: str) -> None:
     proxy = await start_proxy(SERVER__HOST=bound, SECURITY__AUTH_TOKEN=TOKEN, CORS__ORIGINS="https://app.example")
-    open_to_all = {"/health/live", "/health", "/health/ready", "/oauth/callback"}
+    # The proof shows that the proxy has its key, for a nonce of 16 characters; it opens nothing.
+    open_to_all = {"/health/live", "/health", "/health/ready", "/oauth/callback", "/control/proof"}
     served = [
         (request, status)
         for request, status, _ in await probe(proxy.hub, routes_of(proxy.hub), "127.0.0.1", **{"x-api-key": "guess"})
