@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import tempfile
@@ -80,12 +81,21 @@ async def _read(reader: asyncio.StreamReader) -> Request:
     return Request(method, target, headers, await reader.readexactly(length))
 
 
+def _check_program(path: str) -> None:
+    """Raises CaptureFailed when it can't be started: the shell that runs it would only say so with its status."""
+    if not os.access(path, os.F_OK):
+        raise CaptureFailed(f"{path} can't be started: {os.strerror(errno.ENOENT)}")
+    if not os.access(path, os.X_OK) or Path(path).is_dir():
+        raise CaptureFailed(f"{path} can't be started: {os.strerror(errno.EACCES)}")
+
+
 async def run_bounded(command: Sequence[str], environ: Mapping[str, str], folder: Path, seconds: float) -> bytes:
     """What a program printed, up to a limit. It, and all that it started, is ended in time.
 
-    It prints into a file: a pipe would stay open for as long as anything that it has started. Raises CaptureFailed when
-    it can't be started or takes too long.
+    `command` starts with the program's path. It prints into a file: a pipe would stay open for as long as anything that
+    it has started. Raises CaptureFailed when it can't be started or takes too long.
     """
+    _check_program(command[0])
     with tempfile.TemporaryFile() as output:
         try:
             process = await asyncio.create_subprocess_exec(

@@ -151,7 +151,7 @@ import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from ccproxy_tui.core.detection.capture import run_bounded
-asyncio.run(run_bounded(["sh", "-c", "sleep 60 & echo $$ $! > {pids}; wait"], os.environ, Path("/"), 60))
+asyncio.run(run_bounded(["/bin/sh", "-c", "sleep 60 & echo $$ $! > {pids}; wait"], os.environ, Path("/"), 60))
 """
 
 
