@@ -31,6 +31,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "models": ("models", "models", "Show the model table, and what serves a model."),
     "config": ("config", "config", "Show, check and write settings."),
     "trust": ("trust", "trust", "Show what this folder's files would set, and let them."),
+    "doctor": ("doctor", "doctor", "Probe this setup: what is open, and how to close it."),
     "generate-token": ("config", "generate_token", "Make a token that clients must send."),
 }
 
