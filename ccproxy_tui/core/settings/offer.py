@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr
 
 from ccproxy_tui.core.settings import Loaded, ProjectFile, is_secret
 from ccproxy_tui.core.settings.project import values_of
-from ccproxy_tui.core.settings.shown import shown
+from ccproxy_tui.core.settings.shown import key_text, shown
 from ccproxy_tui.core.settings.sources import KeyPath
 from ccproxy_tui.core.settings.trust import Record, TrustStore
 
@@ -57,10 +57,10 @@ def offers_of(loaded: Loaded, store: TrustStore) -> list[Offer]:
 
 def _offer(file: ProjectFile, loaded: Loaded, record: Record | None) -> Offer:
     wanted = {key: shown(key, value, secret=is_secret(key)) for key, value in values_of(file.waiting).items()}
-    new = {".".join(key): text for key, text in wanted.items()}
+    new = {key_text(key): text for key, text in wanted.items()}
     if record is not None:
         return Offer(file.path, file.digest, new, compared(new, record.shown), known=True)
-    before = {".".join(key): _in_force(loaded, key) for key in wanted}
+    before = {key_text(key): _in_force(loaded, key) for key in wanted}
     return Offer(file.path, file.digest, new, compared(new, before))
 
 

@@ -18,9 +18,15 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _SECRET_LOOK = re.compile(r"(?:(?:bearer|basic|token)\s+)?[A-Za-z0-9_+=][A-Za-z0-9_+/=.~:-]{3,}", re.IGNORECASE)
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _RUNS = frozenset({"command", "args", "cli_path", "hooks"})
 # No backslash: for a browser's reader of URLs the host ends there, and what follows is no user's name.
 _USERINFO = re.compile(r"(://)[^/?#\\\s@]+(?=@[^/?#\\\s@]+(?:[/?#:]|$))")
+
+
+def key_text(path: tuple[str, ...]) -> str:
+    """Return the name of a setting with its parts told apart: one that holds a dot is quoted, as in TOML."""
+    return ".".join(part if _BARE.fullmatch(part) else json.dumps(part, ensure_ascii=False) for part in path)
 
 
 def shown(path: tuple[str, ...], value: Any, *, secret: bool = False) -> str:

@@ -18,7 +18,7 @@ from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings.files import FileBytes, Refused, check_folder, read_own
 from ccproxy_tui.core.settings.offer import Offer, compared
-from ccproxy_tui.core.settings.shown import shown
+from ccproxy_tui.core.settings.shown import key_text, shown
 from ccproxy_tui.core.settings.trust import TrustStore, trusts_folder
 
 OWN, ALL = "user", "user,project,local"  # of --setting-sources
@@ -50,7 +50,7 @@ def offer_of_folder(folder: Path, paths: Paths, environ: Mapping[str, str], stor
     record = store.records().get(str(_key(real)))
     if (record is not None and record.sha256 == digest) or not (found or (real / "CLAUDE.md").exists()):
         return None
-    lines = {key: text for file in found for key, text in _lines(file)}
+    lines = _told_apart([line for file in found for line in _lines(file)])
     changes = compared(lines, record.shown if record is not None else {})
     return Offer(_key(real), digest, lines, changes, _NOTE, known=record is not None)
 
@@ -93,6 +93,14 @@ def _files(place: Path, own: str) -> Iterator[Path]:
         yield from (Path(root) / name for name in sorted(names))
 
 
+def _told_apart(lines: list[tuple[str, str]]) -> dict[str, str]:
+    """Raises Refused when two look the same: one would hide the other."""
+    found = dict(lines)
+    if len(found) < len(lines):
+        raise Refused("two of its files or settings have names that look the same")
+    return found
+
+
 def _lines(file: FileBytes) -> Iterator[tuple[str, str]]:
     """A file for someone who decides: JSON by key, any other text by line."""
     try:
@@ -106,7 +114,7 @@ def _lines(file: FileBytes) -> Iterator[tuple[str, str]]:
     except (ValueError, RecursionError):
         pairs = []
     for path, value in pairs:
-        yield escape_line(f"{file.path} {'.'.join(path)}"), shown(path, value)
+        yield escape_line(f"{file.path} {key_text(path)}"), shown(path, value)
     if not pairs:
         for number, line in enumerate(text.splitlines(), 1):
             yield escape_line(f"{file.path}:{number}"), escape_line(line)
