@@ -281,6 +281,32 @@ def test_a_tool_that_asks_over_tcp_answers(served: Served, tmp_path: Path, way: 
     assert_refused(outcome(out), asked)  # type: ignore[arg-type]
 
 
+# Its child connects and ends at once: the kernel's word on who has connected is then a process that is gone.
+THROUGH_A_CHILD = """
+import os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+if os.fork() == 0:
+    connection.connect(sys.argv[1])
+    os._exit(0)
+os.wait()
+body = b'{"allowed": true}'
+connection.sendall(
+    b"POST /permissions/%s/respond HTTP/1.1\\r\\nhost: localhost\\r\\ncontent-type: application/json\\r\\n"
+    b"content-length: %d\\r\\n\\r\\n%s" % (sys.argv[2].encode(), len(body), body))
+print(connection.recv(65536).decode())
+"""
+
+
+@pytest.mark.parametrize("deciders", ["terminal", "no_agent"])
+def test_it_answers_on_a_connection_of_a_process_that_is_gone(serve: StartServe, deciders: str) -> None:
+    served = serve(PERMISSIONS__WITHOUT_FRONT_END="wait", PERMISSIONS__DECIDERS=deciders)
+    pending = Pending(served)
+    command = [sys.executable, "-c", THROUGH_A_CHILD, str(served.socket), pending.id]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("HTTP/1.1 403 "), done.stdout
+    assert pending.answer == {}, "it still waits for the user"
+
+
 def test_another_program_withdraws_what_a_tool_asks(served: Served) -> None:
     """By saying that the session has ended: the user would never have seen the card."""
     hook = [*PROGRAM, "hook", "claude-code"]

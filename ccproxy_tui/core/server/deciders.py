@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple, Protocol
@@ -58,6 +59,10 @@ class Decider(NamedTuple):
 UNKNOWN = Decider("unknown")
 
 
+class _Ended(Exception):
+    """Who has connected is gone: another process, which may be an agent, holds the connection now."""
+
+
 class Deciders:
     """`mode` is read once: an agent that edits the settings file changes nothing until the user restarts the proxy."""
 
@@ -67,6 +72,7 @@ class Deciders:
         self._proxy = os.getpid()
         self._own_line = frozenset(one.process for one in line_of(self._proxy))
         self._agents: OrderedDict[Process, None] = OrderedDict()
+        self._looking: set[asyncio.Task[None]] = set()  # for who asks over TCP
 
     # --- agents ---
 
@@ -77,7 +83,9 @@ class Deciders:
         """
         pid = peer_of(scope).pid
         if pid is None:
-            self._tasks.start(self._note_client(scope), name="who asks")
+            looking = self._tasks.start(self._note_client(scope), name="who asks")
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
             return None
         agent = await asyncio.to_thread(lambda: agent_of(line_of(pid), self._own_line))
         self._note(agent)
@@ -115,7 +123,7 @@ class Deciders:
 
         "act" keeps agents out; "decide" wants a terminal as well.
         """
-        decider, problem = await asyncio.to_thread(self._judge, scope, scale)
+        decider, problem = await self._judged(scope, scale)
         what = f"{scope['method']} {scope['path'][:200]}"
         if problem:
             log.warning("%s is refused: %s (%s)", what, problem, decider.facts or decider.by)
@@ -128,8 +136,14 @@ class Deciders:
 
     async def may_decide(self, scope: Scope) -> bool:
         """Return whether the front end that sent this could decide, so that it counts as one that answers."""
-        _, problem = await asyncio.to_thread(self._judge, scope, "decide")
+        _, problem = await self._judged(scope, "decide")
         return not problem
+
+    async def _judged(self, scope: Scope, scale: Scale) -> tuple[Decider, str]:
+        """As `_judge`, once it is known who has asked until now: an agent may be quick to answer itself."""
+        if self._looking:
+            await asyncio.wait(set(self._looking))
+        return await asyncio.to_thread(self._judge, scope, scale)
 
     def _judge(self, scope: Scope, scale: Scale) -> tuple[Decider, str]:
         """Who it is, and why that process may not; an empty reason when it may."""
@@ -137,6 +151,8 @@ class Deciders:
             line = self._line(scope)
         except NotOfThisMachine:
             return Decider(f"control token over TCP from {_client(scope)}"), ""
+        except _Ended as ended:
+            return UNKNOWN, "" if self._mode == "any" else str(ended)
         terminal = terminal_of(line)
         decider = UNKNOWN
         if line:
@@ -158,11 +174,15 @@ class Deciders:
         return ""
 
     def _line(self, scope: Scope) -> Line:
-        """The process at the other end, and its ancestors. Raises NotOfThisMachine."""
+        """The process at the other end, and its ancestors. Raises NotOfThisMachine, _Ended."""
         peer = peer_of(scope)
-        pid = peer.pid if peer.pid is not None else owner_of(scope)
-        line = line_of(pid) if pid is not None else []
-        return line if line and peer.born in ("", line[0].born) else []
+        if peer.pid is None:
+            pid = owner_of(scope)
+            return line_of(pid) if pid is not None else []
+        line = line_of(peer.pid)
+        if not line or (peer.born != line[0].born and (peer.born or sys.platform == "linux")):
+            raise _Ended(f"the process that has connected (pid {peer.pid}) has ended")
+        return line
 
 
 def decider_of(scope: Scope) -> Decider:
