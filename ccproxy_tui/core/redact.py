@@ -25,7 +25,7 @@ _OVERLAP = 40  # bytes at the end of one secret in which the next one may begin
 _MASK_BYTES = MASK.encode()
 
 _SECRET_HEADER = re.compile(
-    r"token|secret|passw|credential|api-?key|cookie|jwt|bearer|assertion|signature|^auth$|authorization|authentication"
+    r"token|secret|passw|pwd|credential|api[-_]?key|cookie|jwt|bearer|assertion|signature|^auth$|authorization|authentication"
     r"|(^|[-_])auth([-_]|$)|(access|account|auth|private|secret|signing|subscription|function|master|admin|service)[-_]?key"
     r"|^key$|^x-key$|^x-functions-key$|^x-sig$",
     re.IGNORECASE,

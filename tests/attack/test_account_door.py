@@ -338,6 +338,12 @@ X-Note: sk-ant-api03-{}
 X-Note: ghp_{}
 X-Note: https://me:{}@example.com/
 x-custom-apikey: {}
+X_API_KEY: {}
+api_key: {}
+x_auth_token: {}
+chatgpt_account_id: {}
+x_forwarded_for: {}
+X-Pwd: {}
 X-Remote-User: {}
 """.strip().splitlines()
 CANARY = "Canary0123456789abcdefCanary0123456789"

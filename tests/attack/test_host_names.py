@@ -17,6 +17,8 @@ NAMES = (
     "router.local",
     "[::1].evil.example",
     "0.0.0.0",
+    "[::]",
+    "[::ffff:0.0.0.0]",
 )
 UPGRADE = {
     "connection": "upgrade",

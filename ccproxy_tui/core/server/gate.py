@@ -202,7 +202,8 @@ def _is_unforgeable(name: str) -> bool:
     The unspecified address is none: browsers take it for this machine, and send no Origin with some requests to it.
     """
     try:
-        return not ipaddress.ip_address(name).is_unspecified
+        address = ipaddress.ip_address(name)
+        return not (getattr(address, "ipv4_mapped", None) or address).is_unspecified
     except ValueError:
         return name.endswith(".localhost")
 

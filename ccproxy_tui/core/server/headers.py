@@ -137,6 +137,7 @@ def for_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _may_go_up(name: str, value: str) -> bool:
+    name = name.replace("_", "-")  # many servers read both as one name
     if name in _CLIENT_ONLY or name.startswith(_CLIENT_ONLY_STARTS):
         return False
     return not (is_secret_header(name) or _ACCOUNT.search(name) or redact_text(value) != value)
