@@ -311,7 +311,7 @@ def test_plain_lines_ask_and_take_an_answer(start: Start, monkeypatch: pytest.Mo
     terminal, _, _ = up(start, "demo", "--plain", environ={"PROVIDERS__DEMO__SPEED": "100"})
     terminal.wait_for("type allow 1, deny 1")
     terminal.send("allow 1\n")
-    terminal.wait_for("ASK 1 allowed by person")
+    terminal.wait_for("ASK 1 allowed by you (plain lines")
 
 
 # --- without a terminal ---
