@@ -297,8 +297,11 @@ class CCProxyApp(App[str]):
         return ask_line(self.session.mirror.asks, self.clock.now())
 
     def action_answer(self) -> None:
-        """To the card of the oldest question."""
-        self.open_tab("approvals")
+        """To the card of the oldest request that waits."""
+        if isinstance(self.screen, ApprovalsScreen):
+            self.screen.show_waiting()
+        else:
+            self.open_tab("approvals")
 
     def _sound_alarms(self) -> None:
         """Say once what an account warns of."""

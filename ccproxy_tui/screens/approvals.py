@@ -85,7 +85,7 @@ class ApprovalsScreen(BaseScreen):
         self.query_one("#asks-box").border_title = "approvals"
         self._lay_out()
         self.list.set_items(self._asks)
-        self.list.set_order(lambda ask: (ask.status == "pending", -ask.created), reverse=True, keep=lambda _: True)
+        self.list.set_order(_place, reverse=True, keep=lambda _: True)
         self.set_interval(1.0, self._count_down)
         self.card.focus()
 
@@ -95,6 +95,12 @@ class ApprovalsScreen(BaseScreen):
         if chosen is None or chosen.status != "pending":
             self._chosen = ""  # whoever comes here wants what waits
         self._reload()
+        self.card.focus()
+
+    def show_waiting(self) -> None:
+        """Show the oldest request that waits, unless the card shows one that does."""
+        if self._pending and self._chosen not in {ask.id for ask in self._pending}:
+            self._choose(self._pending[0])
         self.card.focus()
 
     def on_resize(self) -> None:
@@ -382,3 +388,9 @@ def ask_line(asks: Sequence[AskView], now: float) -> str:
     left = words.duration(max(first.expires - now, 0))
     who = first.client or first.source
     return escape_line(f"! {count}{grave} {left}  {who}: {first.tool} {headline(first)}")
+
+
+def _place(ask: AskView) -> tuple[bool, float]:
+    """Return the key of the list, largest first: the oldest that waits at its top, then the latest that has ended."""
+    waits = ask.status == "pending"
+    return waits, -ask.created if waits else ask.created

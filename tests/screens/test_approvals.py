@@ -307,6 +307,31 @@ async def test_a_card_that_is_over_stays_and_takes_no_answer(
         await until(lambda: "1 of 1" in screen_text(app))
 
 
+async def test_the_key_that_answers_leads_on_from_a_card_that_is_over(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock
+) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        control.push(Frame(201, asks=[asking("2"), asking("3"), asking("1", status="expired")]))
+        await until(lambda: "OVER: its time ran out" in screen_text(app))
+        await pilot.press("ctrl+g")
+        await until(lambda: "1 of 2" in screen_text(app))
+        await pilot.press("n", "ctrl+g")  # one that waits stays
+        await settle(pilot)
+        assert "2 of 2" in screen_text(app)
+
+
+async def test_the_latest_that_has_ended_comes_first_after_what_waits(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock
+) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        over = [asking(name, f"Old{name}", status="denied", by="you") for name in "12"]
+        await open_card(app, pilot, control, clock, *over, asking("3", "New3"), asking("4", "New4"))
+        await until(lambda: "Old1" in screen_text(app))
+        rows = screen_text(app).split("answer")[0]
+        assert sorted(("New3", "New4", "Old2", "Old1"), key=rows.index) == ["New3", "New4", "Old2", "Old1"]
+
+
 async def test_a_rule_is_made_from_the_card(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await open_card(app, pilot, control, clock, asking("1"))
