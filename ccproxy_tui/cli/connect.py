@@ -230,7 +230,7 @@ def ask(ctx: click.Context, /, question: str, given: str | None) -> None:
     from ccproxy_tui.core.asking import ask as ask_proxy
     from ccproxy_tui.core.paths import Paths
 
-    body = {"tool_name": question, "input": shown, "client": "ask", "cwd": str(Path.cwd())}
+    body = {"tool_name": question, "input": shown, "cwd": str(Path.cwd())}
     try:
         answer = ask_proxy(Paths.of_user(), "/permissions", body)
     except NothingRuns as problem:

@@ -49,8 +49,8 @@ def ask(paths: Paths, path: str, body: Any) -> dict[str, Any]:
 def _ask(where: str, key: bytes, path: str, body: bytes) -> dict[str, Any]:
     nonce = secrets.token_hex(16)
     head = (
-        f"POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n{NONCE}: {nonce}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: ccproxy-tui\r\nconnection: close\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n{NONCE}: {nonce}\r\n\r\n"
     )
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

@@ -95,7 +95,8 @@ class LogsScreen(BaseScreen):
         )
 
     def _title(self) -> None:
-        parts = [f"logs  {self._level} and above", f"{len(self.list.model.order)} lines"]
+        count = len(self.list.model.order)
+        parts = [f"logs  {self._level} and above", f"{count} line{'s' * (count != 1)}"]
         if self._filter_text:
             parts.append(f"filter: {self._filter_text}")
         self.query_one("#logs-box").border_title = "  ".join(parts).replace("[", r"\[")

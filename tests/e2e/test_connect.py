@@ -117,6 +117,7 @@ async def test_a_script_asks_and_goes_by_the_answer(proxy: Proxy) -> None:
         await until(lambda: len(proxy.hub.broker.pending) == 1, seconds=20)
         [entry] = proxy.hub.broker.pending
         assert (entry.request.tool, entry.request.input) == ("deploy to production?", {"version": "1.2"})
+        assert entry.request.client == "ccproxy-tui"
         await control.answer_permission(entry.id, allowed=allowed, message="" if allowed else "not on a Friday")
         code, out = await asking
         assert (code, "not on a Friday" in out) == (status, not allowed)

@@ -133,7 +133,7 @@ def _title(ask: AskView, now: float, place: int, count: int) -> LongLine:
     what = _KINDS.get(ask.tool, "")
     title = f"{_inline(ask.tool)}{f' wants to {what}' if what else ' wants to run'}"
     if ask.status != "pending":
-        told = f" by {_inline(ask.by)}" if ask.by else ""
+        told = f" by {_inline(ask.by)}" if ask.by and ask.status in ("allowed", "denied") else ""
         return LongLine(f"{title}  OVER: {_ENDS[ask.status]}{told}", "error", follow=_FOLLOW)
     grave = "  HIGH" if ask.high else ""
     left = words.duration(max(ask.expires - now, 0))

@@ -135,8 +135,10 @@ def test_what_no_difference_shows_is_shown_as_it_is(preview: list[str]) -> None:
 
 
 def test_one_that_is_over_says_so() -> None:
-    view = AskView("1", "Bash", "expired", by="time-out", input="{}")
-    assert "OVER: its time ran out by time-out" in words_of(view, 120)
+    late = AskView("1", "Bash", "expired", by="time-out", input="{}")
+    assert "OVER: its time ran out" in words_of(late, 120).splitlines()[0]
+    assert "time-out" not in words_of(late, 120)
+    assert "OVER: denied by you" in words_of(AskView("1", "Bash", "denied", by="you (screens)", input="{}"), 120)
     cut = AskView("1", "x", "pending", input='{"a": "' + "b" * 50, size=9_000_000)
     assert "b" * 50 in words_of(cut).replace("\n", "")
     assert "this is the start: the whole input has 9,000,000 bytes" in words_of(cut)
