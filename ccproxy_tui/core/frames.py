@@ -387,7 +387,7 @@ class RuleProposal(msgspec.Struct, frozen=True, omit_defaults=True):
     """Rules that would have allowed `fits` of the last `of` permission requests.
 
     `offer` says in words what the tool itself would change for not having to ask again. `high`: the request is high
-    risk, which no allow rule answers.
+    risk, which no allow rule answers, and for which the tool offers nothing.
     """
 
     rules: list[str] = []

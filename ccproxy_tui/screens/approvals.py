@@ -332,7 +332,7 @@ class ApprovalsScreen(BaseScreen):
 
     async def _add_rules(self, ask: AskView) -> str:
         proposal = await self.control.propose_rules(ask.id)
-        made = await self.app.push_screen_wait(RuleDialog(proposal))
+        made = await self.app.push_screen_wait(RuleDialog(proposal, self.now))
         if made is None:
             return ""
         note = await self.control.add_rules(ask.id, made.rules, action=made.action, scope=made.scope, hours=made.hours)

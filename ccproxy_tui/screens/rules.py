@@ -13,11 +13,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
 from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.escape import escape_line, spell
 from ccproxy_tui.core.frames import RuleProposal, RuleView
 from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
 from ccproxy_tui.screens.base import BaseScreen
 from ccproxy_tui.screens.ui import words
+from ccproxy_tui.screens.ui.card_guard import CardGuard
 from ccproxy_tui.screens.widgets.code_area import CodeArea
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
 
@@ -74,10 +75,12 @@ class RuleDialog(ModalScreen["NewRules | None"]):
         ),
     ]
 
-    def __init__(self, proposal: RuleProposal) -> None:
+    def __init__(self, proposal: RuleProposal, now: Callable[[], float]) -> None:
         super().__init__()
         self._proposal = proposal
-        offer = [replace(_OFFER, words=f"as the tool offers: {proposal.offer}")] if proposal.offer else []
+        self._now = now
+        self._guard = CardGuard()
+        offer = [replace(_OFFER, words=f"as the tool offers: {_offer(proposal)}")] if proposal.offer else []
         self._choices = {one.key: one for one in (*_CHOICES, *offer)}
 
     def compose(self) -> ComposeResult:
@@ -89,7 +92,7 @@ class RuleDialog(ModalScreen["NewRules | None"]):
         )
         if proposal.high:
             told = f"high risk: an allow rule will not answer this request or one like it; {told}"
-        lines = [escape_line(f"{one.key} {one.letter}  {one.words}") for one in self._choices.values()]
+        lines = [f"{one.key} {one.letter}  {one.words}" for one in self._choices.values()]
         with Vertical(classes="dialog wide-dialog"):
             yield Static("Rules, one on a line, as Claude Code writes them:", markup=False)
             yield CodeArea("\n".join(proposal.rules), id="rules")
@@ -99,13 +102,14 @@ class RuleDialog(ModalScreen["NewRules | None"]):
 
     def on_mount(self) -> None:
         self.query_one(TextArea).focus()
+        self._guard.show("offer", self._now())
 
     def action_choose(self, key: str) -> None:
         choice = self._choices.get(key)
         if choice is None:
             return
         if choice.scope == _OFFER.scope:
-            self.dismiss(NewRules([], choice.action, choice.scope, None))
+            self._take_offer(choice)
             return
         rules = [line.strip() for line in self.query_one(TextArea).text.splitlines() if line.strip()]
         try:
@@ -116,6 +120,25 @@ class RuleDialog(ModalScreen["NewRules | None"]):
             return
         if rules:
             self.dismiss(NewRules(rules, choice.action, choice.scope, choice.hours))
+
+    def _take_offer(self, choice: _Choice) -> None:
+        """What the tool keeps in its own settings is beyond our rules, so it takes the key twice."""
+        told = self.query_one("#rule-told", Static)
+        place = self.find_widget(told)
+        verdict = self._guard.press(self._now(), grave=True)
+        if verdict == "again":
+            told.update(
+                f"the tool would keep in its own settings: {_offer(self._proposal)}; press {choice.key} again for it"
+            )
+        elif verdict == "go" and place.visible_region != place.region:
+            self._guard.rearm(self._now())
+            told.update("the terminal is too small to show what the tool would keep: nothing was changed")
+        elif verdict == "go":
+            self.dismiss(NewRules([], choice.action, choice.scope, None))
+
+
+def _offer(proposal: RuleProposal) -> str:
+    return spell(proposal.offer, inline=True)
 
 
 class RulesDialog(ModalScreen[None]):

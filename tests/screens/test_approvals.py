@@ -378,8 +378,38 @@ async def test_a_letter_makes_a_rule_outside_of_the_text(
         clock.advance(1)
         await pilot.press("A")
         await until(lambda: "as the tool offers" in screen_text(app))
+        clock.advance(1)
+        await pilot.press("f7")
+        await until(lambda: "press f7 again" in screen_text(app))
+        told = " ".join(screen_text(app).replace("│", " ").split())
+        assert "would keep in its own settings: allow Bash(git:*) in its session" in told
+        assert not any(call[:2] == ("rules", "2") for call in control.calls)
+        await pilot.press("f7")
+        assert not any(call[:2] == ("rules", "2") for call in control.calls), "a held key takes nothing"
+        clock.advance(1)
         await pilot.press("f7")
         await until(lambda: ("rules", "2", [], "allow", "asker", None) in control.calls)
+
+
+async def test_an_offer_that_does_not_fit_the_terminal_is_not_taken(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock
+) -> None:
+    control.offer = f"allow {', '.join(f'Bash(tool{number}:*)' for number in range(60))} everywhere"
+    async with app.run_test(size=(60, 20)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1"))
+        clock.advance(1)
+        await pilot.press("A")
+        await until(lambda: "Rules, one on a line" in screen_text(app))
+        clock.advance(1)
+        await pilot.press("f7")
+        await until(lambda: "would keep in its own settings" in screen_text(app))
+        clock.advance(1)
+        await pilot.press("f7")
+        await until(lambda: "too small to show" in screen_text(app))
+        clock.advance(1)
+        await pilot.press("f7")
+        await until(lambda: "would keep in its own settings" in screen_text(app))
+        assert not any(call[0] == "rules" for call in control.calls)
 
 
 async def test_after_an_answer_the_card_goes_on_by_itself(

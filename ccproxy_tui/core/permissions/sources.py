@@ -102,18 +102,24 @@ _PLACES = {
 }
 
 
-def offer_of(asked: PermissionRequest) -> str:
+_MODES = frozenset({"default", "acceptEdits", "plan"})  # the others ask for nothing any more
+
+
+def offer_of(asked: PermissionRequest, *, high: bool) -> str:
     """What a tool would change in its own settings for not having to ask again, in words; empty: it offers nothing.
 
     The shapes are those of Claude Code's permission updates (https://code.claude.com/docs/en/hooks).
     """
-    words = "; ".join(map(_offer, asked.suggestions)) if takes_updates(asked, asked.suggestions) else ""
+    words = "; ".join(map(_offer, asked.suggestions)) if takes_updates(asked, asked.suggestions, high=high) else ""
     return words if len(words) <= _LONGEST_OFFER else ""
 
 
-def takes_updates(asked: PermissionRequest, updates: list[Any]) -> bool:
-    """Whether the tool that asks can take these changes of its settings with a yes, and a rule may say them."""
-    return asked.source in _TAKES_UPDATES and all(map(_offer, updates))
+def takes_updates(asked: PermissionRequest, updates: list[Any], *, high: bool) -> bool:
+    """Whether the tool that asks can take these changes of its settings with a yes, and a rule may say them.
+
+    A `high` risk request changes none: no rule of ours would answer the next one like it.
+    """
+    return not high and asked.source in _TAKES_UPDATES and all(map(_offer, updates))
 
 
 def _offer(update: Any) -> str:
@@ -125,7 +131,7 @@ def _offer(update: Any) -> str:
             rules = [_rule_words(rule) for rule in update["rules"]]
             behavior = _text(update, "behavior")
             what = f"{behavior} {', '.join(rules)}" if all(_may_offer(rule, behavior) for rule in rules) else ""
-        case "setMode":
+        case "setMode" if update.get("mode") in _MODES:
             what = f"permission mode {_text(update, 'mode')}"
         case "addDirectories" if isinstance(update.get("directories"), list):
             folders = update["directories"]
@@ -136,7 +142,9 @@ def _offer(update: Any) -> str:
 
 
 def _may_offer(rule: str, behavior: str) -> bool:
-    """What is never allowed by a rule of ours is not offered by another name."""
+    """What is never allowed by a rule of ours is not offered by another name, nor every command at once."""
+    if rule == "Bash" and behavior != "deny":  # which to Claude Code means all of them
+        return False
     try:
         parse_rule(rule, "deny" if behavior == "deny" else "allow")
     except BadRule:

@@ -24,6 +24,7 @@ from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.hook_proof import LONGEST_NONCE, NONCE, PROOF, prove
 from ccproxy_tui.core.limits import ASK_BODY
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions.risk import level_of
 from ccproxy_tui.core.permissions.sources import (
     BLOCKING,
     TAKES_NO_EDIT,
@@ -232,13 +233,14 @@ class PermissionApi:
 
     async def respond(self, request: Request) -> Response:
         given = await _typed(request, _Answer)
-        asked = self._hub.broker.get(request.path_params["id"]).request
+        entry = self._hub.broker.get(request.path_params["id"])
+        asked, high = entry.request, level_of(entry.look.notes) == "HIGH"
         if given.allowed and given.input is not None and asked.source in TAKES_NO_EDIT:
             raise InvalidRequest(f"{asked.source} takes no other input; deny it with words instead.")
-        if given.updates and not takes_updates(asked, given.updates):
+        if given.updates and not takes_updates(asked, given.updates, high=high):
             raise InvalidRequest("The tool that asks takes no such updates.", field="updates")
         if given.allowed:
-            await self._hub.desk.check_files(self._hub.broker.get(request.path_params["id"]))
+            await self._hub.desk.check_files(entry)
         decider = decider_of(request.scope)
         decision = Decision(
             allowed=given.allowed,

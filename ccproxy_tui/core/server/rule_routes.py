@@ -85,8 +85,8 @@ class _RuleApi:
         texts = await asyncio.to_thread(propose, entry.request)
         rules = [parse_rule(text, "allow") for text in texts]
         fits, count = await asyncio.to_thread(count_allowed, rules, await self._asked_before())
-        offer = offer_of(entry.request)
-        return _json(RuleProposal(texts, fits, count, offer, high=level_of(entry.look.notes) == "HIGH"))
+        high = _is_high(entry)
+        return _json(RuleProposal(texts, fits, count, offer_of(entry.request, high=high), high=high))
 
     async def add(self, request: Request) -> Response:
         """Rules out of a question, which they then settle: for its session, its project, or everywhere."""
@@ -116,8 +116,7 @@ class _RuleApi:
                 new = [one for one in rules if one not in before]
                 prevails = await self._keep(add=new)
                 self._changes.append(_Change(added=True, loans=[], kept=new))
-        high = level_of(entry.look.notes) == "HIGH"
-        rule = await asyncio.to_thread(decide, rules, asked, high=high)
+        rule = await asyncio.to_thread(decide, rules, asked, high=_is_high(entry))
         if rule is not None and entry.status == "pending":
             facts = decider_of(request.scope).facts
             decision = Decision(allowed=rule.action == "allow", by=f"rule {rule.text}", decider=facts)
@@ -132,7 +131,7 @@ class _RuleApi:
         return [entry.request for entry in self._hub.broker.ended[:_LAST]]
 
     def _take_offer(self, entry: Entry, decider: Decider) -> Response:
-        if not offer_of(entry.request):
+        if not offer_of(entry.request, high=_is_high(entry)):
             raise InvalidRequest("The tool that asks offers no rules of its own.")
         updates = entry.request.suggestions
         self._hub.broker.answer(entry.id, Decision(allowed=True, by=decider.by, decider=decider.facts, updates=updates))
@@ -238,6 +237,10 @@ def _is_named(rule: Rule, named: _Named) -> bool:
 def _view(rule: Rule, hits: Mapping[str, Hits]) -> RuleView:
     found = hits.get(rule.text, Hits())
     return RuleView(rule.text, rule.action, rule.project, rule.session, found.times, found.last)
+
+
+def _is_high(entry: Entry) -> bool:
+    return level_of(entry.look.notes) == "HIGH"
 
 
 async def _typed(request: Request, shape: type[T]) -> T:

@@ -114,6 +114,8 @@ async def test_what_the_tool_itself_offers_is_taken(proxy: Proxy, control: Contr
         [{"type": "addRules", "rules": [1], "behavior": "allow", "destination": "session"}],
         [{"type": "addRules", "rules": [{"toolName": 1}], "behavior": "allow", "destination": "session"}],
         [None],
+        [{"type": "setMode", "mode": "bypassPermissions", "destination": "session"}],
+        [{**SUGGESTIONS[0], "rules": [{"toolName": "Bash"}]}],
         [{**SUGGESTIONS[1], "directories": ["/srv", [["/"]]]}],
         [{**SUGGESTIONS[0], "rules": [{"toolName": "Bash", "ruleContent": "rm -rf build/"}]}],
         [{**SUGGESTIONS[0], "rules": [{"toolName": "WebFetch", "ruleContent": f"domain:a{'a' * 5000} rm"}]}],
@@ -129,6 +131,20 @@ async def test_an_offer_that_can_not_be_told_in_words_is_none(
     assert (await control.propose_rules(name)).offer == ""
     with pytest.raises(ControlError, match="offers no rules"):
         await control.add_rules(name, [], action="allow", scope="asker", hours=None)
+    await control.answer_permission(name, allowed=True)
+    assert (await asking).json()["hookSpecificOutput"]["decision"] == {"behavior": "allow"}
+
+
+async def test_nothing_is_offered_for_a_high_risk_request(proxy: Proxy, control: ControlClient) -> None:
+    risky = {**HOOK, "tool_input": {"command": "sudo npm install"}, "permission_suggestions": SUGGESTIONS}
+    asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=risky))
+    name = await asked(proxy)
+    assert (await control.propose_rules(name)).offer == ""
+    with pytest.raises(ControlError, match="offers no rules"):
+        await control.add_rules(name, [], action="allow", scope="asker", hours=None)
+    answer = {"allowed": True, "updates": SUGGESTIONS}
+    refused = await proxy.client.post(f"/permissions/{name}/respond", json=answer, auth=proxy.signed)
+    assert (refused.status_code, proxy.hub.broker.get(name).status) == (400, "pending")
     await control.answer_permission(name, allowed=True)
     assert (await asking).json()["hookSpecificOutput"]["decision"] == {"behavior": "allow"}
 
