@@ -25,14 +25,14 @@ _CALLS = {
         (
             r"(kubectl|oc|flux|argocd|helm|doctl|flyctl|fly|heroku|gh|glab|az|gcloud|gsutil|vercel|netlify"
             r"|wrangler|firebase)"
-            r"\s(.*\s)?(delete|destroy|uninstall|drain|rm|rb|purge|[\w:]+:destroy)(?!\S)"
+            r"\s(.*\s)?(delete|destroy|uninstall|drain|remove|rm|rb|purge|[\w:]+:(destroy|delete|reset))(?!\S)"
         ),
         r"(supabase|railway|multipass|lxc|incus|virsh)\s(.*\s)?(delete|destroy|undefine|purge|reset)(?!\S)",
         r"aws\s.*\s(rm|rb|--delete|(delete|terminate|destroy|purge|deregister)-[\w-]+)(?!\S)",
         r"(docker|podman)(-compose)?\s.*(prune|volume\s+rm|down\s.*(-v|--volumes))(?!\S)",
         r"(dropdb|dropuser)(?!\S)",
         r"(npm|yarn|pnpm)\s+unpublish|(cargo|gem)\s+yank",
-        r".*\s?(db:(drop|reset|purge)|migrate\s+reset)",
+        r".*\s?(db:(drop|reset|purge)|migrate\s+reset|migrate:(fresh|reset)|manage\.py\s+flush)",
     ),
     "overwrites a disk or stops the machine": (
         r"dd\s.*of=|mkfs|wipefs|blkdiscard|s?c?fdisk\s|parted\s|mkswap\s|cryptsetup\s|lvremove|vgremove",
@@ -40,6 +40,7 @@ _CALLS = {
         r"iptables\s+-F|nft\s+flush",
     ),
     "discards changes": (
+        r"git\s(.*\s)?push\s(.*\s)?:\S|git\s(.*\s)?worktree\s+remove\s.*(-f|--force)(?!\S)",
         r"git\s(.*\s)?(filter-branch|filter-repo|reflog\s+(expire|delete)|gc\s+.*--prune=now|update-ref\s+-d)(?!\S)",
     ),
     "gives a connection a program": (
@@ -57,12 +58,8 @@ _CALLS = {
     ),
     "types into a terminal": (
         (
-            r"(tmux|byobu)\s(.*\s)?(send-keys|send|send-prefix|paste-buffer|pasteb|load-buffer|set-buffer"
-            r"|run-shell|run)(?!\S)"
-        ),
-        (
-            r"(tmux|byobu)\s(.*\s)?(if-shell|respawn-\w+|pipe-pane|new-window|neww|split-window|splitw"
-            r"|source-file|attach\S*)(?!\S)"
+            r"(tmux|byobu)\s(.*\s)?((send|paste|run|if|split|source)(-\S*)?|(load|set)-?b\S*|(pasteb|resp|pipe-?p"
+            r"|new-?w|splitw|at)\S*)(?!\S)"
         ),
         r"screen\s(.*\s)?-\w*X(?!\S)|(xdotool|ydotool|wtype|xte|dotool|ttyecho|cliclick|reptyr|script|expect)(?!\S)",
         r"osascript\s.*(keystroke|do script)|(zellij|kitty|kitten|wezterm)\s.*(write|send-text|action)",
@@ -82,6 +79,11 @@ _CALLS = {
             r"|--rsync-path|-TT)"
         ),
         r"(ssh|scp|sftp|rsync|git)\s.*(proxycommand|localcommand)",
+        r"(?-i:(scp|sftp)\s(.*\s)?-S|rsync\s(.*\s)?-\w*e(\s|$)|man\s(.*\s)?-P)",
+        r"(?-i:tar\s(.*\s)?-\w*I)|(gcc|cc|g\+\+|clang)\s(.*\s)?-wrapper(?!\S)|make\s(.*\s)?SHELL=",
+        r"(vim?|nvim|ex|view|less|more|gdb|ed)\s.*!|[gmn]?awk\s.*(system\s*\(|\|\s*getline|\|\s*\")",
+        r"g?sed\s(.*\s)?([\d,$]*e(\s|$)|s(?P<mark>[/|,#@])\S*?(?P=mark)\S*?(?P=mark)[gpim\d]*e[gpim\d]*(?!\S))",
+        r"(?-i:git\s(.*\s)?(rebase\s(.*\s)?-x|bisect\s+run|submodule\s+foreach|difftool\s(.*\s)?-x))",
     ),
     "gives others rights": (
         r"chmod\s(.*\s)?([ugoa]*\+\w*s\w*|[ugo]*[oa][ugo]*[+=]\w*w\w*|[0-7]?[0-7][0-7][2367]|0?[2467][0-7]{3})(?!\S)",
@@ -91,6 +93,9 @@ _CALLS = {
         r"(crontab|at|batch|systemd-run|schtasks|launchctl)(\s|$)",
         r"systemctl\s(.*\s)?(enable|start|restart|edit|link|daemon-reload)(?!\S)",
     ),
+    "starts an agent that need not ask": (
+        r"\S+\s(.*\s)?(--(allow-)?dangerously-\S+|--yolo|--full-auto|--yes-always|bypasspermissions)(?!\S)",
+    ),
     "ends other programs": (
         r"(pkill|killall)\s|kill\s+-(9|KILL|SIGKILL)\s|systemctl\s(.*\s)?(stop|disable|mask|kill)(?!\S)",
     ),
@@ -98,7 +103,7 @@ _CALLS = {
         r"printenv(?!\S)|export\s+-p(?!\S)|gh\s+auth\s+token|gcloud\s+auth\s+\S*print-|aws\s+configure\s+(get|export)",
         r"op\s+(read|item)(?!\S)|pass\s+show|secret-tool\s+lookup|security\s+(find|dump|export)|gpg\s.*--export-secret",
         r"keyctl\s|vault\s+(read|kv)(?!\S)|kubectl\s+get\s+secrets?|heroku\s+config|az\s+account\s+get-access-token",
-        r"docker-credential-|git\s+credential\s+fill",
+        r"docker-credential-|git\s+credential\s+fill|(declare|typeset)\s+-[xp](?!\S)",
     ),
     "hides what was run": (r"history\s+-[cdw]|unset\s+histfile|set\s+\+o\s+history|auditctl\s",),
     "decodes text": (
@@ -108,8 +113,8 @@ _CALLS = {
 # Texts that say so wherever they stand.
 _ANYWHERE = {
     "destroys infrastructure or data": (
-        r"\b(drop|truncate)\s+(table|database|schema|view|index|user|role|keyspace|collection)\b|\btruncate\s+\w+\s*;",
-        r"\bdelete\s+from\s|dropdatabase|\bflush(all|db)\b",
+        r"\b(drop|truncate)\s+(table|database|schema|view|index|user|role|keyspace|collection)\b|\btruncate\s+\w+\s*(;|$)",
+        r"\bdelete\s+from\s|dropdatabase|\bflush(all|db)\b|\bdb\.\w+\.(drop|deletemany|remove)\(",
     ),
     "overwrites a disk or stops the machine": (r":\(\)\s*\{",),
     "opens a connection of its own (/dev/tcp)": (r"/dev/(tcp|udp)/",),
@@ -153,6 +158,7 @@ _SHELLS = re.compile(r"(ba|z|da|a|k|mk|c|tc|fi)?sh|pwsh|busybox")
 _BEHIND = frozenset(("nohup", "setsid", "disown", "daemonize"))
 _SEARCHES = frozenset(("grep", "egrep", "fgrep", "rg", "ag", "ack"))
 _TALKS = frozenset(("commit", "log", "grep", "show", "blame", "tag"))  # verbs of git whose words are text
+_RUNS = re.compile(r"-O|--op|--pre(=|$)|--hostname-bin|--ext-diff|--textconv")  # options of those
 _TEXT_OPTION = re.compile(r"-\w*[cerp]|--eval|--print|eval|-")
 _PATTERN = re.compile(r"[*?{]|\[.+\]")
 GRAVE = (
@@ -180,7 +186,9 @@ def command_notes(words: CommandWords, depth: int = _DEPTH) -> list[str]:
 def _of_call(call: Call, depth: int) -> list[str]:
     notes = [*_of_variables(call), *_of_name(call)]
     program = posixpath.basename(call.words[0]) if call.words else ""
-    if not _only_talks(program, call.words[1:3]):
+    if _only_talks(program, call.words[1:]):
+        notes += ["has an option that runs a program"] if any(map(_RUNS.match, call.words[1:])) else []
+    else:
         text = " ".join((*call.words, *call.opens))
         if len(text) > _LONGEST_CALL:
             notes.append(f"can't be read: a call of {len(text):,} characters")
@@ -190,7 +198,7 @@ def _of_call(call: Call, depth: int) -> list[str]:
     rest = call.words[1:]
     if program == "env" and not any(not word.startswith("-") for word in rest):
         notes.append("touches a place where secrets lie")
-    if _SHELLS.fullmatch(program) and (call.here or any(re.fullmatch(r"-\w*[cs]\w*", word) for word in rest)):
+    if _SHELLS.fullmatch(program) and (call.here or any(re.fullmatch(r"-\w*[csi]\w*", word) for word in rest)):
         notes.append("pipes into a shell")
     elif _INTERPRETERS.fullmatch(program) and (call.here or any(map(_TEXT_OPTION.fullmatch, rest[:3]))):
         notes.append(f"runs a text with {cut(program, _NAME)}")
@@ -199,7 +207,8 @@ def _of_call(call: Call, depth: int) -> list[str]:
 
 def _only_talks(program: str, rest: list[str]) -> bool:
     """Whether the words of a call are texts to look for or to keep, and not to run."""
-    return program in _SEARCHES or (program == "git" and any(word in _TALKS for word in rest))
+    verb = next((word for word in rest if word not in ("-P", "--no-pager")), "")
+    return program in _SEARCHES or (program == "git" and verb in _TALKS)
 
 
 def _of_text(text: str, depth: int) -> list[str]:

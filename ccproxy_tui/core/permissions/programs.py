@@ -35,9 +35,9 @@ NEVER = HARMFUL | frozenset(
     )
 )
 
-# Command; what its other words are (paths, pattern: a pattern and then paths, any, text: any and no options, none, or
-# a regular expression for each); options. `-ab` are two options, `-n:` takes a value, `--color=` only one that is
-# joined to it, `-#` is a number, `-.run:` is the single option -run.
+# Command; what its other words are (path, paths, folder, pattern: a pattern and then paths, any, text: any and no
+# options, none, or a regular expression for each); options. `-ab` are two options, `-n:` takes a value, `--color=` only
+# one that is joined to it, `-#` is a number, `-.run:` is the single option -run.
 _READS = """
 ls; paths; -1AaBCcdFfGghHiklmnopqrRstuUvx --all --almost-all --color --color= --human-readable --time-style= --sort=
 cat; paths; -AbeEnstTuv --number
@@ -98,7 +98,7 @@ date; [+][%\\w:. T/-]+; -uR -I --utc --iso-8601 --iso-8601=
 ps; aux?; -Aefl
 which; any; -a
 type; any; -at
-cd; path;
+cd; folder;
 sleep; \\d+(?:\\.\\d+)?[smh]?;
 seq; -?\\d+;
 true; none;
@@ -124,7 +124,7 @@ git show; paths; -pswbmz -U: -M -# --stat --stat= --shortstat --numstat --name-o
 --pretty --pretty= --patch --no-patch --color --color= --no-color --abbrev-commit --date= --decorate --no-ext-diff \
 --diff-filter= --unified= --summary
 git blame; paths; -wMCesl -L: --date= --line-porcelain --porcelain
-git grep; pattern; -nilwcEFGPvHhqI -A: -B: -C: --cached --line-number --ignore-case --count --name-only
+git grep; pattern; -nilwcoEFGPvHhqI -A: -B: -C: --cached --line-number --ignore-case --count --name-only
 git branch; none; -arv --all --remotes --list --show-current --verbose --merged --no-merged --sort= --color --no-color
 git tag; none; -ln --list --sort=
 git remote; none; -v --verbose
@@ -291,6 +291,8 @@ def _are_harmless(entry: Bounded, words: list[str], is_inside: Callable[[str], b
             return True
         case "none":
             return not words
+        case "folder":  # to leave for HOME, or for the folder before, is not to stay inside
+            return len(words) == 1 and words[0] != "-" and _is_path(words[0], is_inside)
         case "path":
             return len(words) <= 1 and all(_is_path(word, is_inside) for word in words)
         case "paths":

@@ -16,7 +16,9 @@ from ccproxy_tui.core.escape import ODD_SPACES, cut, has_hidden
 from ccproxy_tui.core.permissions.command_notes import GRAVE, command_notes
 from ccproxy_tui.core.permissions.command_words import LONGEST, is_outside, read_command
 from ccproxy_tui.core.permissions.patch import changes_in, patch_of
+from ccproxy_tui.core.permissions.programs import is_bounded
 from ccproxy_tui.core.permissions.runs_later import BY_ITSELF, runs_later
+from ccproxy_tui.core.permissions.shell import split_command
 from ccproxy_tui.core.permissions.urls import Url, read_url
 from ccproxy_tui.core.redact import mask_own_text
 
@@ -63,7 +65,8 @@ _SECRETS = re.compile(
     r"|\.config/(gh|gcloud|hub|op|rclone|doctl)/|\.azure/|\.vault-token|\.my\.cnf|\.password-store"
     r"|\.bash_history|\.zsh_history"
     r"|\.claude/\.credentials|\.codex/auth|key4\.db|logins\.json|Login Data|terraform\.tfstate|\.tfvars"
-    r"|\.(kdbx|keychain|jks)\b"
+    r"|\.(kdbx|keychain|jks|p12|pfx)\b|[\w-]\.pem\b|(?<![\w.])(master|private|server|hook|tls|ssl|secret)[\w-]*\.key\b"
+    r"|(~|\$\{?HOME\}?|/root|/home/[\w.-]+)/\.[\w-]*[*?\[{]|169\.254\.169\.254|metadata\.google\.internal"
 )
 
 
@@ -199,13 +202,14 @@ def programs_of(tool: str, given: Any) -> list[str]:
 def _of_command(command: str, cwd: str) -> list[str]:
     notes = []
     words = read_command(command)
-    if words.deletes or _is_in(_DELETES, command):
+    run = _run_text(command)
+    if words.deletes or _is_in(_DELETES, run):
         notes.append(_naming("deletes", words.deletes))
-    if words.discards or _is_in(_DISCARDS, command):
+    if words.discards or _is_in(_DISCARDS, run):
         notes.append("discards changes")
-    if _is_in(_SUDO, command):
+    if _is_in(_SUDO, run):
         notes.append("sudo")
-    if _is_in(_TO_SHELL, command):
+    if _is_in(_TO_SHELL, run):
         notes.append("pipes into a shell")
     outside = [path for path in words.writes if cwd and is_outside(path, cwd)]
     passing = [path for path in outside if path.startswith(_TEMPORARY) and ".." not in path]
@@ -224,6 +228,19 @@ def _of_command(command: str, cwd: str) -> list[str]:
     if "\n" in command.strip():
         notes.append(f"{command.strip().count(chr(10)) + 1} lines")
     return notes
+
+
+def _run_text(command: str) -> str:
+    """Return what of a line may name programs: without the parts that run one of the tables and nothing else.
+
+    The words of such a part are a text, a pattern or a path, as in `git commit -m 'rm old'`. In a line with a pipe they
+    may be what another part runs, so it is left out only with all of them.
+    """
+    parts = split_command(command) or []
+    others = [part for part in parts if not is_bounded(part, lambda _: True)]
+    if not parts or (others and "|" in command):
+        return command
+    return "\n".join(map(shlex.join, others))
 
 
 def _naming(what: str, names: list[str]) -> str:

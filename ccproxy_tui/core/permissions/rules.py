@@ -258,10 +258,12 @@ def _allowing_line(rules: Sequence[Rule], command: str, here: _Here) -> Rule | N
 def _covers(rule: Rule, words: list[str], here: _Here) -> bool:
     if not rule.spec:
         return is_bounded(words, here.holds, moved=here.moved)
+    wide = rule.spec.endswith(":*")
     start = _words(rule.spec.removesuffix(":*"))
-    if words == start:
-        return not here.moved or is_bounded(words, here.holds, moved=True)
-    return rule.spec.endswith(":*") and words[: len(start)] == start and is_bounded(words, here.holds, moved=here.moved)
+    if words == start and not here.moved and not (wide and bounded(words)):
+        return True
+    fits = words[: len(start)] == start if wide else words == start
+    return fits and is_bounded(words, here.holds, moved=here.moved)
 
 
 def _words(spec: str) -> list[str]:
