@@ -50,9 +50,14 @@ def find_socket(target: str | None, paths: Paths) -> str:
     if target:
         running = [instance for instance in running if instance.port == int(target)]
     if not running:
-        where = f" on port {target}" if target else ""
-        raise Failure(f"No proxy runs{where}. `ccproxy-tui` starts one. {paths.taken()}".strip(), NOT_RUNNING)
+        raise Failure(none_runs(paths, target), NOT_RUNNING)
     if len(running) > 1:
         ports = ", ".join(str(instance.port) for instance in running)
         raise Failure(f"Several proxies run; name one by its port: {ports}.")
     return running[0].socket
+
+
+def none_runs(paths: Paths, target: str | None = None) -> str:
+    """Return the line for when no proxy runs, or none on the port `target`."""
+    where = f" on port {target}" if target and target.isdigit() else ""
+    return f"No proxy runs{where}. `ccproxy-tui` starts one. {paths.taken()}".strip()

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from ccproxy_tui.cli.attach import find_socket
+from ccproxy_tui.cli.attach import find_socket, none_runs
 from ccproxy_tui.cli.errors import NOT_RUNNING, Failure, explain
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.control import Control
     from ccproxy_tui.core.frames import Status
+    from ccproxy_tui.core.instances import Instance
 
 
 @click.command()
@@ -28,8 +29,7 @@ def status(as_json: bool, line: bool) -> None:
     from ccproxy_tui.core.paths import Paths
 
     paths = Paths.of_user()
-    running = instances.running(paths)
-    found = [_ask(instance.socket, lambda control: control.status()) for instance in running]
+    found, silent = _ask_each(instances.running(paths))
     if line:
         click.echo(" ".join(_short(one) for one in found) or "ccproxy off")
     elif as_json:
@@ -37,10 +37,28 @@ def status(as_json: bool, line: bool) -> None:
     else:
         for one in found:
             _print(one)
+    if silent:
+        raise Failure("\n".join(silent))
     if not found:
         if not (as_json or line):
-            click.echo(f"No proxy runs. `ccproxy-tui` starts one. {paths.taken()}".strip())
+            click.echo(none_runs(paths))
         raise click.exceptions.Exit(NOT_RUNNING)
+
+
+def _ask_each(running: list[Instance]) -> tuple[list[Status], list[str]]:
+    """Return the status of each proxy, and a line for each that gives none. One that ended since is in neither."""
+    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.control import ControlError
+
+    found: list[Status] = []
+    silent: list[str] = []
+    for instance in running:
+        try:
+            found.append(_ask(instance.socket, lambda control: control.status()))
+        except ControlError as error:
+            if instances.accepts(instance.socket):
+                silent.append(f"{instance.host}:{instance.port}, pid {instance.pid}: {error}")
+    return found, silent
 
 
 def _ask(socket: str, verb: Callable[[Control], Awaitable[Any]]) -> Any:
@@ -81,11 +99,17 @@ def _print(one: Status) -> None:
 def stop(target: str | None, now: bool) -> None:
     """Stop a running proxy, after its live streams (bounded by server.drain_seconds)."""
     from ccproxy_tui.core import instances
+    from ccproxy_tui.core.control import ControlLost
     from ccproxy_tui.core.paths import Paths
 
     paths = Paths.of_user()
     socket = find_socket(target, paths)
-    _ask(socket, lambda control: control.shutdown(drain=not now))
+    try:
+        _ask(socket, lambda control: control.shutdown(drain=not now))
+    except ControlLost:
+        if instances.accepts(socket):
+            raise
+        raise Failure(none_runs(paths, target), NOT_RUNNING) from None
     if not asyncio.run(_gone(instances.accepts, socket)):
         raise Failure("The proxy did not stop in time; its live streams may take longer.")
     click.echo("stopped")

@@ -192,7 +192,10 @@ class ControlClient:
 
     async def _get(self, path: str, shape: type[T]) -> T:
         response = await self._call("GET", path)
-        return msgspec.json.decode(response.content, type=shape)
+        try:
+            return msgspec.json.decode(response.content, type=shape)
+        except msgspec.DecodeError as error:
+            raise ControlError("The proxy's reply can't be read; it may be of another version.") from error
 
     async def _post(self, path: str, value: Any, *, seconds: float | None = None) -> httpx.Response:
         """`seconds` is how long the proxy may take, for verbs that ask somebody else."""

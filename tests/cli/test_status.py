@@ -1,0 +1,85 @@
+"""`status` and `stop` while proxies end: over real sockets, by programs of this user."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from click.testing import CliRunner
+
+from ccproxy_tui.cli import cli
+from ccproxy_tui.core.instances import Instance, register, socket_path
+from ccproxy_tui.core.paths import Paths
+
+STATUS = b'{"version": "1", "pid": 7, "host": "127.0.0.1", "port": 2, "started": 0, "accounts": [], "project": ""}'
+
+
+@pytest.fixture
+def paths(clean_environment: None) -> Paths:
+    return Paths.of_user()
+
+
+@contextmanager
+def proxy(paths: Paths, port: int, reply: bytes | None) -> Iterator[None]:
+    """A registered proxy that gives `reply` to every request; without one, it ends after the first look at it."""
+    path = socket_path(paths, port)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen()
+    register(paths, Instance(os.getpid(), "127.0.0.1", port, str(path), "1", float(port)))
+
+    def run() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                if reply is None:
+                    listener.close()
+                    path.unlink()
+                    return
+                if client.recv(65536):
+                    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(reply)
+                    client.sendall(head + reply)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        if listener.fileno() >= 0:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        thread.join()
+
+
+@pytest.mark.parametrize("command", ["status", "stop"])
+def test_a_proxy_that_ends_when_it_is_asked_does_not_run(paths: Paths, command: str) -> None:
+    with proxy(paths, 1, None):
+        result = CliRunner().invoke(cli, [command])
+    assert result.exit_code == 4
+    assert "No proxy runs." in result.output
+
+
+def test_a_proxy_that_ends_hides_no_other(paths: Paths) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(proxy(paths, 1, None))
+        stack.enter_context(proxy(paths, 2, STATUS))
+        result = CliRunner().invoke(cli, ["status", "--line"])
+    assert (result.exit_code, result.output) == (0, ":2 0 live\n")
+
+
+def test_a_proxy_that_can_not_be_read_hides_no_other(paths: Paths) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(proxy(paths, 1, b"no status"))
+        stack.enter_context(proxy(paths, 2, STATUS))
+        result = CliRunner().invoke(cli, ["status", "--line"])
+    assert result.exit_code == 1
+    assert ":2 0 live\n" in result.output
+    assert "error: 127.0.0.1:1, pid" in result.output
