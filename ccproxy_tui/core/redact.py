@@ -10,12 +10,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from urllib.parse import quote, unquote
 
 from ccproxy_tui.core.secret_shapes import KEPT, LEAD, LONGEST, SHAPES, Shape, Where, any_open, by_anchor, starts
 
 MASK = "[redacted]"
 _LEAST_LEARNED = 8  # bytes: shorter ones are words
+_LONG_URL = 512  # characters; the answer for a longer one is not remembered
 _MOST_LEARNED = 128
 _SHORTEST = 8  # nothing shorter holds a secret
 _SHORT = 4096  # bytes: up to here, looking for what a shape begins with is faster than looking for the shape
@@ -57,6 +59,7 @@ _OPEN_GLUED = any_open(rf"(?<=[A-Za-z0-9])(?=.{{{KEPT + 1}}})", "glued")
 
 # In the order of their last use, with whether a shape masks them, too; the process's own, because its secrets are.
 _learned: dict[bytes, bool] = {}
+_LATELY = 4  # learned last: nothing has to be made of one that is among them
 
 
 def learn_secret(*secrets: str) -> None:
@@ -65,12 +68,15 @@ def learn_secret(*secrets: str) -> None:
     Short ones are dummies, or words. The one that was not used for longest makes room for a new one.
     """
     for secret in secrets:
+        if secret.encode("utf-8", "surrogatepass") in islice(reversed(_learned), _LATELY):  # once a request
+            continue
         for spelled in {secret, quote(secret, safe="")}:
             data = spelled.encode("utf-8", "surrogatepass")
             if len(data) < _LEAST_LEARNED:
                 continue
             if data not in _learned:
                 _redacted.cache_clear()
+                _url_masked_once.cache_clear()
             _learned[data] = _learned.pop(data) if data in _learned else _has_shape(data)
             if len(_learned) > _MOST_LEARNED:
                 del _learned[next(iter(_learned))]
@@ -221,6 +227,8 @@ def redact_setting(line: str) -> str:
 
 def redact_query(query: str) -> str:
     """A query string (without `?`) or fragment with the values of secret parameters masked."""
+    if not query:
+        return ""
     return "&".join(map(_redact_parameter, query.split("&")))
 
 
@@ -236,12 +244,19 @@ def _redact_parameter(parameter: str) -> str:
 
 def redact_url(url: str) -> str:
     """A URL with its user information masked, and secrets of its query, fragment and path."""
+    return _url_masked(url) if len(url) > _LONG_URL else _url_masked_once(url)
+
+
+def _url_masked(url: str) -> str:
     match = _URL.fullmatch(url)
     if match is None:
         return redact_text(url)
     user = f"{MASK}@" if match["user"] else ""
     query = re.sub(r"[^?#]+", lambda part: redact_query(part[0]), match["query"])
     return f"{match['start']}{user}{redact_text(match['rest'])}{query}"
+
+
+_url_masked_once = functools.lru_cache(maxsize=256)(_url_masked)  # cleared when a secret is learned
 
 
 # --- where secrets are ---

@@ -66,6 +66,7 @@ class Target:
 _RAW = re.compile(rb"(?:[!-~]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _DECODINGS = 4  # layers of percent-encoding that are looked through
+_LONG_PATH = 256  # bytes; a longer one is not remembered
 
 
 def read_path(raw: bytes) -> str:
@@ -74,6 +75,10 @@ def read_path(raw: bytes) -> str:
     Raises InvalidRequest for a path that a server behind this one could read as another one: dot segments, backslashes
     and control characters, plain or encoded (once or several times).
     """
+    return _checked(raw) if len(raw) > _LONG_PATH else _checked_once(raw)
+
+
+def _checked(raw: bytes) -> str:
     if not _RAW.fullmatch(raw) or _STRAY_PERCENT.search(raw) or b"#" in raw:
         raise InvalidRequest("The path holds a character that must be percent-encoded.")
     decoded = raw
@@ -83,6 +88,9 @@ def read_path(raw: bytes) -> str:
         if before == decoded:
             return raw.decode("ascii")
     raise InvalidRequest("The path is percent-encoded too many times.")
+
+
+_checked_once = functools.lru_cache(maxsize=256)(_checked)  # clients ask for the same few paths
 
 
 def _check_segments(path: bytes) -> None:

@@ -25,6 +25,7 @@ from ccproxy_tui.core.provider import Answer, Headers, close_answer
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.transport import LeanTransport
 
+_LONG_URL = 512  # characters; a longer one is not remembered
 _TARGET = re.compile(r"[!-\"$-~]*")  # of a request: printable ASCII, and no fragment
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -119,6 +120,10 @@ async def read_all(answer: Answer, limit: int = 4 * 1024 * 1024) -> bytes:
 
 def _split(url: str) -> tuple[tuple[bytes, str, int], bytes, bytes]:
     """Origin, target and Host of a URL; the target is not encoded again. Raises httpx.InvalidURL."""
+    return _split_anew(url) if len(url) > _LONG_URL else _split_once(url)
+
+
+def _split_anew(url: str) -> tuple[tuple[bytes, str, int], bytes, bytes]:
     start = url.find("://") + 3
     end = min((at for at in (url.find(char, start) for char in "/?#") if at >= 0), default=len(url))
     target = url[end:]
@@ -126,6 +131,9 @@ def _split(url: str) -> tuple[tuple[bytes, str, int], bytes, bytes]:
         raise httpx.InvalidURL("The path or query holds a character that must be percent-encoded")
     origin, host = _origin(url[:end])
     return origin, (target if target.startswith("/") else f"/{target}").encode("ascii"), host
+
+
+_split_once = functools.lru_cache(maxsize=256)(_split_anew)  # the same few URLs are called again and again
 
 
 @functools.lru_cache(maxsize=256)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 
 from ccproxy_tui.core.errors import InvalidRequest
@@ -56,11 +58,16 @@ def _text(raw: msgspec.Raw, longest: int) -> str:
 
     Raise msgspec.DecodeError or UnicodeDecodeError for a text that can't be read.
     """
-    data = memoryview(raw)
-    if data[:1].tobytes() != b'"' or len(data) > 6 * longest + 2:  # each character may be an escape
+    if len(memoryview(raw)) > 6 * longest + 2:  # each character may be an escape
         return ""
-    text = msgspec.json.decode(raw, type=str)
+    text = _decoded(bytes(raw))
     return text if len(text) <= longest else ""
+
+
+@functools.lru_cache(maxsize=256)
+def _decoded(data: bytes) -> str:
+    """Return the text that a JSON value is, or nothing for one of another kind. Clients name the same few."""
+    return msgspec.json.decode(data, type=str) if data.startswith(b'"') else ""
 
 
 def session_of(found: Peek, path_session: str, headers: dict[str, str]) -> str:
