@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ccproxy_tui.core.paths import Paths
 from tests.attack.box import PROGRAM, Served
 from tests.attack.conftest import StartServe
 from tests.attack.verbs import VERBS
@@ -305,6 +306,24 @@ def test_it_answers_on_a_connection_of_a_process_that_is_gone(serve: StartServe,
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.startswith("HTTP/1.1 403 "), done.stdout
     assert pending.answer == {}, "it still waits for the user"
+
+
+def test_its_rule_in_your_settings_file_comes_with_your_next_change(serve: StartServe) -> None:
+    """What it writes there counts no sooner than with the next start, which is yours."""
+    served = serve(PERMISSIONS__WITHOUT_FRONT_END="deny", PERMISSIONS__DECIDERS="any")
+    config = Paths.of_user().config / "config.toml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text('[[permissions.rules]]\nrule = "Bash(make deploy)"\n')
+    transport = httpx.HTTPTransport(uds=str(served.socket))
+    with httpx.Client(transport=transport, base_url="http://localhost", timeout=20) as client:
+        answer = client.post("/control/settings/permissions.timeout_seconds", json={"value": "77"})
+        assert answer.json()["effect"] == "in effect now"
+        now = {one["key"]: one["value"] for one in client.get("/control/settings").json()}
+    assert now["permissions.timeout_seconds"] in ("77", "77.0")
+    assert now["permissions.rules"] == ""
+    asked = {"tool_name": "Bash", "input": {"command": "make deploy"}}
+    status, text = served.request("POST", "/permissions", asked)
+    assert (status, json.loads(text)["allowed"]) == (200, False), text
 
 
 def test_another_program_withdraws_what_a_tool_asks(served: Served) -> None:

@@ -202,8 +202,11 @@ class _ControlApi:
         extra = info.json_schema_extra if info is not None and isinstance(info.json_schema_extra, dict) else {}
         if not extra.get("live"):
             return "written; takes effect after a restart"
-        self._hub.loaded = fresh
-        learn_secret(*secrets_of(fresh.settings))
+        try:
+            self._hub.loaded = self._hub.loaded.taking(key, fresh)
+        except KeyError:  # of a table that is new
+            return "written; takes effect after a restart"
+        learn_secret(*secrets_of(self._hub.settings))
         self._hub.store.notice()
         return "in effect now"
 

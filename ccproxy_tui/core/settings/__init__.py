@@ -6,7 +6,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -102,6 +102,15 @@ class Loaded:
                 return origin
         return None
 
+    def taking(self, path: KeyPath, fresh: Loaded) -> Loaded:
+        """Return this with one setting of `fresh`, and nothing else of it: another program may have changed the files.
+
+        Raises KeyError when the setting is in a table that is not there yet.
+        """
+        kept = {key: origin for key, origin in self.origins.items() if key[: len(path)] != path}
+        new = {key: origin for key, origin in fresh.origins.items() if key[: len(path)] == path}
+        return replace(self, settings=_taking(self.settings, path, fresh.settings), origins={**kept, **new})
+
     def is_from_stranger(self, path: KeyPath) -> bool:
         """Return whether a setting in force comes from a project file that is not trusted."""
         origin = self.origins.get(path)
@@ -183,6 +192,14 @@ def load(
         exposed=own.exposed if not chosen else list(_exposed(chosen, layers[-1], chosen.stat().st_mode)),
         project=found.files,
     )
+
+
+def _taking(model: Any, path: KeyPath, fresh: Any) -> Any:
+    name, below = path[0], path[1:]
+    if isinstance(model, dict):
+        return {**model, name: _taking(model[name], below, fresh[name])}
+    value = getattr(fresh, name)
+    return model.model_copy(update={name: _taking(getattr(model, name), below, value) if below else value})
 
 
 def _near(path: Path) -> str:
