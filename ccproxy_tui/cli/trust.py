@@ -85,6 +85,7 @@ def _offer(ctx: click.Context, store: TrustStore, path: Path, *, yes: bool) -> i
     if not offers:
         click.echo("There is nothing to trust.")
         return FAILURE if ignored else 0
+    _refuse_agents()
     if not yes and not _agreed(len(offers)):
         return FAILURE
     return _accept(store, offers)
@@ -127,6 +128,17 @@ def _show(offer: Offer) -> None:
     click.echo(escape_line(f"{offer.path}  ({offer.note or was})"))
     for change in offer.changes:
         click.echo(f"  {escape_line(str(change))}")
+
+
+def _refuse_agents() -> None:
+    """Raises Failure in an agent of a proxy of yours: it could have written the files itself."""
+    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.ancestry import AGENT_MARK, line_of
+    from ccproxy_tui.core.paths import Paths
+
+    proxies = {one.pid for one in instances.running(Paths.of_user())}
+    if AGENT_MARK in os.environ or any(one.pid in proxies for one in line_of(os.getpid())[1:]):
+        raise Failure("Nothing was changed: an agent of a proxy runs this. Do it in a terminal of your own.")
 
 
 def _agreed(number: int) -> bool:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from ccproxy_tui.core.paths import Paths
-from tests.attack.box import PROGRAM, Served
+from tests.attack.box import PROGRAM, Served, run
 from tests.attack.conftest import StartServe
 from tests.attack.verbs import VERBS
 from tests.fakes.claude import write_claude
@@ -153,24 +153,56 @@ def test_it_says_that_it_is_the_user(served: Served, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_agent_of_ours_answers(serve: StartServe, folder: Path, tmp_path: Path, way: Way) -> None:
+    served = serve_agent(serve, folder, tmp_path)
+    pending = Pending(served)
+    out = tmp_path / "out.json"
+    run_by_agent(served, tmp_path, way(attack_on(served, pending, out)))
+    assert_refused(outcome(out), pending)
+
+
+def serve_agent(serve: StartServe, folder: Path, tmp_path: Path) -> Served:
+    """A proxy whose agents run the command in attack.json, and stay until out.json is there."""
     tool = write_claude(tmp_path / "tool")
     run = f"subprocess.run(json.loads(Path({str(tmp_path / 'attack.json')!r}).read_text()), stdin=subprocess.DEVNULL)"
     stay = f"while not Path({str(tmp_path / 'out.json')!r}).exists(): time.sleep(0.02)"  # what it started ends with it
     tool.write_text(tool.read_text().replace("def answer(text):\n", f"def answer(text):\n    {run}\n    {stay}\n"))
-    served = serve(
+    return serve(
         PERMISSIONS__WITHOUT_FRONT_END="wait",
         PERMISSIONS__TIMEOUT_SECONDS="120",
         CLAUDE__CLI_PATH=str(tool),
         CLAUDE__CODE_OPTIONS__CWD=str(folder),
         CLAUDE__SDK_MESSAGE_MODE="ignore",
     )
-    pending = Pending(served)
-    out = tmp_path / "out.json"
-    (tmp_path / "attack.json").write_text(json.dumps(way(attack_on(served, pending, out))))
+
+
+def run_by_agent(served: Served, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "attack.json").write_text(json.dumps(command))
     body = {"model": "opus", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
     status, answer = served.request("POST", "/sdk/v1/messages", body)
     assert status == 200, answer
-    assert_refused(outcome(out), pending)
+
+
+# Without the marks of its environment. What came of it is moved into its place, so that it is whole when it is there.
+TRUSTS = """
+import json, os, subprocess, sys
+environ = {name: value for name, value in os.environ.items() if name not in ("CCPROXY_AGENT", "CLAUDECODE")}
+done = subprocess.run(json.loads(sys.argv[1]), env=environ, capture_output=True, text=True)
+with open(sys.argv[2] + ".new", "w") as file: json.dump([done.returncode, done.stdout + done.stderr], file)
+os.rename(sys.argv[2] + ".new", sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("way", [plain, in_a_terminal, orphaned_in_a_session])
+def test_an_agent_of_ours_trusts_what_it_has_written(serve: StartServe, folder: Path, tmp_path: Path, way: Way) -> None:
+    (folder / ".ccproxy.toml").write_text('[claude]\ncli_path = "./agents-own"\n')
+    served = serve_agent(serve, folder, tmp_path)
+    out = tmp_path / "out.json"
+    command = [*PROGRAM, "trust", "--yes", str(folder)]
+    run_by_agent(served, tmp_path, way([sys.executable, "-c", TRUSTS, json.dumps(command), str(out)]))
+    status, said = outcome(out)
+    assert status == 1, said
+    assert "agent" in said
+    assert run("trust", "--list", cwd=folder)[1].startswith("No project file is trusted")
 
 
 # A tool in another pane: it asks by its hook, and runs what it likes while that waits.
