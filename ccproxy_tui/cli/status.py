@@ -89,7 +89,8 @@ def _print(one: Status) -> None:
     for account in one.accounts:
         hint = f"  ({account.hint})" if account.hint else ""
         state = "its upstream does not answer" if account.unreachable is not None else account.state
-        click.echo(escape_line(f"  {account.provider}  {account.label}  {state}{hint}"))
+        name = "  ".join(filter(None, (account.provider, account.label)))
+        click.echo(escape_line(f"  {name}  {state}{hint}"))
 
 
 @click.command()

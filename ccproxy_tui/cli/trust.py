@@ -72,7 +72,9 @@ def _revoke(store: TrustStore, path: Path) -> None:
         raise Failure(f"{store.path} can't be written: {error}.") from error
     for name in gone:
         click.echo(escape_line(f"no longer trusted: {name}"))
-    if not gone:
+    if gone:
+        click.echo("A proxy that runs keeps their settings until it is started again.")
+    else:
         raise Failure(f"Nothing of {path} is trusted. `ccproxy-tui trust --list` shows what is.")
 
 

@@ -212,7 +212,7 @@ def _style(detail: AccountDetail) -> str:
 def account_lines(detail: AccountDetail, served: int) -> list[Line]:
     """One account in words: what it is, what is wrong, what happened. `served` is what all of them served."""
     view = detail.view
-    title = f"{view.provider}  {view.label}  {account_state(view)}"
+    title = "  ".join(filter(None, (view.provider, view.label, account_state(view))))
     lines: list[Line] = [(escape_line(title), "strong" if _serves(view) else "error")]
     if view.hint:
         lines.append((escape_line(view.hint), ""))

@@ -80,11 +80,10 @@ class WelcomeScreen(BaseScreen):
             ("", ""),
         ]
         for account in status.accounts:
-            mark = "ok     " if account.ok else "missing"
-            text = f"{mark}  {account.provider}  {account.label}  {account.state}"
+            text = "  ".join(filter(None, (account.provider, account.label, account.state)))
             lines.append((escape_line(text), "" if account.ok else "error"))
             if account.hint:
-                lines.append((f"         {escape_line(account.hint)}", "dim"))
+                lines.append((f"  {escape_line(account.hint)}", "dim"))
         for tool, commands in tool_lines(status, prefix):
             lines += [("", ""), (tool, "strong"), *((f"  {command}", "") for command in commands)]
         lines += [("", ""), ("1 streams   ? help   ctrl+p commands   q quit", "dim")]

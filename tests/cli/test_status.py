@@ -83,3 +83,10 @@ def test_a_proxy_that_can_not_be_read_hides_no_other(paths: Paths) -> None:
     assert result.exit_code == 1
     assert ":2 0 live\n" in result.output
     assert "error: 127.0.0.1:1, pid" in result.output
+
+
+def test_an_account_without_a_label_is_one_line_without_a_gap(paths: Paths) -> None:
+    account = b'"accounts": [{"provider": "codex", "label": "", "state": "missing"}]'
+    with proxy(paths, 2, STATUS.replace(b'"accounts": []', account)):
+        result = CliRunner().invoke(cli, ["status"])
+    assert "\n  codex  missing\n" in result.output
