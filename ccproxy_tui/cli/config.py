@@ -121,6 +121,7 @@ def generate_token(ctx: click.Context, /, save: bool, config_file: Path | None, 
     click.echo("# for clients")
     click.echo(f"export ANTHROPIC_AUTH_TOKEN={token}")
     click.echo(f"export OPENAI_API_KEY={token}")
+    click.echo(f"export CCPROXY_TOKEN={token}  # in the lines of the welcome screen, and for what connect has set up")
 
 
 config.add_command(generate_token)

@@ -46,7 +46,7 @@ export OPENAI_API_KEY={key}"""
 @explain
 def connect(ctx: click.Context, /, tool: str, undo: bool, dry_run: bool) -> None:
     """Point a tool at this proxy: its base URL, and its permission questions. What is in its files stays."""
-    from ccproxy_tui.core.connect import TARGETS
+    from ccproxy_tui.core.connect import TARGETS, TOKEN_VARIABLE
 
     loaded = load_settings(**ctx.obj)
     if loaded.is_from_stranger(("server", "port")) and not undo:
@@ -66,8 +66,9 @@ def connect(ctx: click.Context, /, tool: str, undo: bool, dry_run: bool) -> None
     changed = [_change(tool, target, proxy, undo=undo, dry_run=dry_run) for target in TARGETS[tool]]
     if not any(changed):
         click.echo("Nothing to change.")
-    elif proxy.token and not undo and not dry_run:
-        click.echo("The proxy asks for a token: give it to the tool as the variable CCPROXY_TOKEN.")
+    if proxy.token and not undo and not dry_run:
+        variable = "ANTHROPIC_AUTH_TOKEN" if tool == "claude-code" else TOKEN_VARIABLE
+        click.echo(f"The proxy asks for a token: give it to the tool as the variable {variable}.")
 
 
 def _port(loaded: Loaded) -> tuple[int, str]:
