@@ -63,7 +63,8 @@ class World:
     begun: int = 0
 
     def open(self) -> None:
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
         self.upstream.default = self._reply
         self.run(self.upstream.start())
 
@@ -74,6 +75,8 @@ class World:
     def close(self) -> None:
         self.run(self._close())
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
 
     async def _close(self) -> None:
         for stream in self.streams.values():
@@ -82,6 +85,10 @@ class World:
         await self.client.aclose()
         await self.control.close()
         await self.upstream.stop()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
