@@ -298,6 +298,21 @@ def test_files_behind_others_of_the_same_look(folder: Path) -> None:
     assert "look the same" in shown
 
 
+DIGITS = {
+    "long": "[server]\nport = " + "9" * 5000,
+    "hex": "[claude]\ncli_path = 0x" + "f" * 50_000,
+    "in a list": "models.rules = [[0b" + "1" * 60_000 + "]]",
+}
+
+
+@pytest.mark.parametrize("case", DIGITS)
+def test_stop_every_command_by_a_number_that_cannot_be_printed(folder: Path, case: str) -> None:
+    plant(folder, ".ccproxy.toml", DIGITS[case])
+    for command, expected in ((("config", "show"), 0), (("trust",), 1)):
+        status, said = run(*command, cwd=folder)
+        assert (status, "is ignored: not valid TOML" in said) == (expected, True), said[-500:]
+
+
 def test_a_file_that_changes_after_it_was_trusted(folder: Path) -> None:
     path = plant(folder, ".ccproxy.toml", '[http]\nproxy = "http://good.example"\n')
     assert run("trust", cwd=folder)[0] == 1  # no terminal, no --yes

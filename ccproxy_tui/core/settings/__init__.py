@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -274,7 +273,7 @@ def _read_toml(path: Path) -> Layer:
 def _parse_toml(path: Path, text: str) -> Layer:
     try:
         return sources.from_toml(path, text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and a number of too many digits
         raise SettingsError([Problem("", Origin("file", str(path)), f"not valid TOML: {error}")]) from error
     except RecursionError as error:
         raise SettingsError([Problem("", Origin("file", str(path)), "not valid TOML: nested too deeply")]) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,7 @@ def _layer(path: Path, text: str) -> Layer:
     """Raises SettingsError."""
     try:
         return from_toml(path, text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and a number of too many digits
         raise SettingsError([Problem("", Origin("file", str(path)), f"not valid TOML: {error}")]) from error
 
 

@@ -151,7 +151,7 @@ def trusted(layer: Layer) -> Layer:
 
 
 def from_toml(path: Path, text: str) -> Layer:
-    """One TOML file. Raises tomllib.TOMLDecodeError when it is not TOML."""
+    """One TOML file. Raises ValueError (tomllib.TOMLDecodeError) when it is not TOML."""
     layer = Layer()
     lines = key_lines(text)
 
@@ -163,8 +163,19 @@ def from_toml(path: Path, text: str) -> Layer:
             else:
                 layer.put(here, value, Origin("file", f"{path}:{lines.get(here, 1)}"))
 
-    walk(tomllib.loads(text), ())
+    values = tomllib.loads(text)
+    _check_numbers(values)
+    walk(values, ())
     return layer
+
+
+def _check_numbers(value: Any) -> None:
+    """Raises ValueError for a whole number beyond 64 bits, TOML's own limit: Python can't print one of many digits."""
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise ValueError("a number has more than 64 bits")
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_numbers(inner)
 
 
 _TABLE = re.compile(r"^\s*\[\[?([^\]]+)\]")
