@@ -447,6 +447,10 @@ Set-Login: {}
 X-Amz-Security-Token: {}
 Expect-CT: {}
 Accept-CH: {}
+Set_Cookie: a={}
+Activate-Storage-Access: {}
+Document-Policy: {}
+Supports-Loading-Mode: {}
 """.strip().splitlines()
 
 

@@ -72,12 +72,15 @@ _ACCOUNT = re.compile(
 # What an upstream tells a browser, a cache or another proxy about its own site, which this proxy is not.
 _UPSTREAM_ONLY = _HOP | {
     "accept-ch",
+    "activate-storage-access",
     "alt-svc",
     "authentication-info",
     "clear-site-data",
     "content-location",
     "critical-ch",
+    "document-policy",
     "expect-ct",
+    "feature-policy",
     "link",
     "location",
     "nel",
@@ -97,6 +100,7 @@ _UPSTREAM_ONLY = _HOP | {
     "set-login",
     "sourcemap",
     "speculation-rules",
+    "supports-loading-mode",
     "strict-transport-security",
     "timing-allow-origin",
     "trailer",
@@ -164,6 +168,7 @@ def for_client(headers: Iterable[tuple[str, str]], *, stream: bool) -> list[tupl
 
 
 def _may_go_down(name: str) -> bool:
+    name = name.replace("_", "-")
     return not (name in _UPSTREAM_ONLY or name.startswith(_UPSTREAM_ONLY_STARTS) or is_secret_header(name))
 
 
