@@ -21,6 +21,7 @@ from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
 from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.formats.openai_chat.native import patch_request, tokens_field
+from ccproxy_tui.core.formats.weight import is_too_heavy
 from ccproxy_tui.core.provider import Answer, Call, Headers
 from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.redact import redact_headers
@@ -186,6 +187,8 @@ def is_agent_turn(body: bytes) -> bool:
 
     Copilot bills a premium request for each question of the user, and none for the steps of an agent.
     """
+    if is_too_heavy(body):
+        return False
     try:
         turns = msgspec.json.decode(body, type=_Turns)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -332,6 +332,29 @@ def test_eight_hundred_thousand_messages(serve_with: Serving, path: str) -> None
     assert cost.peak() < 4 * len(body)
 
 
+_NOTHINGS = b"[],".join([b""] * 4_000_000)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/mcp", b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[%b0]}'),
+        ("/permissions", b'{"tool_name":"a","input":[%b0]}'),
+        ("/hooks/claude-code", b'{"hook_event_name":"Stop","x":[%b0]}'),
+        ("/demo/v1/messages", b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}],"x":[%b0]}'),
+        (MESSAGES, b'{"model":"m","max_tokens":1,"messages":[%b0]}'),
+    ],
+)
+def test_four_million_values_that_take_nothing_on_the_wire(serve_with: Serving, path: str, body: bytes) -> None:
+    served = serve_with(whole(b"{}"))
+    raw = body % _NOTHINGS
+    cost = Cost(served.process.pid)
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    status, answer = exchange(("127.0.0.1", served.port), f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
+    assert (status, b"more values" in answer) == (400, True), answer
+    assert cost.peak() < 5 * len(raw)
+
+
 def test_sessions_that_a_page_opens_and_forgets(serve: StartServe) -> None:
     served = serve()
     with contextlib.ExitStack() as stack:

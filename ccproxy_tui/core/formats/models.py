@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.formats.names import Format
 
@@ -27,11 +28,7 @@ class ModelCard(msgspec.Struct, frozen=True):
 
 def read_models(raw: bytes, owner: str) -> list[ModelCard]:
     """The cards of a provider's list. Unknown shapes give none."""
-    try:
-        body = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return []
-    data = body.get("data") if isinstance(body, dict) else None
+    data = read_object(raw).get("data")
     if not isinstance(data, list):
         return []
     return [_card(one, owner) for one in data if isinstance(one, dict) and isinstance(one.get("id"), str)]

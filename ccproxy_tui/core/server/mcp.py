@@ -20,6 +20,7 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, TooManySessions
+from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.limits import ASK_BODY, MCP_SESSIONS, MCP_UNUSED, MCP_WAITING
 from ccproxy_tui.core.permissions.sources import CHECK_TOOL, check_answer, read_check
@@ -189,12 +190,9 @@ def _hello(params: Object) -> Object:
 async def _read(request: Request) -> Object:
     raw = await read_whole(request, ASK_BODY)
     try:
-        message = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
-        raise InvalidRequest("A JSON-RPC message is expected (one object).")
-    return message
+        return decode(raw)
+    except Misfit as misfit:
+        raise InvalidRequest(f"A JSON-RPC message is expected (one object). {misfit.message}") from misfit
 
 
 def _result(number: Any, result: Object) -> Object:

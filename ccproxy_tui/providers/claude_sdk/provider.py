@@ -28,6 +28,7 @@ from ccproxy_tui.core.errors import (
 from ccproxy_tui.core.events import Billed, Converted, Marked, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
+from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.count import estimate_tokens
 from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.formats.models import ModelCard
@@ -98,7 +99,7 @@ class ClaudeSdk:
         if call.operation == "count_tokens":
             report(Routed(call.exchange, self.name, "", call.format or "", billing="free"))
             _mark(report, call, "answered here", "an estimate: an agent can't count")
-            return _whole({"input_tokens": estimate_tokens(msgspec.json.decode(call.body))})
+            return _whole({"input_tokens": estimate_tokens(read_object(call.body))})
         if call.operation != "messages":
             raise RouteNotFound("Claude Code's agent serves messages, chat and responses.")
         ask, options = await self._read(call, report)

@@ -13,7 +13,8 @@ from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import ErrorKind, InvalidRequest, RouteNotFound, UpstreamCut
 from ccproxy_tui.core.events import Routed, UpstreamAsked
-from ccproxy_tui.core.formats import Format, Profile
+from ccproxy_tui.core.formats import Format, Misfit, Profile
+from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.provider import Answer, Call, Report
@@ -116,7 +117,10 @@ async def _play(script: Script, speed: float) -> AsyncIterator[bytes]:
 
 
 def _request(body: bytes) -> dict[str, Any]:
-    request = msgspec.json.decode(body)
+    try:
+        request = decode(body)
+    except Misfit as misfit:
+        raise InvalidRequest(misfit.message) from misfit
     if not isinstance(request.get("messages"), list) or not request["messages"]:
         raise InvalidRequest("messages: at least one message is required.", field="messages")
     return dict(request)

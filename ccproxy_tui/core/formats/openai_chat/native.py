@@ -12,6 +12,7 @@ from ccproxy_tui.core.formats.body import decode, encode
 from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.formats.seal import unwrap
+from ccproxy_tui.core.formats.weight import is_too_heavy
 
 # Models that answer `max_tokens` with 400.
 _NEW_LIMIT = re.compile(r"(gpt-5|gpt-6|o\d)")
@@ -137,7 +138,9 @@ class Normaliser:
 
 
 def normalise_answer(raw: bytes, model: str, created: int, *, shown: str = "") -> bytes:
-    """A whole completion with its choices merged into one. What is no completion stays as it is."""
+    """A whole completion with its choices merged into one. What is no completion, or a bomb, stays as it is."""
+    if is_too_heavy(raw):
+        return raw
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
