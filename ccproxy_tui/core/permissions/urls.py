@@ -147,7 +147,9 @@ def _domain(written: str) -> str:
 def _to_ascii(text: str) -> str:
     """The name in lower case with its labels in punycode, as UTS 46 maps it; close to it for rare characters."""
     if not text.isascii():
-        mapped = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", HIDDEN.sub("", text)).lower())
+        mapped = unicodedata.normalize(
+            "NFKC", unicodedata.normalize("NFKC", _SELECTORS.sub("", HIDDEN.sub("", text))).lower()
+        )
         text = mapped.replace("\u3002", ".")
     labels = text.lower().split(".")
     try:
