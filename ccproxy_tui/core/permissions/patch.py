@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+# Of a patch or a text that is compared. What has more is longer than 256 KB as JSON, which a card marks as high risk.
+MOST_LINES = 140_000
 _BEGIN, _END = "*** Begin Patch", "*** End Patch"
 _KINDS: dict[str, Literal["add", "update", "delete"]] = {
     "*** Add File: ": "add",
@@ -50,7 +52,9 @@ def changes_in(text: str) -> list[FileChange]:
 
 
 def read_patch(text: str) -> list[FileChange]:
-    """Return the changes of a patch in their order; none where a line of it is not understood."""
+    """Return the changes of a patch in their order; none where a line of it is not understood, or too many."""
+    if text.count("\n") > MOST_LINES:
+        return []
     lines = text.strip("\n").split("\n")
     if lines[0].strip() != _BEGIN or lines[-1].strip() != _END:
         return []

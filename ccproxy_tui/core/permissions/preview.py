@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ccproxy_tui.core.permissions.difference import difference, lines_of
-from ccproxy_tui.core.permissions.patch import patch_of
+from ccproxy_tui.core.permissions.patch import MOST_LINES, patch_of
 from ccproxy_tui.core.permissions.place_notes import place_notes
 from ccproxy_tui.core.permissions.request import FileState, Look, PermissionRequest
 from ccproxy_tui.core.permissions.risk import OWN_SECRET, UNKNOWN, programs_of, risk_notes
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 SHOWN_INPUT = 256 * 1024  # bytes of an input that front ends get
 _LARGEST = 1024 * 1024
+_LONGEST_RESULT = 16 * 1024 * 1024  # characters of a file after its edits
 _LONGEST = 4000  # lines of a difference that front ends get
 
 
@@ -100,14 +101,27 @@ def preview_of(tool: str, given: Any, cwd: str) -> Preview:
     if not isinstance(named, str) or not named:
         return Preview([])
     path = Path(named) if named.startswith("/") or not cwd else Path(cwd) / named
-    match tool:
-        case "Write" if isinstance(given.get("content"), str):
-            return _write(path, given["content"])
-        case "Edit" | "MultiEdit":
-            edits = given.get("edits") if tool == "MultiEdit" else [given]
-            return _edit(path, edits if isinstance(edits, list) else [])
-        case _:
-            return Preview([])
+    try:
+        match tool:
+            case "Write" if isinstance(given.get("content"), str):
+                return _write(path, _bounded(given["content"]))
+            case "Edit" | "MultiEdit":
+                edits = given.get("edits") if tool == "MultiEdit" else [given]
+                return _edit(path, edits if isinstance(edits, list) else [])
+    except _TooLargeError:
+        return Preview(["the file would be too large to show what changes"], (), path)
+    return Preview([])
+
+
+class _TooLargeError(Exception):
+    """An edit may make a text a million times as long: each of a megabyte of letters may become another megabyte."""
+
+
+def _bounded(text: str) -> str:
+    """Raises _TooLargeError."""
+    if text.count("\n") > MOST_LINES:
+        raise _TooLargeError
+    return text
 
 
 def _write(path: Path, content: str) -> Preview:
@@ -150,19 +164,22 @@ def _made(edits: list[Any]) -> tuple[list[str], int]:
     """An edit of nothing makes a file, and the edits after it find their text there."""
     if not edits or _text(edits[0], "old_string"):
         return ["the file is not there"], 1
-    text, missing = _edited(_text(edits[0], "new_string"), edits[1:])
+    text, missing = _edited(_bounded(_text(edits[0], "new_string")), edits[1:])
     return [*_missed(missing), f"new file, {len(text):,} characters", *_added(text)], missing
 
 
 def _edited(text: str, edits: list[Any]) -> tuple[str, int]:
-    """The text after the edits, and how many did not find theirs."""
+    """The text after the edits, and how many did not find theirs. Raises _TooLargeError."""
     missing = 0
     for edit in edits:
         before, after = _text(edit, "old_string"), _text(edit, "new_string")
         if not before or before not in text:
             missing += 1
             continue
-        text = text.replace(before, after) if edit.get("replace_all") is True else text.replace(before, after, 1)
+        times = text.count(before) if edit.get("replace_all") is True else 1
+        if len(text) + times * (len(after) - len(before)) > _LONGEST_RESULT:
+            raise _TooLargeError
+        text = _bounded(text.replace(before, after, times))
     return text, missing
 
 

@@ -131,3 +131,30 @@ def test_what_fails_to_be_analysed_is_shown_and_asks_twice(monkeypatch: pytest.M
     assert look.notes == [UNKNOWN]
     assert level_of(look.notes) == "HIGH"
     assert look.shown == b'{"command":"ls"}'
+
+
+def test_an_edit_that_would_make_a_file_endless_has_no_difference(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_text("a" * 1_000_000)
+    once = {"file_path": str(file), "old_string": "a", "new_string": "b" * 1_000_000, "replace_all": True}
+    twice = [{"old_string": "a", "new_string": "aa", "replace_all": True}] * 60
+    more = [{"old_string": "", "new_string": "aa"}, *twice]
+    for tool, given_ in (
+        ("Edit", once),
+        ("MultiEdit", {"file_path": str(file), "edits": twice}),
+        ("MultiEdit", {"file_path": str(tmp_path / "new"), "edits": more}),
+    ):
+        shown = preview_of(tool, given_, "/")
+        assert (shown.lines, shown.covers) == (["the file would be too large to show what changes"], ())
+
+
+@pytest.mark.parametrize("lines", [140_001, 3_000_000])
+def test_a_text_of_too_many_lines_is_marked_and_costs_little(tmp_path: Path, lines: int) -> None:
+    patch = "*** Begin Patch\n*** Add File: a\n" + "+\n" * lines + "*** End Patch"
+    for tool, given_ in (
+        ("Write", {"file_path": str(tmp_path / "a"), "content": "\n" * lines}),
+        ("apply_patch", {"input": patch}),
+    ):
+        look = look_at(PermissionRequest(tool, given_, "rest", cwd=str(tmp_path)))
+        assert (len(look.preview) <= 1, look.covers) == (True, [])
+        assert level_of(look.notes) == "HIGH"
