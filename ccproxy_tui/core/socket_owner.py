@@ -21,10 +21,14 @@ class NotOfThisMachine(Exception):
     """The connection comes from elsewhere."""
 
 
+class Closed(Exception):
+    """The other end is closed: no process holds it any more."""
+
+
 def owner_of(scope: Scope) -> int | None:
     """Return the number of the process at the other end of a request over TCP; None when the system does not say.
 
-    Raises NotOfThisMachine.
+    Raises NotOfThisMachine, Closed.
     """
     client, server = scope.get("client"), scope.get("server")
     if not client or not server or server[1] is None:  # a unix socket
@@ -32,8 +36,13 @@ def owner_of(scope: Scope) -> int | None:
     there = ipaddress.ip_address(client[0])
     if not _is_ours(there):
         raise NotOfThisMachine
-    inode = _inode_of(there, client[1], server[1]) if sys.platform == "linux" else None
-    return _holder_of(f"socket:[{inode}]") if inode is not None else None
+    if sys.platform != "linux":
+        return None
+    inode = _inode_of(there, client[1], server[1])
+    holder = _holder_of(f"socket:[{inode}]") if inode is not None else None
+    if holder is None and (inode is None or _inode_of(there, client[1], server[1]) != inode):
+        raise Closed
+    return holder
 
 
 def owners(port: int) -> dict[tuple[str, int], int]:

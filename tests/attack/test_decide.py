@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -338,6 +339,32 @@ def test_it_answers_on_a_connection_of_a_process_that_is_gone(serve: StartServe,
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.startswith("HTTP/1.1 403 "), done.stdout
     assert pending.answer == {}, "it still waits for the user"
+
+
+# Signed, and hung up at once: when the proxy looks, no process holds the other end.
+HANGS_UP = """
+import json, socket, sys, time
+from ccproxy_tui.core.control_key import HEADER, address_text, find_key
+from ccproxy_tui.core.paths import Paths
+port, body = int(sys.argv[1]), b'{"allowed": true}'
+target = f"/permissions/{sys.argv[2]}/respond"
+key = find_key(Paths.of_user(), port)
+signed = key.sign("POST", target, body, address_text("127.0.0.1", port), time.time())
+head = f"POST {target} HTTP/1.1\\r\\nhost: 127.0.0.1:{port}\\r\\ncontent-type: application/json\\r\\n"
+head += f"{HEADER}: {signed}\\r\\ncontent-length: {len(body)}\\r\\n\\r\\n"
+with socket.create_connection(("127.0.0.1", port)) as connection:
+    connection.sendall(head.encode() + body)
+"""
+
+
+def test_it_answers_over_tcp_and_hangs_up(serve: StartServe) -> None:
+    served = serve(PERMISSIONS__WITHOUT_FRONT_END="wait", PERMISSIONS__DECIDERS="no_agent")
+    pending = Pending(served)
+    for _ in range(20):
+        command = [sys.executable, "-c", HANGS_UP, str(served.port), pending.id]
+        subprocess.run(command, env={**os.environ, "CCPROXY_AGENT": "1"}, check=True)
+    assert waiting(served) == pending.id, "it still waits for the user"
+    assert pending.answer == {}
 
 
 def test_its_rule_in_your_settings_file_comes_with_your_next_change(serve: StartServe) -> None:

@@ -24,7 +24,7 @@ from ccproxy_tui.core.ancestry import Line, agent_above, agent_of, describe, lin
 from ccproxy_tui.core.errors import Forbidden
 from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.processes import Process
-from ccproxy_tui.core.socket_owner import NotOfThisMachine, owner_of
+from ccproxy_tui.core.socket_owner import Closed, NotOfThisMachine, owner_of
 from ccproxy_tui.core.supervisor import Tasks
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Deciders:
         """A tool that asks over TCP is an agent, too: nothing that it starts may answer."""
 
         def find() -> Process | None:
-            with contextlib.suppress(NotOfThisMachine):
+            with contextlib.suppress(NotOfThisMachine, Closed):
                 pid = owner_of(scope)
                 return agent_of(line_of(pid), self._own_line, itself=True) if pid is not None else None
             return None
@@ -177,8 +177,13 @@ class Deciders:
         """The process at the other end, and its ancestors. Raises NotOfThisMachine, _Ended."""
         peer = peer_of(scope)
         if peer.pid is None:
-            pid = owner_of(scope)
-            return line_of(pid) if pid is not None else []
+            try:
+                pid = owner_of(scope)
+            except Closed:
+                raise _Ended("the process that has connected has closed its end") from None
+            if pid is not None and not (line := line_of(pid)):
+                raise _Ended(f"the process that has connected (pid {pid}) has ended")
+            return line if pid is not None else []
         line = line_of(peer.pid)
         if not line or (peer.born != line[0].born and (peer.born or sys.platform == "linux")):
             raise _Ended(f"the process that has connected (pid {peer.pid}) has ended")
