@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ccproxy_tui.core.exchange_record import ExchangeRecord
+from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.canonical import BlockEnded, BlockStarted, Delta, Failed, Sealed, StreamEvent
 from ccproxy_tui.core.formats.dialects import stream_parser
 from ccproxy_tui.core.formats.names import FORMATS, Format
@@ -64,13 +65,8 @@ class TextReader:
         self._flushed = True
         body = self._record.upstream_body.read()
         self._offset = len(body)
-        try:
-            answer = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return []
-        if not isinstance(answer, dict):
-            return []
-        return _joined([*self._segments(self._parser.take_answer(answer)), *self._let_go()])
+        answer = read_object(body)
+        return _joined([*self._segments(self._parser.take_answer(answer)), *self._let_go()]) if answer else []
 
     def _segments(self, events: list[StreamEvent]) -> list[Segment]:
         """The events for people, with secrets masked also where they were cut into several deltas."""

@@ -191,7 +191,7 @@ def is_agent_turn(body: bytes) -> bool:
         return False
     try:
         turns = msgspec.json.decode(body, type=_Turns)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     for turn in reversed(turns.messages or (turns.input if isinstance(turns.input, list) else [])):
         if turn.role == "tool" or turn.type.endswith("_call_output"):

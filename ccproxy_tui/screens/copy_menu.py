@@ -94,7 +94,7 @@ async def _fetch(app: CCProxyApp, exchange: str, what: str) -> str:
 def _pretty(body: bytes) -> str:
     try:
         return msgspec.json.format(body, indent=2).decode("utf-8", "replace")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body.decode("utf-8", "replace")
 
 

@@ -302,7 +302,7 @@ def _body_value(body: bytes, size: int) -> Any:
         return "no longer kept" if size else ""
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     events = event_list(body)
     if events:
@@ -331,5 +331,5 @@ def event_list(body: bytes) -> list[dict[str, Any]]:
 def _decoded(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return data.decode("utf-8", "replace")

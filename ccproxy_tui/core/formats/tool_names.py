@@ -108,7 +108,7 @@ def unwrap_input(arguments: str) -> str:
     """The input in the arguments of an emulated call; the arguments themselves when a model wrote something else."""
     try:
         values = msgspec.json.decode(arguments)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return arguments
     inner = values.get("input") if isinstance(values, dict) else None
     return inner if isinstance(inner, str) else arguments

@@ -79,7 +79,7 @@ def session_of(found: Peek, path_session: str, headers: dict[str, str]) -> str:
             return value
     try:
         return _text(found.session_id, _SESSION_NAME) or _from_metadata(found.metadata)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # then it is no text, and names no session
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # then it is no text, and names no session
         return ""
 
 

@@ -85,6 +85,6 @@ def _beside(before: list[str], after: list[str], half: int) -> Iterator[Line]:
 def _pretty(body: bytes) -> list[str]:
     try:
         text = msgspec.json.format(body, indent=2).decode("utf-8", "replace")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = body.decode("utf-8", "replace")
     return [line if len(line) <= _LONG else f"{line[:_LONG]}… ({len(line):,} characters)" for line in text.split("\n")]

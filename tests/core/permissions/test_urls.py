@@ -192,3 +192,8 @@ def test_what_is_read_for_certain_is_what_node_reads(seed: int) -> None:
     hosts = _by_node([text for text, _ in certain])
     wrong = [(text, ours, host) for (text, ours), host in zip(certain, hosts, strict=True) if ours != host]
     assert wrong == []
+
+
+def test_selectors_of_variants_are_dropped_as_a_client_does() -> None:
+    assert read_url("http://2130706433\ufe0f/").host == "127.0.0.1"
+    assert read_url("http://\ufe0fevil.example/").host == "evil.example"

@@ -60,6 +60,6 @@ def _input(arguments: str) -> Object:
     """Arguments as an object. What a model broke off in the middle stays readable as text."""
     try:
         values = msgspec.json.decode(arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {"_invalid_json": arguments}
     return values if isinstance(values, dict) else {"_value": values}

@@ -77,7 +77,7 @@ class Normaliser:
             return self._finished() + sse.encode(data)
         try:
             chunk = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return b""
         if not isinstance(chunk, dict) or chunk.get("error") is not None:
             return sse.encode(data)
@@ -143,7 +143,7 @@ def normalise_answer(raw: bytes, model: str, created: int, *, shown: str = "") -
         return raw
     try:
         body = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return raw
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices:

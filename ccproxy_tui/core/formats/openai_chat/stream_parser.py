@@ -167,7 +167,7 @@ class StreamParser:
             return
         try:
             chunk = _CHUNK.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         self._chunk(chunk, out)
 

@@ -249,7 +249,7 @@ class Collector:
     def _take(self, data: bytes) -> None:
         try:
             event = _EVENT.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         match event.type:
             case "response.output_item.done" if event.item is not None:

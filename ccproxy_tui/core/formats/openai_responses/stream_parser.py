@@ -113,7 +113,7 @@ class StreamParser:
     def _decode(self, data: bytes, out: list[StreamEvent]) -> None:
         try:
             event = _EVENT.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         if not self._over:
             self._take(event, out)

@@ -437,7 +437,7 @@ def _sources(data: Any) -> list[Object]:
 def _query(arguments: str) -> str:
     try:
         values = msgspec.json.decode(arguments)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return ""
     query = values.get("query") if isinstance(values, dict) else None
     return query if isinstance(query, str) else ""
