@@ -345,6 +345,15 @@ async def test_the_text_of_every_dialect_is_read_for_the_screens(proxy: Proxy, u
         assert "t" in [segment.title for segment in segments if segment.kind == "tool"]
 
 
+async def test_a_whole_answer_that_no_parser_takes_has_no_text(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    from ccproxy_tui.core.text_reader import TextReader
+
+    deep = b'{"content":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    upstream.replies.append(Reply(headers=[("content-type", "application/json")], body=[deep]))
+    await proxy.client.post("/api/v1/messages", json=MESSAGES)
+    assert TextReader(await proxy.ended()).read() == []
+
+
 async def test_the_text_of_a_whole_answer_is_read_too(proxy: Proxy, upstream: ScriptedUpstream) -> None:
     from ccproxy_tui.core.text_reader import TextReader
 

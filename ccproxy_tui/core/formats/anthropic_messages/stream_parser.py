@@ -148,11 +148,7 @@ class StreamParser:
     def _take(self, data: bytes, out: list[StreamEvent]) -> None:
         try:
             event = _EVENT.decode(data)
-        except (
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-            RecursionError,
-        ):  # not JSON, or not a shape we know: a newer server's event
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # not JSON, or a newer server's event
             return
         kind = event.type
         if kind == "content_block_delta":
