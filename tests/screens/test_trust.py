@@ -21,7 +21,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.control import STARTED, STATUS, FakeControl, FakeSource
 from tests.screens.conftest import SIZES, busy_frame, screen_text
 
-FILE = Path("/work/repo/.ccproxy.toml")
+FILE = Path("/home/me/repo/.ccproxy.toml")
 
 
 def offer(*changes: Change) -> Offer:
