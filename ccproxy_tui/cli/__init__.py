@@ -25,7 +25,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "auth": ("auth", "auth", "Log in, and see how logins are."),
     "codex": ("codex", "codex", "What the installed Codex sends, its settings and models, a test."),
     "connect": ("connect", "connect", "Point a tool at this proxy, or back."),
-    "ask": ("connect", "ask", "Ask the person at the terminal; 0 is a yes."),
+    "ask": ("connect", "ask", "Ask the user at the terminal; exits 0 when allowed."),
     "hook": ("connect", "hook", "A tool's blocking hook."),
     "permission-handler": ("connect", "permission_handler", "Answer permission requests line by line."),
     "models": ("models", "models", "Show the model table, and what serves a model."),
