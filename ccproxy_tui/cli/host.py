@@ -162,7 +162,10 @@ def _run_plain(source: Source, loaded: Loaded, notice: str, *, seconds: float | 
         await _let_go(source, front.outcome, loaded)
         return front.exit_code
 
-    return asyncio.run(run())
+    code = asyncio.run(run())
+    if code == 128 + signal.SIGPIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered has no reader
+    return code
 
 
 def _run_screens(source: Source, loaded: Loaded, paths: Paths, offers: list[Offer], *, demo: bool, notice: str) -> int:

@@ -54,10 +54,16 @@ class PlainFrontEnd:
         self._ended.set()
 
     def line(self, text: str) -> None:
-        self._write(f"{words.clock_seconds(self._now())} {escape_line(text)}\n")
+        self._put(f"{words.clock_seconds(self._now())} {escape_line(text)}\n")
 
     def _more(self, text: str) -> None:
-        self._write(f"{escape_line(text)}\n")
+        self._put(f"{escape_line(text)}\n")
+
+    def _put(self, text: str) -> None:
+        try:
+            self._write(text)
+        except OSError:  # the reader of a pipe has ended, or the terminal is gone
+            self.end("stop" if self.session.source.owned else "leave", 128 + signal.SIGPIPE)
 
     # --- what happens ---
 
