@@ -100,7 +100,7 @@ def _listening(settings: Settings) -> Iterator[Finding]:
         yield Finding("open", "security.auth_token is short enough to be guessed.", "ccproxy-tui generate-token --save")
     for name in settings.security.allowed_hosts:
         if "." not in name:
-            text = f"security.allowed_hosts has {name!r}: whoever answers for that name on your network can reach you."
+            text = f"security.allowed_hosts has {name!r}: a page from the host of that name can reach you."
             yield Finding("note", text, "Use a name with a domain of yours.")
 
 
@@ -156,7 +156,7 @@ def _host(url: str) -> str:
 
 
 def _is_private(url: str) -> bool:
-    """Whether nobody between here and the host can read what is sent."""
+    """Return whether no other host can read what is sent: TLS, or this machine."""
     parts = urlsplit(url)
     return parts.scheme != "http" or _is_loopback(parts.hostname or "")
 
