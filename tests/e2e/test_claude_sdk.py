@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from ccproxy_tui.core import instances
+from ccproxy_tui.core.connect import Proxy as Connection
 from ccproxy_tui.core.connect import add_to_claude
 from ccproxy_tui.core.control_client import ControlClient
 from ccproxy_tui.core.paths import Paths
@@ -25,6 +26,8 @@ from tests.conftest import Proxy, StartProxy, running_proxy, until
 from tests.fakes.claude import lives
 from tests.fakes.streams import message_events
 from tests.fakes.upstream import Reply, ScriptedUpstream, Seen, Wait, json_reply, sse_reply
+
+PROGRAM = Path(sys.executable).with_name("ccproxy-tui")
 
 pytestmark = [pytest.mark.timeout(120)]
 
@@ -466,7 +469,7 @@ async def test_an_agent_with_our_own_hook_asks_once(
     upstream.default = using({"name": "Bash", "input": {"command": "touch asked.txt"}})
     proxy = await start_proxy(**environ)
     settings = Path.home() / ".claude" / "settings.json"
-    settings.write_text(add_to_claude("", proxy.url, False))
+    settings.write_text(add_to_claude("", Connection(proxy.url, hook=f"{PROGRAM} hook")))
     asking = asyncio.create_task(proxy.client.post("/sdk/v1/messages", json=request()))
     await until(lambda: len(proxy.hub.broker.pending) == 1, seconds=20)
     assert proxy.hub.broker.pending[0].request.source == "sdk"
