@@ -19,7 +19,7 @@ _HAS_PROC = (_PROC / "self" / "stat").exists()
 _DEEPEST = 64  # ancestors; more are made to be tiring
 _PS_SECONDS = 5.0
 
-# Programs that run another one for somebody: the agent is behind them.
+# Programs that run another one on behalf of their parent: the agent is above them.
 _SHELLS = "sh bash dash zsh fish ksh mksh ash busybox tcsh csh nu pwsh"
 _RUNNERS = frozenset(f"{_SHELLS} env timeout nohup setsid nice ionice stdbuf uv uvx pipx".split())
 _MANAGERS = frozenset(("systemd", "launchd", "init"))  # they start everything, the user's terminals as well
@@ -190,7 +190,7 @@ def _in_proc(pid: int) -> Relative | None:
         return None
     try:
         executable = str((folder / "exe").readlink())
-    except OSError:  # another user's, or one that lets nobody look into it
+    except OSError:  # another user's, or one that is not dumpable
         executable = head.partition("(")[2]
     return Relative(pid, fields[19], parent, session, _terminal_name(tty), executable)
 

@@ -101,7 +101,7 @@ def _stamp(folder: Path) -> Stamp | None:
 
 
 def _is_stale(stamp: Stamp, unchanged: float, clock: Clock) -> bool:
-    """Its times are old and nobody sets them: a clock that jumped makes a living owner's times look old as well."""
+    """Return whether its times are old and no program sets them: after a jump of the clock a living owner's look so."""
     return unchanged > TOUCH + 1 and abs(clock.now() - stamp[1] / 1e9) > STALE
 
 

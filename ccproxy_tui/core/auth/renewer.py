@@ -98,7 +98,7 @@ class Renewer:
     def attempt(self, found: Credential, stale: str) -> asyncio.Future[Credential] | None:
         """Return the attempt under way, or begin one; None while it pauses after a failure.
 
-        Shield it: whoever waits may leave, and the attempt must not. It raises RenewalFailed or RenewalRefused.
+        Shield it: a caller may leave, and the attempt must not. It raises RenewalFailed or RenewalRefused.
         """
         if self._attempt is None:
             if self._pauses(found, stale):
@@ -110,7 +110,7 @@ class Renewer:
     def _ended(self, attempt: asyncio.Future[Credential]) -> None:
         self._attempt = None
         if not attempt.cancelled():
-            attempt.exception()  # it is shared: nobody may be left to hear of it
+            attempt.exception()  # it is shared: no caller may be left to read it
 
     def _pauses(self, found: Credential, stale: str) -> bool:
         if self._failed_with != found.refresh or not self._pause:
