@@ -331,14 +331,14 @@ def _is_address_or_inside(text: str, here: _Here) -> bool:
 
 
 def _texts(given: Any) -> Iterator[str]:
-    """Every text in an input, however deep."""
+    """Yield every text in an input, names of fields included, however deep."""
     todo = [given]
     while todo:
         one = todo.pop()
         if isinstance(one, str):
             yield one
         elif isinstance(one, dict):
-            todo += one.values()
+            todo += [*one.keys(), *one.values()]
         elif isinstance(one, list):
             todo += one
 

@@ -449,3 +449,13 @@ def test_a_dangerous_line_is_never_allowed_by_a_narrow_rule(tail: str) -> None:
 def test_a_tool_whose_name_no_rule_can_say_has_no_proposal(tool: str) -> None:
     for text in propose(PermissionRequest(tool, {}, "rest")):
         assert parse_rule(text, "allow").tool == tool
+
+
+def test_a_path_in_the_name_of_a_field_is_a_path(tmp_path: Path) -> None:
+    rule = parse_rule("mcp__files", "allow")
+    inside = PermissionRequest("mcp__files__move", {"moves": {"a.txt": "b.txt"}}, "claude-code", cwd=str(tmp_path))
+    outside = PermissionRequest(
+        "mcp__files__move", {"moves": {"/etc/passwd": "b.txt"}}, "claude-code", cwd=str(tmp_path)
+    )
+    assert decide([rule], inside, high=False) is rule
+    assert decide([rule], outside, high=False) is None
