@@ -79,7 +79,7 @@ class ClaudeApi:
     @property
     def _kind(self) -> Kind:
         context = self._context
-        ask = make_ask("Anthropic's login", lambda: context.settings().http)
+        ask = make_ask("Anthropic's login", lambda: context.settings().http, context.clock)
         return Kind(
             "claude",
             "Claude",

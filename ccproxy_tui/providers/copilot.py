@@ -57,7 +57,7 @@ class Copilot:
     @property
     def _kind(self) -> Kind:
         context = self._context
-        ask = make_ask("GitHub", lambda: context.settings().http)
+        ask = make_ask("GitHub", lambda: context.settings().http, context.clock)
         return Kind(
             "copilot",
             "Copilot",

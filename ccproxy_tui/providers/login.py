@@ -17,28 +17,33 @@ from ccproxy_tui.core.auth.oauth_login import CodeLogin, DeviceLogin
 from ccproxy_tui.core.auth.pool import Pool, Strategy, rest_words
 from ccproxy_tui.core.auth.quota import Reading
 from ccproxy_tui.core.auth.refusal import Refusal, read_refusal, refusal_inside
-from ccproxy_tui.core.auth.renewal import Ask, Headers, Renewal
+from ccproxy_tui.core.auth.renewal import Ask, Headers, Renewal, TokenAnswer
+from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import NoAccountServes, NoCredentials, UpstreamGarbled, UpstreamStalled
 from ccproxy_tui.core.events import Billed, Marked
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.opening import Opening
 from ccproxy_tui.core.limits import TOKEN_ANSWER, TOKEN_SECONDS
 from ccproxy_tui.core.provider import Answer, Call, Report, close_answer, held_answer, keep_answer
+from ccproxy_tui.core.retry_after import retry_after
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
+_ASKS_TO_WAIT = (429, 503, 529)
 
-def make_ask(title: str, http: Callable[[], Http]) -> Ask:
-    """Asks a token endpoint. A connection is made for each question: they are hours apart."""
 
-    async def ask(method: str, url: str, headers: Headers, body: bytes) -> tuple[int, bytes]:
+def make_ask(title: str, http: Callable[[], Http], clock: Clock) -> Ask:
+    """Return what asks a token endpoint. Each request has a connection of its own: they are hours apart."""
+
+    async def ask(method: str, url: str, headers: Headers, body: bytes) -> TokenAnswer:
         upstream = Upstream(title, url, http().model_copy(update={"read_timeout": 20.0}))
         own = [("user-agent", f"ccproxy-tui/{__version__}"), ("accept-encoding", "identity")]
         try:
             async with asyncio.timeout(TOKEN_SECONDS):
                 answer = await upstream.send(method, url, [*headers, *own], body)
-                return answer.status, await _collect(answer, title)
+                wait = retry_after(dict(answer.headers), clock.now()) if answer.status in _ASKS_TO_WAIT else None
+                return TokenAnswer(answer.status, await _collect(answer, title), wait or 0.0)
         except TimeoutError:
             raise UpstreamStalled(f"{title} did not answer within {TOKEN_SECONDS:.0f} s.") from None
         finally:

@@ -154,7 +154,7 @@ class Account:
             return self._as_it_is(found, stale)
 
     def _as_it_is(self, credential: Credential, stale: str) -> Credential:
-        if credential.secret == stale:
+        if stale and credential.secret == stale:
             raise NoCredentials(f"The {self._title} login was refused.", hint=self._hint)
         if credential.expired(self._clock.now()) and not self._renewer.is_born_expired(credential):
             problem = self._renewer.problem

@@ -34,6 +34,7 @@ from ccproxy_tui.core.redact import learn_secret
 
 Change = Callable[[Document], Document]
 
+_CODE_SECONDS = 900.0  # for which a device code is good where the answer does not say it
 _GITHUB_DEVICE = "https://github.com/login/device"
 
 
@@ -142,8 +143,10 @@ class _BrowserLogin:
             "code_verifier": self._pkce.verifier,
             **more,
         }
-        status, raw = await self._ask("POST", self._endpoints.token, headers, encode(form))
+        status, raw, wait = await self._ask("POST", self._endpoints.token, headers, encode(form))
         tokens = read_object(raw)
+        if wait:
+            raise LoginFailed(f"The login server answered {status}. Try again in {wait:.0f} s.")
         if status >= 400 or not isinstance(tokens.get("access_token"), str):
             error = tokens.get("error")
             code = error.get("type") if isinstance(error, dict) else error
@@ -202,14 +205,17 @@ class DeviceLogin:
         self._clock = clock
         self._device_code = ""
         self._interval = 5.0
+        self._ends = 0.0
         self.code = ""
         self.url = ""
 
     async def start(self) -> None:
         """Sets `code` and `url`, for the person. Raises LoginFailed."""
         form = {"client_id": self._endpoints.client_id, "scope": "read:user"}
-        status, body = await self._ask("POST", self._device_url, FORM_HEADERS, encode_form(form))
+        status, body, wait = await self._ask("POST", self._device_url, FORM_HEADERS, encode_form(form))
         answer = read_object(body)
+        if wait:
+            raise LoginFailed(f"GitHub did not start the login ({status}). Try again in {wait:.0f} s.")
         if status >= 400 or not isinstance(answer.get("device_code"), str):
             raise LoginFailed(f"GitHub did not start the login ({status}).")
         self._device_code = answer["device_code"]
@@ -217,6 +223,7 @@ class DeviceLogin:
         url = str(answer.get("verification_uri") or "")
         self.url = url if url.startswith("https://") else _GITHUB_DEVICE  # it is given to the person's browser
         self._interval = seconds_of(answer.get("interval"), 5.0)
+        self._ends = self._clock.monotonic() + seconds_of(answer.get("expires_in"), _CODE_SECONDS)
 
     async def finish(self) -> Change:
         """Waits until the person has typed the code. Raises LoginFailed when it ran out or was refused."""
@@ -225,9 +232,12 @@ class DeviceLogin:
             "device_code": self._device_code,
             "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
         }
+        wait = 0.0
         while True:
-            await asyncio.sleep(self._interval)
-            _, body = await self._ask("POST", self._endpoints.token, FORM_HEADERS, encode_form(form))
+            await asyncio.sleep(max(self._interval, wait))
+            _, body, wait = await self._ask("POST", self._endpoints.token, FORM_HEADERS, encode_form(form))
+            if wait and self._clock.monotonic() + wait < self._ends:
+                continue
             answer = read_object(body)
             match answer.get("error"):
                 case "authorization_pending":

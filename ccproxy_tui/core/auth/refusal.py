@@ -14,6 +14,7 @@ from ccproxy_tui.core.auth.quota import read_number
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.canonical import Failed
 from ccproxy_tui.core.formats.upstream_error import read_error, retry_seconds, status_of
+from ccproxy_tui.core.retry_after import retry_after
 
 _LOGIN_REST = 600.0
 _OVERLOAD_REST = 20.0
@@ -41,11 +42,11 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, model: st
         case 403:
             return Refusal("not allowed", _LOGIN_REST, model)
         case 402:
-            return Refusal("plan used up", _wait(headers, body, _PLAN_REST), model)
+            return Refusal("plan used up", _wait(headers, body, _PLAN_REST, now), model)
         case 429:
             return _limit(headers, body, model, now)
         case 503 | 529:
-            return Refusal("overloaded", _wait(headers, b"", _OVERLOAD_REST), model)
+            return Refusal("overloaded", _wait(headers, b"", _OVERLOAD_REST, now), model)
         case _:
             return None
 
@@ -63,13 +64,13 @@ _INSIDE = frozenset({"rate_limit", "overloaded"})
 def _limit(headers: Mapping[str, str], body: bytes, model: str, now: float) -> Refusal:
     if headers.get("anthropic-ratelimit-unified-status") == "rejected":
         resets = read_number(headers.get("anthropic-ratelimit-unified-reset", "")) or 0.0
-        seconds = resets - now if resets > now else _wait(headers, body, _PLAN_REST)
+        seconds = resets - now if resets > now else _wait(headers, body, _PLAN_REST, now)
         claim = headers.get("anthropic-ratelimit-unified-representative-claim", "")
         family = next((name for name in _FAMILIES if name in claim), "")
         return Refusal("plan used up", min(seconds, _LONGEST_REST), family)
     if read_error(429, body).code in _PLAN_CODES or _error_type(body) in _PLAN_CODES:
-        return Refusal("plan used up", _wait(headers, body, _PLAN_REST))
-    return Refusal("too fast", _wait(headers, body, _FAST_REST), model)
+        return Refusal("plan used up", _wait(headers, body, _PLAN_REST, now))
+    return Refusal("too fast", _wait(headers, body, _FAST_REST, now), model)
 
 
 def _error_type(body: bytes) -> str:
@@ -77,6 +78,6 @@ def _error_type(body: bytes) -> str:
     return str(error.get("type") or "") if isinstance(error, dict) else ""
 
 
-def _wait(headers: Mapping[str, str], body: bytes, default: float) -> float:
-    told = read_number(headers.get("retry-after", "")) or read_number(retry_seconds(body))
-    return min(told or default, _LONGEST_REST)
+def _wait(headers: Mapping[str, str], body: bytes, default: float, now: float) -> float:
+    asked = retry_after(headers, now) or read_number(retry_seconds(body))
+    return min(asked or default, _LONGEST_REST)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
 
 import msgspec
@@ -18,8 +18,18 @@ from ccproxy_tui.core.formats.body import read_object
 Document = dict[str, Any]
 Headers = list[tuple[str, str]]
 Form = dict[str, str]
-# Method, URL, headers and body to status and body. Raises a ProxyError when nobody answers.
-Ask = Callable[[str, str, Headers, bytes], Awaitable[tuple[int, bytes]]]
+
+
+class TokenAnswer(NamedTuple):
+    """An answer of a token endpoint. `wait` is how many seconds it asks to be left alone (Retry-After)."""
+
+    status: int
+    body: bytes
+    wait: float = 0.0
+
+
+# Method, URL, headers and body to an answer. Raises a ProxyError where there is none.
+Ask = Callable[[str, str, Headers, bytes], Awaitable[TokenAnswer]]
 
 JSON_HEADERS: Headers = [("content-type", "application/json"), ("accept", "application/json")]
 FORM_HEADERS: Headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")]
@@ -33,7 +43,11 @@ class RenewalRefused(Exception):
 
 
 class RenewalFailed(Exception):
-    """It did not work this time."""
+    """It did not work this time. `wait` is how many seconds the token endpoint asks to be left alone."""
+
+    def __init__(self, text: str, wait: float = 0.0) -> None:
+        super().__init__(text)
+        self.wait = wait
 
 
 class Renewal(Protocol):
@@ -59,7 +73,7 @@ class _RefreshTokenRenewal:
         if not isinstance(token, str) or not token:
             raise RenewalRefused("there is no refresh token")
         form = {"grant_type": "refresh_token", "refresh_token": token, "client_id": self._client_id(), **more}
-        answer = _answer(*await self._ask("POST", self._url(), headers, encode(form)))
+        answer = _document(await self._ask("POST", self._url(), headers, encode(form)))
         if not isinstance(answer.get("access_token"), str) or not answer["access_token"]:
             raise RenewalFailed("the answer holds no access token")
         return answer
@@ -105,8 +119,7 @@ class CopilotRenewal:
         if not isinstance(github, str) or not github:
             raise RenewalRefused("there is no GitHub token")
         headers = [("authorization", f"token {github}"), ("accept", "application/json")]
-        status, body = await self._ask("GET", self._url(), headers, b"")
-        answer = _answer(status, body)
+        answer = _document(await self._ask("GET", self._url(), headers, b""))
         if not isinstance(answer.get("token"), str):
             raise RenewalFailed("GitHub's answer holds no Copilot token")
         return {**document, "copilot_token": answer}
@@ -117,9 +130,10 @@ def _part(document: Document, name: str) -> Document:
     return found if isinstance(found, dict) else {}
 
 
-def _answer(status: int, body: bytes) -> Document:
+def _document(answer: TokenAnswer) -> Document:
     """A token endpoint's answer. What it says may hold a token, so that nothing of it gets into a message."""
-    values = read_object(body)
+    status = answer.status
+    values = read_object(answer.body)
     error = values.get("error")
     code = error.get("type") if isinstance(error, dict) else error
     if status == 400 and code in ("invalid_grant", "invalid_request_error", "refresh_token_reused"):
@@ -127,7 +141,8 @@ def _answer(status: int, body: bytes) -> Document:
     if status in (401, 403):
         raise RenewalRefused(f"the login was refused ({status})")
     if status >= 400:
-        raise RenewalFailed(f"the token endpoint answered {status}")
+        wait = f" and asks to wait {answer.wait:.0f} s" if answer.wait else ""
+        raise RenewalFailed(f"the token endpoint answered {status}{wait}", answer.wait)
     if not values:
         raise RenewalFailed("the token endpoint did not answer with JSON")
     return values

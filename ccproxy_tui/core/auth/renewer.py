@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _PAUSE_FIRST = 15.0  # seconds after a failure, doubled with each one
 _PAUSE_LAST = 600.0
+_WAIT_LAST = 3600.0  # at most, of what a token endpoint asks for: an hour, also for an access token that has ended
 _PAUSE_ENDED = 5.0  # at most, while the token has ended: nothing else is left
 _ADOPT_SECONDS = 2.0  # for another program to write what it got when our token turns out to be used
 
@@ -50,6 +51,7 @@ class Renewer:
         self._failed_with = ""  # the refresh token of that attempt: another one is tried at once
         self._refused = False
         self._pause = 0.0
+        self._wait = 0.0  # after that failure, as the token endpoint asks for
         self._born_expired = ""  # a fresh token that has ended by our clock: the clock is wrong, not the token
         self._kept: tuple[Credential, Document] | None = None
         self._looked_for_kept = ""
@@ -117,11 +119,11 @@ class Renewer:
             return False
         lives = found.secret != stale and not found.expired(self._clock.now())
         pause = self._pause if lives or self._refused else min(self._pause, _PAUSE_ENDED)
-        return self._clock.monotonic() < self._failed_at + pause
+        return self._clock.monotonic() < self._failed_at + max(pause, self._wait)
 
     def try_at_once(self) -> None:
         """Forget the pause: you asked for it, or the login is another one."""
-        self._pause, self.problem, self._born_expired = 0.0, "", ""
+        self._pause, self._wait, self.problem, self._born_expired = 0.0, 0.0, "", ""
 
     async def _run(self, found: Credential, stale: str) -> Credential:
         try:
@@ -184,6 +186,7 @@ class Renewer:
         self.problem = str(error).rstrip(".")
         self._failed_at, self._failed_with = self._clock.monotonic(), found.refresh
         self._pause = min(self._pause * 2, _PAUSE_LAST) if self._pause else _PAUSE_FIRST
+        self._wait = min(error.wait, _WAIT_LAST) if isinstance(error, RenewalFailed) else 0.0
         self._note(f"renewal failed: {self.problem}")
         log.warning("the %s login could not be renewed: %s", self._title, self.problem)
         return RenewalFailed(self.problem)

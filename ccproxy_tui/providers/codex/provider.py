@@ -74,7 +74,7 @@ class Codex:
     @property
     def _kind(self) -> Kind:
         context = self._context
-        ask = make_ask("OpenAI's login", lambda: context.settings().http)
+        ask = make_ask("OpenAI's login", lambda: context.settings().http, context.clock)
         return Kind(
             "codex",
             "Codex",

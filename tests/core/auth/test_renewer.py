@@ -17,7 +17,7 @@ import pytest
 from ccproxy_tui.core.auth import owner_lock
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
-from ccproxy_tui.core.auth.renewal import ClaudeRenewal, Headers
+from ccproxy_tui.core.auth.renewal import ClaudeRenewal, Headers, TokenAnswer
 from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.errors import NoCredentials
 from ccproxy_tui.core.paths import Paths
@@ -48,18 +48,19 @@ class TokenEndpoint:
         self.open = asyncio.Event()
         self.open.set()
         self.status = 200
+        self.wait = 0.0
         self.during: list[Any] = []  # called while a renewal is on its way
 
-    async def __call__(self, method: str, url: str, headers: Headers, body: bytes) -> tuple[int, bytes]:
+    async def __call__(self, method: str, url: str, headers: Headers, body: bytes) -> TokenAnswer:
         self.asked.append(json.loads(body)["refresh_token"])
         for call in self.during:
             call()
         await self.open.wait()
         if self.status != 200:
-            return self.status, json.dumps({"error": "invalid_grant"}).encode()
+            return TokenAnswer(self.status, json.dumps({"error": "invalid_grant"}).encode(), self.wait)
         number = len(self.asked)
         fresh = {"access_token": f"fresh-{number}", "refresh_token": f"refresh-{number}", "expires_in": 28_800}
-        return 200, json.dumps(fresh).encode()
+        return TokenAnswer(200, json.dumps(fresh).encode())
 
 
 @pytest.fixture

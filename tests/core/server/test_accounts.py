@@ -99,7 +99,7 @@ from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.login import make_ask
 paths, clock = Paths.of_user(), SystemClock()
-renewal = ClaudeRenewal(make_ask("x", Http), lambda: {url!r}, lambda: "id", clock)
+renewal = ClaudeRenewal(make_ask("x", Http, clock), lambda: {url!r}, lambda: "id", clock)
 account = Account("claude", "Claude", ClaudeFile(paths, clock), renewal, clock, paths.state / "locks", "")
 print(asyncio.run(account.credential()).secret)
 """
