@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
+from itertools import chain
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ccproxy_tui.core.errors import HeadersTooLarge, ProxyError, RequestTimeout
 from ccproxy_tui.core.formats.errors import error_body
+from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.limits import KB, UNREAD_BYTES, UNREAD_SECONDS
 from ccproxy_tui.core.peers import PEER, Connection
 from ccproxy_tui.core.routing import guess_dialect
@@ -89,18 +91,16 @@ class LimitedProtocol(PeerProtocol):
         self._begun = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # what comes after a body (a trailer) is not part of the request that was checked
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > self.head_bytes:
+        size = sum(map(len, chain.from_iterable(self.headers))) + 4 * len(self.headers) + len(self.url)
+        if size > self.head_bytes:
             self._refuse(_too_large(self.head_bytes))
             return
         self._in_head, self._framing = False, 0
         self.waiting.pop(self, None)
         self._stop_timer()
         super().on_headers_complete()
+        self.headers = self.headers[:]  # what comes after a body (a trailer) is not part of what is checked
 
     def on_body(self, body: bytes) -> None:
         self._framing = 0
@@ -161,12 +161,16 @@ class LimitedProtocol(PeerProtocol):
         else:
             self.transport.close()
 
+    def _dialect(self) -> Format:
+        if not (self._begun or self.cycle):  # blank lines are no beginning of a request
+            return guess_dialect("", frozenset())
+        names = frozenset(name.decode("latin-1") for name, _ in self.scope["headers"])
+        return guess_dialect(self.url.decode("latin-1").split("?")[0], names)
+
     def _refuse(self, error: ProxyError) -> None:
         """Answer and close. An answer that is under way just ends: there is nothing else that it could say."""
         if not self._answering:
-            path = self.url.decode("latin-1").split("?")[0]
-            names = frozenset(name.decode("latin-1") for name, _ in self.headers)
-            body = error_body(guess_dialect(path, names), error.kind, error.text)
+            body = error_body(self._dialect(), error.kind, error.text)
             head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[error.status] + head + body)
         self.transport.close()
