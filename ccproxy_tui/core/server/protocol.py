@@ -10,7 +10,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ccproxy_tui.core.errors import HeadersTooLarge, ProxyError, RequestTimeout
 from ccproxy_tui.core.formats.errors import error_body
-from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.limits import KB, UNREAD_BYTES, UNREAD_SECONDS
 from ccproxy_tui.core.peers import PEER, Connection
 from ccproxy_tui.core.routing import guess_dialect
@@ -71,6 +70,7 @@ class LimitedProtocol(PeerProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        self.url, self.headers = b"", []  # blank lines may come without end, and are no beginning of a request
         self._wait()
         self._start_timer(self.head_seconds)
 
@@ -161,16 +161,12 @@ class LimitedProtocol(PeerProtocol):
         else:
             self.transport.close()
 
-    def _dialect(self) -> Format:
-        if not (self._begun or self.cycle):  # blank lines are no beginning of a request
-            return guess_dialect("", frozenset())
-        names = frozenset(name.decode("latin-1") for name, _ in self.scope["headers"])
-        return guess_dialect(self.url.decode("latin-1").split("?")[0], names)
-
     def _refuse(self, error: ProxyError) -> None:
         """Answer and close. An answer that is under way just ends: there is nothing else that it could say."""
         if not self._answering:
-            body = error_body(self._dialect(), error.kind, error.text)
+            path = self.url.decode("latin-1").split("?")[0]
+            names = frozenset(name.decode("latin-1") for name, _ in self.headers)
+            body = error_body(guess_dialect(path, names), error.kind, error.text)
             head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[error.status] + head + body)
         self.transport.close()
