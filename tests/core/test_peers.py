@@ -96,7 +96,8 @@ def test_another_user_is_another_uid(lookup: Lookup) -> None:
             accepted, _ = server.accept()
             with accepted:
                 found = lookup(accepted.getpeername(), accepted.getsockname())
-                assert found is not None and found.uid == OTHER
+                assert found is not None
+                assert found.uid == OTHER
                 assert not tcp_peer(accepted).is_own
             process.communicate()
 
