@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 
@@ -35,11 +34,7 @@ def client_name(headers: Mapping[str, str]) -> str:
     """The tool's name. `headers` has lower-case keys. Unknown tools go by the product of their User-Agent."""
     if headers.get("originator", "").startswith(("codex", "opencode")):
         return "opencode" if headers["originator"].startswith("opencode") else "codex"
-    return _by_agent(headers.get("user-agent", ""))
-
-
-@functools.lru_cache(maxsize=256)
-def _by_agent(agent: str) -> str:
+    agent = headers.get("user-agent", "")
     lower = agent.lower()
     for start, name in _AGENTS:
         if lower.startswith(start):

@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import msgspec
-
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.file_lock import LockTimeout, locked
 from ccproxy_tui.core.auth.json_file import Document, JsonFile, UnreadableCredentials
@@ -30,6 +28,7 @@ _PAUSE_FIRST = 15.0  # seconds after a failure, doubled with each one
 _PAUSE_LAST = 600.0
 _WAIT_LAST = 3600.0  # at most, of what a token endpoint asks for: an hour, also for an access token that has ended
 _PAUSE_ENDED = 5.0  # at most, while the token has ended: nothing else is left
+_PUT_BACK = 5.0  # seconds between two tries to write a login into its file
 _ADOPT_SECONDS = 2.0  # for another program to write what it got when our token turns out to be used
 
 
@@ -53,8 +52,8 @@ class Renewer:
         self._pause = 0.0
         self._wait = 0.0  # after that failure, as the token endpoint asks for
         self._born_expired = ""  # a fresh token that has ended by our clock: the clock is wrong, not the token
-        self._kept: tuple[Credential, Document] | None = None
-        self._looked_for_kept = ""
+        self._kept: KeptLogin | None = None
+        self._returning: asyncio.Task[None] | None = None
 
     @property
     def is_running(self) -> bool:
@@ -67,26 +66,17 @@ class Renewer:
     # --- reading ---
 
     def read(self, *, anew: bool = False) -> Credential | None:
-        """Return the newest login of the file and of what waits to be written there. Raises UnreadableCredentials."""
+        """Return the login of the file, or the one that waits to be written there. Raises UnreadableCredentials."""
         found = self._file.read(anew=anew)
         if found is None:
             return None
-        kept = self._kept_for(found.source)
-        return kept[0] if kept is not None and _is_newer(kept[0], found) else found
+        document = self._kept_for(found.source).after(found, anew=anew)
+        return found if document is None else self._file.parse(document, found.source)
 
-    def _kept_for(self, source: str) -> tuple[Credential, Document] | None:
-        """What waits for `source`: of this process, or left on disk by an earlier one."""
-        if self._looked_for_kept != source:
-            self._looked_for_kept = source
-            document = KeptLogin(self._state / "kept", source).load()
-            self._kept = None if document is None else self._parsed(document, source)
+    def _kept_for(self, source: str) -> KeptLogin:
+        if self._kept is None or self._kept.source != source:
+            self._kept = KeptLogin(self._state / "kept", source, self._clock)
         return self._kept
-
-    def _parsed(self, document: Document, source: str) -> tuple[Credential, Document] | None:
-        try:
-            return self._file.parse(document, source), document
-        except UnreadableCredentials:
-            return None
 
     def is_good(self, credential: Credential, stale: str) -> bool:
         """Whether it needs no renewal. `stale` is a secret that an upstream has refused."""
@@ -149,17 +139,18 @@ class Renewer:
     async def _renew(self, found: Credential, stale: str) -> Credential:
         """With every lock held."""
         self._file.recover(found.source)
-        latest = self.read(anew=True) or found
+        on_disk = self._file.read(anew=True) or found
+        latest = self.read() or found
         if self.is_good(latest, stale):
             self._note("taken over from another program")
             self.try_at_once()
             return latest
-        kept = self._kept_for(latest.source)
-        document = kept[1] if kept is not None and kept[0] == latest else self._file.document(latest.source)
-        room, in_file = self._reserve(latest.source, document)
+        kept = self._kept_for(on_disk.source)
+        document = kept.after(on_disk, anew=True) or self._file.document(on_disk.source)
+        room, in_file = self._reserve(kept, document)
         try:
             renewed = await self._renewal.renew(document)
-            fresh = self._keep(latest, renewed, room, in_file=in_file)
+            fresh = self._keep(on_disk, renewed, room, in_file=in_file)
         finally:
             if room is not None:
                 room.release()
@@ -193,88 +184,97 @@ class Renewer:
 
     # --- keeping what came ---
 
-    def _reserve(self, source: str, document: Document) -> tuple[Room | None, bool]:
+    def _reserve(self, kept: KeptLogin, document: Document) -> tuple[Room | None, bool]:
         """Reserve space for the successor, in its file or else in our folder. Raises RenewalFailed: a refresh token
         whose successor can't be kept is not spent."""
         try:
-            return self._file.reserve(source, document), True
+            return self._file.reserve(kept.source, document), True
         except OSError as error:
             reason = error.strerror or str(error)
         try:
-            return KeptLogin(self._state / "kept", source).reserve(4 * len(msgspec.json.encode(document)) + 8192), False
+            return kept.reserve(document), False
         except OSError:
-            raise RenewalFailed(f"a new token could not be kept: {source} can't be written ({reason})") from None
+            raise RenewalFailed(f"a new token could not be kept: {kept.source} can't be written ({reason})") from None
 
     def _keep(self, before: Credential, renewed: Document, room: Room | None, *, in_file: bool) -> Credential:
-        """Write what came, unless its owner has written a newer login by now, or taken it out."""
+        """Write what came, unless its owner has written another login by now, or taken it out.
+
+        `before` is the login that the file had when every lock was taken. Raises RenewalFailed.
+        """
         source = before.source
         fresh = self._file.parse(renewed, source)
         try:
             current: Document | None = self._file.document(source)
+            if self._file.login_of(renewed) and not self._file.login_of(current or {}):
+                raise RenewalFailed(f"the login was taken out of {source} while it was renewed")
             on_disk = self._file.parse(current, source)
         except UnreadableCredentials:
             current, on_disk = None, before
-        if on_disk.secret not in (before.secret, fresh.secret) and _is_newer(on_disk, fresh):
+        if on_disk.secret not in (before.secret, fresh.secret):
             self._note("taken over from another program")
             return on_disk
         document = renewed if current is None else {**current, **self._file.login_of(renewed)}
         if not in_file:
-            self._keep_aside(source, fresh, document, room, "")
+            self._keep_aside(before, document, room, "")
             return fresh
         try:
             self._file.save(source, document, room)
         except OSError as error:
-            self._keep_aside(source, fresh, document, None, error.strerror or str(error))
+            self._keep_aside(before, document, None, error.strerror or str(error))
             return fresh
-        self._drop_kept(source)
+        self._kept_for(source).drop()
         self._note("renewed")
         return fresh
 
-    def _keep_aside(self, source: str, fresh: Credential, document: Document, room: Room | None, reason: str) -> None:
+    def _keep_aside(self, before: Credential, document: Document, room: Room | None, reason: str) -> None:
         """Keep the login in our folder until its file can be written; in memory alone where that fails as well."""
-        self._kept, self._looked_for_kept = (fresh, document), source
-        data = msgspec.json.encode(document)
-        place = "in our state folder"
-        try:
-            with room or KeptLogin(self._state / "kept", source).reserve(len(data)) as held:
-                held.fill(data)
-        except OSError:
-            place = "in memory only"
+        source = before.source
+        place = "in our state folder" if self._kept_for(source).keep(before, document, room) else "in memory only"
         why = f" ({reason})" if reason else ""
         self._note(f"renewed, but {source} can't be written{why}; kept {place}")
         log.warning("%s can't be written%s: the renewed login is kept %s until it can", source, why, place)
+        if self._returning is None:
+            self._returning = asyncio.ensure_future(self._return())
+            self._returning.add_done_callback(self._returned)
+
+    async def _return(self) -> None:
+        """Its owner knows nothing of the login, and must not find the old one when there is room again."""
+        while self._kept is not None and self._kept.is_there:
+            await asyncio.sleep(_PUT_BACK)
+            await self.put_back()
+
+    def _returned(self, _: asyncio.Task[None]) -> None:
+        self._returning = None
 
     async def put_back(self) -> None:
         """Write a login that waits for its file, as soon as there is room for it."""
-        kept = self._kept
-        if kept is None or self._attempt is not None:
-            return
-        source = kept[0].source
         try:
-            async with self._locks(source):
-                found = self._file.read(anew=True)
-                if found is not None and _is_newer(kept[0], found):
-                    self._file.save(source, {**self._file.document(source), **self._file.login_of(kept[1])})
-                    self._note(f"saved in {source} again")
-                self._drop_kept(source)
+            found = self._file.read()
+            if found is None or self._attempt is not None or not self._kept_for(found.source).is_there:
+                return
+            async with self._locks(found.source):
+                self._put_back(found.source)
         except (OSError, LockTimeout, UnreadableCredentials) as error:
             log.debug("%s still waits for its file: %s", self._title, error)
 
+    def _put_back(self, source: str) -> None:
+        """With every lock held."""
+        kept, found = self._kept_for(source), self._file.read(anew=True)
+        document = kept.after(found, anew=True) if found is not None else None
+        if document is not None:
+            self._file.save(source, {**self._file.document(source), **self._file.login_of(document)})
+            self._note(f"saved in {source} again")
+        kept.drop()
+
     def forget(self, source: str) -> None:
         """The login at `source` was changed from here: what waits for it and what failed are no longer true."""
-        self._drop_kept(source)
+        self._kept_for(source).drop()
         self.try_at_once()
-
-    def _drop_kept(self, source: str) -> None:
-        self._kept = None
-        KeptLogin(self._state / "kept", source).drop()
 
     async def settle(self, seconds: float) -> None:
         """Let an attempt under way end, so that what it gets is written. At most `seconds`."""
         if self._attempt is not None:
             await asyncio.wait({self._attempt}, timeout=seconds)
+        if self._returning is not None:
+            self._returning.cancel()
         await self.put_back()
-
-
-def _is_newer(one: Credential, other: Credential) -> bool:
-    return (one.expires_at or 0) > (other.expires_at or 0)

@@ -87,7 +87,6 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._interruption: Interruption | None = None
-        self._session = ""
         self._streaming = False
         self._stalled = False
         self._last_ping = 0.0
@@ -174,8 +173,8 @@ class Exchange:
                 self._require_json()
                 found = peek(body)
         finally:
-            self._session = session_of(found, self._target.session, self._named)
-            self._hub.bus.publish(BodyRead(self.id, body, found.model_name, found.wants_stream, self._session))
+            session = session_of(found, self._target.session, self._named)
+            self._hub.bus.publish(BodyRead(self.id, body, found.model_name, found.wants_stream, session))
         self._streaming = found.wants_stream
         return found
 
@@ -283,7 +282,7 @@ class Exchange:
             format=self._target.dialect,
             model=found.model_name,
             stream=found.wants_stream,
-            session=self._session,
+            session=session_of(found, self._target.session, self._named),
             wishes=head.wishes(self._headers),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
-from itertools import chain
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -70,7 +69,6 @@ class LimitedProtocol(PeerProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
-        self.url, self.headers = b"", []  # blank lines may come without end, and are no beginning of a request
         self._wait()
         self._start_timer(self.head_seconds)
 
@@ -91,16 +89,18 @@ class LimitedProtocol(PeerProtocol):
         self._begun = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what comes after a body (a trailer) is not part of the request that was checked
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        size = sum(map(len, chain.from_iterable(self.headers))) + 4 * len(self.headers) + len(self.url)
-        if size > self.head_bytes:
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > self.head_bytes:
             self._refuse(_too_large(self.head_bytes))
             return
         self._in_head, self._framing = False, 0
         self.waiting.pop(self, None)
         self._stop_timer()
         super().on_headers_complete()
-        self.headers = self.headers[:]  # what comes after a body (a trailer) is not part of what is checked
 
     def on_body(self, body: bytes) -> None:
         self._framing = 0

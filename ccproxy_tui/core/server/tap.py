@@ -43,8 +43,7 @@ class Tap:
         self._capture: Capture = record.upstream_body
         if converted:
             record.client_body = Capture()
-        if encoding:
-            self._expect(encoding)
+        self._expect(encoding)
 
     def _expect(self, encoding: str) -> None:
         try:

@@ -237,6 +237,24 @@ async def test_other_keys_that_change_on_the_way_stay(endpoint: TokenEndpoint) -
     assert document["claudeAiOauth"]["accessToken"] == "fresh-1"
 
 
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_login_that_the_user_made_on_the_way_stays(endpoint: TokenEndpoint, *, ended: bool) -> None:
+    """Whatever the times in it: another clock may have made them."""
+    write_claude_login(expiresAt=LONG_AGO)
+    expires = LONG_AGO + 1 if ended else soon()
+    endpoint.during.append(lambda: write_claude_login(accessToken="theirs", refreshToken="too", expiresAt=expires))
+    assert (await account_on(endpoint).credential()).secret == "theirs"
+    assert written()["accessToken"] == "theirs"
+
+
+async def test_a_login_that_was_taken_out_on_the_way_stays_out(endpoint: TokenEndpoint) -> None:
+    write_claude_login(expiresAt=LONG_AGO)
+    endpoint.during.append(lambda: credentials().write_text('{"mcpOAuth": {}}'))
+    with pytest.raises(NoCredentials):
+        await account_on(endpoint).credential()
+    assert json.loads(credentials().read_text()) == {"mcpOAuth": {}}
+
+
 async def test_a_newer_login_that_came_on_the_way_is_not_overwritten(endpoint: TokenEndpoint) -> None:
     write_claude_login(expiresAt=LONG_AGO)
     later = int(time.time() * 1000) + 10 * 86_400_000
@@ -291,6 +309,43 @@ async def test_what_a_full_disk_cannot_take_is_kept_and_put_back(endpoint: Token
     await after_a_restart.keep_fresh()
     assert (written()["accessToken"], written()["refreshToken"]) == ("fresh-1", "refresh-1")
     assert not list((Paths.of_user().state / "logins" / "kept").iterdir())
+
+
+async def test_what_one_proxy_keeps_the_others_use(endpoint: TokenEndpoint, small_disk: Path) -> None:
+    """A refresh token counts once, also for a proxy that looked before another one kept its successor aside."""
+    write_claude_login(expiresAt=soon(), accessToken="living")
+    fill(small_disk)
+    one, other = account_on(endpoint), account_on(endpoint)
+    for account in (one, other):
+        endpoint.status = 503
+        assert (await account.credential()).secret == "living"
+        await account.settle(5)
+    endpoint.status = 200
+    spent = len(endpoint.asked)
+    await one.renew_now()
+    await asyncio.sleep(0.3)  # a file is looked at four times a second at most
+    await other.renew_now()
+    assert endpoint.asked[spent:] == [written()["refreshToken"], f"refresh-{spent + 1}"]
+
+
+async def test_what_is_kept_counts_whatever_the_times_in_it(endpoint: TokenEndpoint, small_disk: Path) -> None:
+    """The clock was ahead when the file was written: its token seems to live for longer than the one after it."""
+    write_claude_login(expiresAt=int(time.time() * 1000) + 7 * 86_400_000, accessToken="refused")
+    fill(small_disk)
+    account = account_on(endpoint)
+    assert (await account.credential(stale="refused")).secret == "fresh-1"
+    assert (await account.credential()).secret == "fresh-1"
+    assert (await account_on(endpoint).credential()).secret == "fresh-1"
+    assert len(endpoint.asked) == 1
+
+
+async def test_there_is_no_wait_for_the_next_renewal_to_put_it_back(endpoint: TokenEndpoint, small_disk: Path) -> None:
+    write_claude_login(expiresAt=LONG_AGO)
+    filler = fill(small_disk)
+    account = account_on(endpoint)
+    await account.credential()
+    filler.unlink()
+    await until(lambda: written()["accessToken"] == "fresh-1", seconds=15)
 
 
 async def test_no_token_is_spent_whose_successor_cannot_be_kept_anywhere(
