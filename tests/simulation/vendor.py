@@ -1,0 +1,309 @@
+"""A vendor: its token endpoint, whose refresh tokens count once, and its API. Both fail as the weather has it.
+
+The second use of a refresh token ends its whole family, as RFC 9700 (section 4.14.2) has it and Anthropic does. The
+vendor keeps account of who spent what, and judges each second use: was it bound to happen, or a fault of ours?
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from ccproxy_tui.core.errors import UpstreamCut, UpstreamStalled, UpstreamUnreachable
+from ccproxy_tui.core.provider import Answer
+from tests.simulation.process import CURRENT, Process
+
+VENDOR: ContextVar[Vendor] = ContextVar("vendor")
+_WRITING = 0.1  # seconds in which a program has written what it got; killed in that time, it loses it
+_PUT_BACK = 70.0  # seconds in which a proxy puts back what it kept while the disk was full
+
+TOKEN_TROUBLE = ("refused", "500", "429", "garbled", "slow", "late", "trickle", "endless", "lost")
+_LOSING = {"trickle", "endless", "lost", "late"}  # a token may be spent, and its successor never come
+API_TROUBLE = ("429", "529", "500", "revoked")
+
+
+@dataclass
+class Weather:
+    """How often something goes wrong, and which of the things that can."""
+
+    token: float = 0.0
+    token_kinds: tuple[str, ...] = ()
+    api: float = 0.0
+    api_kinds: tuple[str, ...] = ()
+
+    @classmethod
+    def drawn(cls, rng: Random) -> Weather:
+        harmless = [kind for kind in TOKEN_TROUBLE if kind not in _LOSING]
+        kinds = rng.choice([harmless, harmless, harmless, list(TOKEN_TROUBLE)])
+        return cls(
+            rng.choice([0.0, 0.0, 0.2, 0.6]),
+            tuple(rng.sample(kinds, rng.randint(1, len(kinds)))),
+            rng.choice([0.0, 0.02, 0.1]),
+            tuple(rng.sample(API_TROUBLE, rng.randint(1, len(API_TROUBLE)))),
+        )
+
+
+@dataclass(eq=False)
+class Asked:
+    """A renewal that a program has asked for. `seen` is the refresh token that the file had then."""
+
+    refresh: str
+    by: Process | None
+    seen: str
+    answer: asyncio.Future[Reply]
+    gone: bool = False  # who asked has hung up
+    taken: float | None = None  # when the answer had come in whole
+    number: int = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the successor came to no program that could have kept it."""
+        if self.taken is None:
+            return self.gone or self.by is None or self.by.dead or (self.answer.done() and self._failed())
+        return self.by is not None and self.by.dead and self.by.killed_at - self.taken < _WRITING
+
+    def hang_up(self) -> None:
+        self.gone = True
+
+    def _failed(self) -> bool:
+        return self.answer.exception() is not None
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    pace: float = 0.0  # seconds between two bytes
+    endless: bool = False
+
+
+@dataclass(eq=False)
+class Family:
+    """The tokens of one login. `excuse` says why it may die without a fault of ours."""
+
+    name: str
+    jwt: bool = False
+    lockless: bool = False  # its owner takes no lock
+    number: int = 0
+    access: dict[str, float] = field(default_factory=dict)  # when each ends, by the true time
+    spent: dict[str, Asked] = field(default_factory=dict)
+    dead: str = ""
+    excuse: str = ""
+
+    @property
+    def refresh(self) -> str:
+        return f"{self.name}r{self.number}"
+
+
+class Vendor:
+    def __init__(
+        self,
+        process: Process,
+        rng: Random,
+        true: Callable[[], float],
+        say: Callable[[str, str], None],
+        broken: Callable[[str], None],
+    ) -> None:
+        self.weather = Weather()
+        self.lifetime = 900.0  # seconds of an access token
+        self.families: dict[str, Family] = {}
+        self.on_disk: Callable[[Family], str] = lambda _: ""  # the refresh token that the login's file has now
+        self.had_room_since: Callable[[], float] = lambda: 0.0
+        self._process, self._rng, self._true, self._say, self._broken = process, rng, true, say, broken
+
+    # --- tokens ---
+
+    def found(self, *, jwt: bool = False, lockless: bool = False) -> Family:
+        """Someone logs in."""
+        family = Family(f"{'xyz'[len(self.families) % 3]}{len(self.families)}", jwt, lockless)
+        self.families[family.name] = family
+        return family
+
+    def tokens(self, family: Family, wall: float) -> dict[str, Any]:
+        """New tokens of a family, as the endpoint sends them. `wall` is the time by the client's clock: for a JWT."""
+        access = f"{family.name}a{family.number}"
+        if family.jwt:
+            access = _jwt(access, int(wall + self.lifetime))
+        family.access[access] = self._true() + self.lifetime
+        return {"access_token": access, "refresh_token": family.refresh, "expires_in": int(self.lifetime)}
+
+    def ask(self, refresh: str, wall: float) -> Asked:
+        """A program asks for a renewal; the answer comes later, or not at all."""
+        family = self.families[refresh.partition("r")[0]]
+        asked = Asked(refresh, CURRENT.get(), self.on_disk(family), asyncio.get_running_loop().create_future())
+        self._say(asked.by.name if asked.by else "?", f"asks for a renewal of {refresh}")
+        self._process.start(self._renew(asked, family, wall))
+        return asked
+
+    async def _renew(self, asked: Asked, family: Family, wall: float) -> None:
+        draw, weather = self._rng, self.weather
+        trouble = draw.choice(weather.token_kinds) if draw.random() < weather.token else ""
+        await asyncio.sleep(draw.uniform(0.02, 0.5))
+        if asked.gone and draw.random() < 0.5:
+            return
+        if trouble in ("refused", "500", "429", "garbled"):
+            return self._refuse(asked, trouble)
+        if trouble == "slow":
+            await asyncio.sleep(draw.uniform(2, 29))
+        reply = self._spend(asked, family, wall)
+        await asyncio.sleep(draw.uniform(0.02, 1.5))
+        if trouble == "late":
+            await asyncio.sleep(draw.uniform(5, 60))
+        if trouble == "lost":
+            return self._fail(asked, UpstreamCut("the connection was cut"))
+        reply.pace = 5.0 if trouble == "trickle" else 0.0
+        reply.endless = trouble == "endless"
+        if not asked.answer.done():
+            asked.answer.set_result(reply)
+
+    def _refuse(self, asked: Asked, trouble: str) -> None:
+        self._say("vendor", f"answers {asked.refresh} with {trouble}")
+        if asked.answer.done():
+            return
+        if trouble == "refused":
+            return self._fail(asked, UpstreamUnreachable("connection refused"))
+        if trouble == "garbled":
+            return asked.answer.set_result(Reply(200, [], b"<html>"))
+        headers = [("retry-after", str(self._rng.randint(1, 120)))] if trouble == "429" else []
+        asked.answer.set_result(Reply(int(trouble), headers, b"{}"))
+
+    def _fail(self, asked: Asked, error: Exception) -> None:
+        if not asked.answer.done():
+            asked.answer.set_exception(error)
+            asked.answer.exception()  # who asked may be gone
+
+    def _spend(self, asked: Asked, family: Family, wall: float) -> Reply:
+        refused = Reply(400, [], b'{"error":"invalid_grant"}')
+        first = family.spent.get(asked.refresh)
+        if first is not None and not family.dead:
+            self._judge(family, first, asked)
+            family.dead = f"{asked.refresh} was used twice"
+            self._say(
+                "vendor", f"login {family.name} is dead: {family.dead}{f' ({family.excuse})' * bool(family.excuse)}"
+            )
+        if family.dead or asked.refresh != family.refresh:
+            self._say("vendor", f"refuses {asked.refresh}")
+            return refused
+        family.number += 1
+        asked.number = family.number
+        family.spent[asked.refresh] = asked
+        self._say("vendor", f"renews {asked.refresh} to {family.refresh}")
+        return Reply(200, [], json.dumps(self.tokens(family, wall)).encode())
+
+    def _judge(self, family: Family, first: Asked, second: Asked) -> None:
+        if family.excuse:
+            return
+        by = [one.by.name if one.by else "?" for one in (first, second)]
+        if first.lost or second.gone:
+            family.excuse = "an answer was lost on its way"
+        elif by[1].startswith("tool") and second.seen == second.refresh and self._had_no_room():
+            family.excuse = "the tool came a moment after the disk had room again"
+        elif family.lockless and _is_race(by[0], by[1], second):
+            family.excuse = "its owner takes no lock"
+        else:
+            self._broken(f"{second.refresh} was spent by {by[0]} and again by {by[1]}")
+
+    def _had_no_room(self) -> bool:
+        return 0 < asyncio.get_running_loop().time() - self.had_room_since() < _PUT_BACK
+
+    # --- the API ---
+
+    def lives(self, access: str) -> bool:
+        family = next((one for one in self.families.values() if access in one.access), None)
+        return family is not None and not family.dead and self._true() < family.access[access]
+
+    async def serve(self, access: str) -> Answer:
+        """The answer to a request with an access token."""
+        draw, weather = self._rng, self.weather
+        await asyncio.sleep(draw.uniform(0.01, 1.0))
+        trouble = draw.choice(weather.api_kinds) if draw.random() < weather.api else ""
+        if trouble == "revoked":
+            for family in self.families.values():
+                if family.access.pop(access, None):
+                    self._say("vendor", f"revokes {access[:12]}")
+        if not self.lives(access):
+            return _whole(401, [], b"{}")
+        if trouble in ("429", "529", "500"):
+            headers = [("retry-after", str(draw.randint(1, 300)))] if draw.random() < 0.7 else []
+            return _whole(int(trouble), headers, b"{}")
+        return _whole(200, [], b"{}")
+
+
+def _is_race(first: str, second: str, asked: Asked) -> bool:
+    """Whether a tool without a lock took part, and no look at the file could have told who asked second."""
+    return second.startswith("tool") or (first.startswith("tool") and asked.seen == asked.refresh)
+
+
+class TokenConnection:
+    """In the place of the product's `Upstream`: one renewal over the simulated network."""
+
+    def __init__(self, name: str, base_url: str, http: Any) -> None:
+        self._silence: float = http.read_timeout
+
+    async def send(self, method: str, url: str, headers: Any, body: bytes) -> Answer:
+        asked = VENDOR.get().ask(_refresh_of(body), WALL.get()())
+        try:
+            async with asyncio.timeout(self._silence):
+                reply = await asyncio.shield(asked.answer)
+        except TimeoutError:
+            asked.gone = True
+            raise UpstreamStalled("no byte came") from None
+        except asyncio.CancelledError:
+            asked.gone = True
+            raise
+        return Answer(reply.status, reply.headers, _stream(asked, reply), asked.hang_up)
+
+    async def close(self) -> None:
+        await asyncio.sleep(0.001)
+
+
+WALL: ContextVar[Callable[[], float]] = ContextVar("wall")
+
+
+async def _stream(asked: Asked, reply: Reply) -> AsyncIterator[bytes]:
+    try:
+        while reply.endless:
+            await asyncio.sleep(0.01)
+            yield b" " * 65536
+        if reply.pace:
+            for index in range(len(reply.body) - 1):
+                await asyncio.sleep(reply.pace)
+                yield reply.body[index : index + 1]
+        asked.taken = asyncio.get_running_loop().time()
+        yield reply.body[-1:] if reply.pace else reply.body
+    finally:
+        asked.gone = True
+
+
+def _refresh_of(body: bytes) -> str:
+    text = body.decode()
+    if text.startswith("{"):
+        return str(json.loads(text)["refresh_token"])
+    return dict(pair.split("=") for pair in text.split("&"))["refresh_token"]
+
+
+def _whole(status: int, headers: list[tuple[str, str]], body: bytes) -> Answer:
+    async def given() -> AsyncIterator[bytes]:
+        yield body
+
+    return Answer(status, headers, given())
+
+
+def _jwt(name: str, ends: int) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": ends, "n": name}).encode()).decode().rstrip("=")
+    return f"e30.{claims}.s"
+
+
+def jwt_end(token: str) -> float:
+    """When a token of `_jwt` ends, in seconds since the epoch; 0 for none."""
+    if not token:
+        return 0.0
+    claims = token.split(".")[1]
+    return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])

@@ -1,0 +1,372 @@
+"""The world of one seed: who is in it, what happens to them, and the rules that hold all the time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest import mock
+
+from ccproxy_tui.core.errors import NoAccountServes, NoCredentials
+from ccproxy_tui.core.paths import Paths
+from tests.simulation.clock import WorldClock
+from tests.simulation.disk import Disk
+from tests.simulation.login import Login
+from tests.simulation.loop import SimulationLoop, Stuck
+from tests.simulation.process import Killed, Process
+from tests.simulation.proxy import Proxy
+from tests.simulation.tool import Tool
+from tests.simulation.trace import Line
+from tests.simulation.vendor import VENDOR, WALL, TokenConnection, Vendor, Weather
+
+_SECONDS = 1500.0  # of trouble
+_CALM = 1500.0  # seconds of none, after which all must be well: longer than any pause or cooldown
+_HANGS = 400.0  # seconds after which a request hangs
+_AT_ONCE = 1.0  # seconds in which a request whose token lives is on its way
+
+
+@dataclass(eq=False)
+class Request:
+    proxy: Proxy
+    process: Process
+    began: float
+    living: list[str]  # the access tokens on the disk that live, all of them or none
+    sent: float | None = None
+    stopped: float = 0.0
+
+
+class World:
+    def __init__(self, seed: int, root: Path) -> None:
+        self.rng = Random(seed)
+        self.loop = SimulationLoop(Random(self.rng.random()))
+        self.loop.set_exception_handler(lambda _, context: self._failed(context))
+        self.clock = WorldClock(self.loop)
+        self.disk = Disk(root, self.clock.now)
+        self.disk.on_call = lambda who, what, path: self.say(who, f"{what} {path.removeprefix(f'{root}/')}")
+        self.trace: list[Line] = []
+        self.broken: list[str] = []
+        self._processes: list[Process] = []
+        self._root = root
+        self._requests: dict[asyncio.Task[Any], Request] = {}
+        self.calm = False
+
+    # --- what is noted ---
+
+    def say(self, who: str, what: str) -> None:
+        self.trace.append(Line(self.loop.time(), who, what))
+
+    def breaks(self, rule: str) -> None:
+        """A rule does not hold: the run ends here."""
+        self.say("RULE", rule)
+        self.broken.append(rule)
+        self.loop.stop()
+
+    def _failed(self, context: dict[str, Any]) -> None:
+        if not isinstance(error := context.get("exception"), Killed):
+            self.breaks(f"an error that no one has taken: {error or context['message']}")
+
+    # --- who is here ---
+
+    def process(self, name: str) -> Process:
+        process = Process(self.loop, name)
+        process.on_kill.append(lambda: self.disk.release(process))
+        self._processes.append(process)
+        return process
+
+    def _settle(self) -> None:
+        rng = self.rng
+        home = self._root / "home"
+        self.paths = Paths.of_user({"HOME": str(home), "XDG_RUNTIME_DIR": str(self._root / "run")})
+        self.vendor = Vendor(self.process("vendor"), Random(rng.random()), self.clock.true, self.say, self.breaks)
+        self.vendor.had_room_since = lambda: self.disk.had_room_since
+        self.vendor.lifetime = rng.choice([400.0, 700.0, 1500.0])
+        self.vendor.on_disk = lambda family: next(
+            (login.read()[1] for login in self.logins if login.family is family), ""
+        )
+        VENDOR.set(self.vendor)
+        WALL.set(self.clock.now)
+        kind = "codex" if rng.random() < 0.25 else "claude"
+        own = home / (".claude/.credentials.json" if kind == "claude" else ".codex/auth.json")
+        places = [own, home / "work" / own.name][: 1 + (rng.random() < 0.3)]
+        self.logins = [Login(kind, place, self.vendor, self.disk, self.clock.now) for place in places]
+        self.proxies = [Proxy(self, f"proxy{n}", self.paths, self.logins) for n in range(rng.randint(1, 3))]
+
+    # --- one life ---
+
+    def live(self) -> None:
+        main = self.loop.create_task(self._main())
+        main.add_done_callback(lambda _: self.loop.stop())
+        try:
+            self.loop.run_forever()
+        except Stuck:
+            self.breaks("nothing can ever happen again")
+        if not self.broken:
+            main.result()
+
+    def end(self) -> None:
+        """Close all that was left."""
+        for process in self._processes:
+            process.kill()
+        left = asyncio.all_tasks(self.loop)
+        for task in left:
+            self._processes[0].bury(task)
+        self.loop.close()
+
+    async def _main(self) -> None:
+        self._settle()
+        rng = self.rng
+        troubles = [self._tools, self._requests_of_clients, self._weather]
+        troubles += [
+            one
+            for one, share in (
+                (self._kills, 0.5),
+                (self._full_disks, 0.4),
+                (self._jumps, 0.25),
+                (self._suspends, 0.25),
+                (self._stops, 0.25),
+                (self._users, 0.3),
+            )
+            if rng.random() < share
+        ]
+        self.say(
+            "world",
+            f"{len(self.proxies)} proxies, {len(self.logins)} {self.logins[0].kind} logins: "
+            + " ".join(one.__name__.strip("_") for one in troubles),
+        )
+        tasks = [self.loop.create_task(one()) for one in troubles]
+        watching = self.loop.create_task(self._watch())
+        await asyncio.sleep(_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await self._calm_down()
+        watching.cancel()
+
+    async def _calm_down(self) -> None:
+        """Everything works again: in the end, whoever has a login is served."""
+        self.say("world", "all is calm now")
+        self.calm = True
+        self.vendor.weather = Weather()
+        self.disk.full.clear()
+        self.disk.dies_at.clear()
+        self.disk.had_room_since = self.loop.time()
+        self.clock.wrong = 0.0
+        for proxy in self.proxies:
+            self.loop.let_go_on(proxy.process)
+            if proxy.process.dead:
+                proxy.start()
+        await asyncio.sleep(_CALM)
+        for login in self.logins:
+            if login.family.dead or not login.read()[1]:
+                if not login.family.excuse:
+                    return self.breaks(f"the login {login.family.name} is lost")
+                login.sign_in()
+        await asyncio.sleep(1)
+        for proxy in self.proxies:
+            for account in proxy.pool.accounts:
+                proxy.process.start(account.keep_fresh())
+        for proxy in self.proxies:
+            task = self._ask(proxy)
+            done, _ = await asyncio.wait({task}, timeout=300)
+            if not done:
+                return self.breaks(f"a request to {proxy.name} hangs although all is calm")
+
+    # --- requests ---
+
+    def _ask(self, proxy: Proxy) -> asyncio.Task[Any]:
+        now = self.loop.time()
+        tokens = [login.read() for login in self.logins]
+        wall = self.clock.now()
+        sound = all(self.vendor.lives(access) and wall < ends for access, _, ends in tokens) and all(
+            refresh == login.family.refresh for (_, refresh, _), login in zip(tokens, self.logins, strict=True)
+        )
+        request = Request(proxy, proxy.process, now, [access for access, _, _ in tokens] if sound else [])
+        task = proxy.process.start(self._serve(request))
+        self._requests[task] = request
+        task.add_done_callback(self._served)
+        return task
+
+    def _served(self, task: asyncio.Task[Any]) -> None:
+        request = self._requests.pop(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Killed):
+            self.breaks(f"a request to {request.process.name} ends with {error!r}")
+
+    async def _serve(self, request: Request) -> None:
+        def sent() -> None:
+            if request.sent is None:
+                request.sent = self.loop.time()
+                waited = request.sent - request.began - request.stopped
+                if self._lives(request) and waited > _AT_ONCE:
+                    self.breaks(f"a request to {request.process.name} waited {waited:.1f} s although its token lives")
+
+        try:
+            status = (await request.proxy.send(sent)).status
+        except (NoCredentials, NoAccountServes) as error:
+            status = 401
+            self.say(request.process.name, f"refuses a request: {error}")
+        if status == 401 and self._lives(request):
+            self.breaks(f"{request.process.name} refused a request although its token lives")
+        if self.calm and status != 200 and self.loop.time() > _SECONDS + _CALM:
+            self.breaks(f"{request.process.name} answers {status} although all is calm")
+
+    def _lives(self, request: Request) -> bool:
+        return bool(request.living) and all(self.vendor.lives(access) for access in request.living)
+
+    async def _requests_of_clients(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 40))
+            proxy = self.rng.choice(self.proxies)
+            if proxy.process.dead:
+                continue
+            tasks = [self._ask(proxy) for _ in range(self.rng.choice([1, 1, 1, 2, 5]))]
+            if self.rng.random() < 0.1:
+                await asyncio.sleep(self.rng.random() * 3)
+                tasks[0].cancel()
+
+    async def _watch(self) -> None:
+        """No request waits for ever."""
+        while True:
+            await asyncio.sleep(30)
+            for request in list(self._requests.values()):
+                alive = not request.process.dead and not request.process.stopped
+                if alive and self.loop.time() - request.began - request.stopped > _HANGS:
+                    self.breaks(f"a request to {request.process.name} hangs")
+
+    # --- what happens ---
+
+    async def _tools(self) -> None:
+        number = 0
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 90))
+            number += 1
+            process = self.process(f"tool{number}")
+            login = self.rng.choice(self.logins)
+            process.start(Tool(login, self.rng, self.clock.now, self.disk).run())
+            if self.rng.random() < 0.1:
+                self.loop.call_later(self.rng.random() * 3, self._kill, process)
+
+    async def _weather(self) -> None:
+        while True:
+            self.vendor.weather = Weather.drawn(self.rng)
+            await asyncio.sleep(self.rng.uniform(100, 600))
+
+    def _kill(self, process: Process) -> None:
+        if not process.dead:
+            self.say(process.name, "is killed")
+            process.kill()
+
+    async def _kills(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 200))
+            proxy = self.rng.choice(self.proxies)
+            if self.rng.random() < 0.5:
+                self._kill(proxy.process)
+            else:
+                self.disk.dies_at[proxy.process] = self.disk.calls.get(proxy.process, 0) + self.rng.randint(1, 40)
+            await asyncio.sleep(self.rng.uniform(0, 90))
+            if proxy.process.dead:
+                proxy.start()
+                self.say(proxy.process.name, "starts")
+
+    async def _full_disks(self) -> None:
+        folders = [self.logins[0].path.parent, self.paths.state]
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 300))
+            self.disk.full = set(self.rng.choice([folders, folders[:1], folders[:1]]))
+            self.say("disk", f"{' and '.join(one.name for one in self.disk.full)} is full")
+            await asyncio.sleep(self.rng.uniform(30, 900))
+            self.disk.full = set()
+            self.disk.had_room_since = self.loop.time()
+            self.say("disk", "has room again")
+
+    async def _jumps(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 500))
+            self.clock.wrong = self.rng.choice([-86_400.0, 86_400.0, -3600.0, 3600.0, 0.0])
+            self.say("clock", f"is wrong by {self.clock.wrong:+.0f} s")
+
+    async def _suspends(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 600))
+            counted = self.rng.random() < 0.5
+            seconds = self.rng.choice([70.0, 500.0])
+            self.say("machine", f"sleeps for {seconds:.0f} s")
+            for request in self._requests.values():
+                request.stopped += seconds
+            self.clock.sleep(seconds, counted=counted)
+
+    async def _stops(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 400))
+            process = self.rng.choice(self.proxies).process
+            if process.dead:
+                continue
+            seconds = self.rng.uniform(1, 45)
+            process.stopped = True
+            self.say(process.name, f"is stopped for {seconds:.0f} s")
+            await asyncio.sleep(seconds)
+            for request in self._requests.values():
+                if request.process is process:
+                    request.stopped += seconds
+            self.loop.let_go_on(process)
+
+    async def _users(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 600))
+            login = self.rng.choice(self.logins)
+            self.say("user", f"logs in anew at {login.path.name}")
+            login.family.excuse = "another login has taken its place"
+            login.sign_in()
+
+
+@dataclass
+class Run:
+    """What came out of a seed."""
+
+    seed: int
+    broken: str
+    trace: list[Line]
+    steps: int
+    excused: list[str]
+
+    def __str__(self) -> str:
+        return "\n".join([f"seed {self.seed}: {self.broken or 'every rule holds'}", *map(str, self.trace)])
+
+
+def run(seed: int, around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext) -> Run:
+    """Run one seed; `around` may make the product faulty, to see whether it is found."""
+    root = Path(tempfile.mkdtemp(prefix="ccproxy-simulation-", dir=_memory()))
+    world = World(seed, root)
+    try:
+        with _quiet(), world.disk.mounted(), mock.patch("ccproxy_tui.providers.login.Upstream", TokenConnection):
+            with around():
+                world.live()
+                excused = [family.excuse for family in world.vendor.families.values() if family.excuse]
+            world.end()
+    finally:
+        shutil.rmtree(root)
+    return Run(seed, "; ".join(world.broken[:1]), world.trace, world.loop.steps, excused)
+
+
+def _memory() -> str | None:
+    """A folder whose files are in memory, where there is one."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    gc.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        gc.enable()
