@@ -51,6 +51,7 @@ from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.ui.palette import Commands
 from ccproxy_tui.screens.ui.session import Session, Source, State
 from ccproxy_tui.screens.ui.session_state import SessionState, load_state, save_state
+from ccproxy_tui.screens.ui.status_line import START_KEY
 from ccproxy_tui.screens.ui.themes import THEMES
 from ccproxy_tui.screens.welcome import WelcomeScreen
 
@@ -92,6 +93,7 @@ class CCProxyApp(App[str]):
         Binding("ctrl+z", "suspend_process", "suspend", id="app.suspend", show=False),
         Binding("ctrl+g", "answer", "answer", id="app.answer", show=False, priority=True),
         Binding("exclamation_mark", "answer", show=False, id="app.answer_plain"),
+        Binding(START_KEY, "start_again", "start the proxy", id="app.start", show=False),
         Binding("minus", "last_tab", "last screen", id="app.last_tab", show=False),
         *(
             Binding(key, f"open_tab('{name}')", title, id=f"app.{name}", show=False)
@@ -128,6 +130,7 @@ class CCProxyApp(App[str]):
         self._tab = "streams"
         self._previous_tab = "streams"
         self._notice_timer: Timer | None = None
+        self._owned = source.owned
         self._lost: tuple[int, int] | None = None  # what was shown when the proxy was lost
         self._alarms: dict[str, str] = {}
         self._heard: set[str] = set()  # questions that wait, as far as the person was told
@@ -240,19 +243,35 @@ class CCProxyApp(App[str]):
         if state == "failed":
             self.exit("stop", return_code=self.session.fatal_code or FATAL_EXIT, message=None)
             return
-        if state == "lost":
+        if state in ("lost", "stopped"):
             self._lost = self._lost or self._before_the_loss()
-            self.say(f"{problem}; trying again", "error")
-        if state == "up" and self._lost is not None:
-            (pid, rows), self._lost = self._lost, None
-            self.say(*_back_words(self.session.mirror.status.pid == pid, rows))
+            next_step = f"press {START_KEY} to start it again" if state == "stopped" else "trying again"
+            self.say(f"{problem}; {next_step}", "error")
+        if state == "up":
+            self._say_which_is_up()
         screen = self.base_screen
         if screen is not None and screen.is_mounted:
             screen.refresh_bars()
 
+    def _say_which_is_up(self) -> None:
+        """In the notice line, unless it is the proxy that was expected."""
+        status, lost = self.session.mirror.status, self._lost
+        self._lost = None
+        if self._owned and not self.session.source.owned:
+            self._owned = False
+            self.say(f"a proxy was running on port {status.port} already (process {status.pid}); attached to it")
+        elif lost is not None:
+            pid, rows = lost
+            self.say(*_back_words(status.pid == pid, rows))
+
     def _before_the_loss(self) -> tuple[int, int]:
         """The proxy's pid, and how many requests are shown of it."""
         return self.session.mirror.status.pid, len(self.session.mirror.rows)
+
+    def action_start_again(self) -> None:
+        """Start the proxy, after it was stopped on purpose."""
+        if self.session.state == "stopped":
+            self.session.start_again()
 
     @property
     def base_screen(self) -> BaseScreen | None:

@@ -41,18 +41,13 @@ def _run_once(flags: Flags, config: Path | None, *, plain: bool, demo: bool) -> 
     paths = Paths.of_user()
     loaded = load_settings(flags, config)
     port = loaded.settings.server.port
-    running = instances.on_port(paths, port) if port else None
-    notice = ""
-    if running is not None and not demo:
-        from ccproxy_tui.screens.ui.session import Attached
-
-        notice = f"a proxy was running on port {port} already (process {running.pid}); attached to it"
-        source: Source = Attached(running.socket, connect)
-    else:
-        if demo and (running is not None or _is_taken(loaded)):
-            flags = {**flags, "--port": (("server", "port"), 0)}
+    running = instances.on_port(paths, port) if port and not demo else None
+    if running is None or running.ending:
         return run_hosted(flags, config, loaded, paths, plain=plain, demo=demo)
-    return run_front_end(source, loaded, paths, plain=plain, notice=notice, offers=True)
+    from ccproxy_tui.screens.ui.session import Attached
+
+    notice = f"a proxy was running on port {port} already (process {running.pid}); attached to it"
+    return run_front_end(Attached(running.socket, connect), loaded, paths, plain=plain, notice=notice, offers=True)
 
 
 def run_hosted(flags: Flags, config: Path | None, loaded: Loaded, paths: Paths, *, plain: bool, demo: bool) -> int:
@@ -76,19 +71,6 @@ def run_hosted(flags: Flags, config: Path | None, loaded: Loaded, paths: Paths, 
 
 def _end_early(number: int, _: object) -> None:
     raise SystemExit(128 + number)
-
-
-def _is_taken(loaded: Loaded) -> bool:
-    import socket
-
-    server = loaded.settings.server
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((server.host, server.port))
-        except OSError:
-            return True
-    return False
 
 
 def proxy_maker(flags: Flags, config: Path | None, paths: Paths, *, demo: bool) -> Callable[[], ProxyProcess]:

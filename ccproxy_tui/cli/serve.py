@@ -65,7 +65,7 @@ def run_proxy(flags: Flags, config: Path | None, leash: Leash, *, demo: bool) ->
         leash.say({"error": "\n".join(str(problem) for problem in error.problems)})
         raise
     except StartError as error:
-        leash.say({"error": str(error)})
+        leash.say({"error": str(error), "other": error.other})
         raise Failure(str(error), error.code) from error
     return _run(server, paths.taken(), demo=demo)
 
@@ -102,7 +102,7 @@ def _warn(server: Any, taken: str) -> None:
     import logging
 
     loaded = server.hub.loaded
-    for warning in (*loaded.ignored, *loaded.exposed, *loaded.warnings, *filter(None, [taken])):
+    for warning in (*loaded.ignored, *loaded.exposed, *loaded.warnings, *server.missing, *filter(None, [taken])):
         logging.getLogger("ccproxy_tui.settings").warning("%s", escape_line(str(warning)))
         server.hub.notices.append(str(warning))
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.files import replace_file, unlink_link
 from ccproxy_tui.core.paths import Paths, private_dir, read_ours
 
 HEADER = "x-ccproxy-control"
@@ -111,29 +111,35 @@ def is_digest(digest: str, body: bytes) -> bool:
 # --- where it lies ---
 
 
-def _file(paths: Paths, port: int) -> Path:
-    return paths.runtime / f"{port}.key"
+def _file(folder: Path, port: int) -> Path:
+    return folder / f"{port}.key"
 
 
 def new_key() -> ControlKey:
     return ControlKey(secrets.token_bytes(_KEY_BYTES))
 
 
-def keep_key(paths: Paths, port: int, key: ControlKey) -> None:
-    private_dir(paths.runtime)
-    replace_file(_file(paths, port), key.secret, mode=0o600)
+def keep_key(folder: Path, port: int, key: ControlKey) -> None:
+    """Write the key to a runtime folder. Raises OSError."""
+    private_dir(folder)
+    unlink_link(_file(folder, port))
+    replace_file(_file(folder, port), key.secret, mode=0o600)
 
 
-def drop_key(paths: Paths, port: int, key: ControlKey) -> None:
+def drop_key(folder: Path, port: int, key: ControlKey) -> None:
     """Remove the file, unless a newer proxy on the port has put its own there."""
-    if find_key(paths, port) == key:
-        _file(paths, port).unlink(missing_ok=True)
+    if _read(_file(folder, port)) == key:
+        _file(folder, port).unlink(missing_ok=True)
 
 
 def find_key(paths: Paths, port: int) -> ControlKey | None:
     """Return the key of the proxy on `port`, if this user runs one there."""
+    return next(filter(None, (_read(_file(folder, port)) for folder in paths.runtimes)), None)
+
+
+def _read(path: Path) -> ControlKey | None:
     try:
-        secret = read_ours(_file(paths, port))
+        secret = read_ours(path)
     except OSError:
         return None
     return ControlKey(secret) if len(secret) == _KEY_BYTES else None

@@ -19,6 +19,12 @@ def replace_file(path: Path, data: bytes, *, mode: int | None = None) -> None:
         room.fill(data)
 
 
+def unlink_link(path: Path) -> None:
+    """Remove a symlink at `path`, so that a write does not go where it leads. Raises OSError."""
+    if path.is_symlink():
+        path.unlink()
+
+
 class Room:
     """Space on the disk for the next content of a file, reserved and synced before the content is known.
 

@@ -148,6 +148,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     total: int = 0
     errors: int = 0
     draining: bool = False
+    ending: str = ""  # what asked the proxy to end, and when
     auth_required: bool = False
     token_file: str = ""  # has the token of this install, when it is the one that clients must send
     accounts: list[AccountView] = []

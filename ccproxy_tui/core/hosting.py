@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -12,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from ccproxy_tui.core.paths import Paths, private_dir
 
 START_SECONDS = 30.0
@@ -22,12 +21,25 @@ STDERR_FILE = "serve-stderr.log"
 _STDERR_TAIL = 2000
 
 
-class ProxyDied(Exception):
-    """The proxy process ended without being asked to. `code` is its exit status (negative: a signal)."""
+# Ways to end that a user has asked for: `ccproxy-tui stop`, SIGTERM, SIGINT, SIGQUIT.
+STOPPED_CODES = frozenset({0, *(code for number in (2, 3, 15) for code in (-number, 128 + number))})
 
-    def __init__(self, message: str, code: int) -> None:
+
+class ProxyDied(Exception):
+    """The proxy process ended. `code` is its exit status (negative: a signal).
+
+    `other` is the control socket of a proxy of this user that holds the port, when that is why it did not start.
+    """
+
+    def __init__(self, message: str, code: int, other: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.other = other
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to end, so that it must not be started again."""
+        return self.code in STOPPED_CODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,8 @@ class ProxyProcess:
         self._ended: asyncio.Future[int] | None = None
         self._leash: int | None = None
         self._ready = -1
+        self._lines: asyncio.StreamReader | None = None
+        self._pipe: asyncio.ReadTransport | None = None
 
     async def start(self) -> Ready:
         """Wait until it serves, after spawning it unless that was done. Raises ProxyDied with what it said."""
@@ -57,7 +71,8 @@ class ProxyProcess:
         self._ended = _watch(process)
         said = await self._first_line(self._ready)
         if not said.get("ready"):
-            raise ProxyDied(str(said.get("error") or self._last_words()), await self._reap())
+            error = str(said.get("error") or self._last_words())
+            raise ProxyDied(error, await self._reap(), str(said.get("other") or ""))
         return Ready(int(said["pid"]), int(said["port"]), str(said["socket"]))
 
     def spawn(self) -> subprocess.Popen[bytes]:
@@ -98,17 +113,25 @@ class ProxyProcess:
 
     async def _first_line(self, descriptor: int) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader()
+        lines = self._lines = asyncio.StreamReader()
         pipe = os.fdopen(descriptor, "rb", 0)
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        self._pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), pipe)
         try:
             async with asyncio.timeout(START_SECONDS):
-                line = await reader.readline()
+                line = await lines.readline()
         except TimeoutError:
             return {"error": f"the proxy did not start within {START_SECONDS:.0f} s"}
-        finally:
-            transport.close()
-        return dict(msgspec.json.decode(line)) if line else {}
+        return dict(json.loads(line)) if line else {}
+
+    async def _reason(self) -> str:
+        """Return what asked the ended child to end, if anything did."""
+        assert self._lines is not None
+        try:
+            async with asyncio.timeout(LAST_SECONDS):
+                line = await self._lines.readline()
+        except TimeoutError:
+            return ""
+        return str(json.loads(line).get("ending") or "") if line.endswith(b"\n") else ""
 
     def _last_words(self) -> str:
         """The end of what it wrote to its standard error stream."""
@@ -131,10 +154,13 @@ class ProxyProcess:
         return await asyncio.shield(ended)
 
     async def wait(self) -> ProxyDied:
-        """Until the child ends; how it ended."""
+        """Wait until the child ends, and return how it ended."""
         assert self._ended is not None
         code = await asyncio.shield(self._ended)
+        reason = await self._reason()
         self._drop_leash()
+        if reason:  # also when its end was not a clean one
+            return ProxyDied(reason, 0)
         if code < 0:
             return ProxyDied(f"the proxy was killed by {signal.Signals(-code).name}", code)
         return ProxyDied(
@@ -154,6 +180,9 @@ class ProxyProcess:
         if self._leash is not None:
             os.close(self._leash)
             self._leash = None
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
 
     def release(self) -> None:
         """Leave it running when this process ends."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 
 import msgspec
 
-from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.files import replace_file, unlink_link
 from ccproxy_tui.core.paths import Paths, check_ours, check_socket, private_dir, read_ours
 from ccproxy_tui.core.peers import unix_peer
 
+_TURN_POLL = 0.02
+
 
 class Instance(msgspec.Struct, frozen=True):
-    """A running proxy. `socket` is where its control API listens; `started` is seconds since the epoch."""
+    """A running proxy. `socket` is where its control API listens; `started` is seconds since the epoch.
+
+    One that is `ending` takes no new requests and waits for its live streams.
+    """
 
     pid: int
     host: str
@@ -24,66 +31,119 @@ class Instance(msgspec.Struct, frozen=True):
     version: str
     started: float
     demo: bool = False
+    ending: bool = False
+
+    @property
+    def file(self) -> Path:
+        return Path(self.socket).with_suffix(".json")
 
 
-def socket_path(paths: Paths, port: int) -> Path:
-    return private_dir(paths.runtime) / f"{port}.sock"
+def register(instance: Instance) -> None:
+    """Write the file beside the socket. Raises OSError."""
+    private_dir(instance.file.parent)
+    unlink_link(instance.file)
+    readable = os.fsencode(instance.socket).decode("utf-8", "replace")  # readers take the path of the file
+    written = msgspec.structs.replace(instance, socket=readable)
+    replace_file(instance.file, msgspec.json.encode(written), mode=0o600)
 
 
-def _file(paths: Paths, port: int) -> Path:
-    return paths.runtime / f"{port}.json"
-
-
-def register(paths: Paths, instance: Instance) -> None:
-    private_dir(paths.runtime)
-    replace_file(_file(paths, instance.port), msgspec.json.encode(instance), mode=0o600)
-
-
-def unregister(paths: Paths, instance: Instance) -> None:
+def unregister(instance: Instance) -> None:
     """Remove our files, unless a newer proxy has taken the port over."""
-    path = _file(paths, instance.port)
-    found = _read(path)
+    path = instance.file
+    found = read(path)
     if found is None or found.pid == instance.pid:
         path.unlink(missing_ok=True)
         Path(instance.socket).unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Instance | None:
-    """Return what a file says, if it is this user's and names the socket beside it."""
+def read(path: Path) -> Instance | None:
+    """Return what a file of this user's holds. Its socket is the one beside it."""
     try:
         instance = msgspec.json.decode(read_ours(path), type=Instance)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
-    beside = path.name == f"{instance.port}.json" and Path(instance.socket) == path.with_suffix(".sock")
-    return instance if beside else None
+    if path.name != f"{instance.port}.json":
+        return None
+    return msgspec.structs.replace(instance, socket=str(path.with_suffix(".sock")))
 
 
 def running(paths: Paths) -> list[Instance]:
     """Every proxy of this user that accepts connections on its socket, oldest first. Files of dead ones are removed.
 
-    Raises NotOurs when the folder is another user's: whoever answers there is not this user's proxy.
+    Raises NotOurs when the usual folder is another user's: a program that answers there is not this user's proxy.
     """
-    try:
-        folder = check_ours(paths.runtime)
-    except FileNotFoundError:
-        return []
-    if not stat.S_ISDIR(folder.st_mode):
-        return []
     alive = []
-    for path in sorted(paths.runtime.glob("*.json")):
-        instance = _read(path)
-        if instance is None:
-            continue
+    for instance in registered(paths):
         if accepts(instance.socket):
             alive.append(instance)
         elif not _exists(instance.pid):
-            unregister(paths, instance)
+            unregister(instance)
     return sorted(alive, key=lambda instance: instance.started)
+
+
+def registered(paths: Paths) -> list[Instance]:
+    """Return what the files of this user's runtime folders hold. Raises NotOurs as `running`."""
+    found = []
+    for folder in paths.runtimes:
+        try:
+            is_folder = stat.S_ISDIR(check_ours(folder).st_mode)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            if folder == paths.runtime:
+                raise
+            continue
+        if is_folder:
+            found += [instance for path in sorted(folder.glob("*.json")) if (instance := read(path)) is not None]
+    return found
 
 
 def on_port(paths: Paths, port: int) -> Instance | None:
     """Our proxy on `port`, if one runs there."""
     return next((instance for instance in running(paths) if instance.port == port), None)
+
+
+def ending_on(paths: Paths, port: int) -> Instance | None:
+    """Our proxy that still holds `port` and is about to let it go."""
+    return next((one for one in registered(paths) if one.port == port and one.ending and _exists(one.pid)), None)
+
+
+class Turn:
+    """The right to bind a port and register, which one starting proxy of this user has at a time.
+
+    The others find that proxy afterwards, instead of a port of an unknown program. A process that ends loses its turn.
+    Where the runtime folder can't be opened there are no turns.
+    """
+
+    def __init__(self, paths: Paths, seconds: float) -> None:
+        """Wait for it, for `seconds` at most. With 0 seconds there is none: nothing else can want a port of its own."""
+        self._folder = _open_folder(paths.runtime) if seconds else None
+        deadline = time.monotonic() + seconds
+        while self._folder is not None and not _lock(self._folder) and time.monotonic() < deadline:
+            time.sleep(_TURN_POLL)
+
+    def end(self) -> None:
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
+
+
+def _open_folder(folder: Path) -> int | None:
+    try:
+        return os.open(private_dir(folder), os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+
+
+def _lock(descriptor: int) -> bool:
+    """Return whether the turn is ours; also where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def accepts(path: str) -> bool:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _APP = "ccproxy"
 _PRIVATE = "run"  # below the state folder
+_DEFAULT_TEMPORARY = Path("/tmp")  # noqa: S108 - check_ours looks whose the folder in it is
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The folders of one user. Nothing is created until `private_dir` is called for it."""
+    """The folders of one user. Nothing is created until `private_dir` is called for it.
+
+    Sockets are in `runtime`, or in one of `spare` when something is in their way there.
+    """
 
     config: Path
     cache: Path
@@ -23,6 +26,7 @@ class Paths:
     state: Path
     runtime: Path
     home: Path
+    spare: tuple[Path, ...] = ()
 
     @classmethod
     def of_user(cls, environ: Mapping[str, str] | None = None) -> Paths:
@@ -36,20 +40,31 @@ class Paths:
             return base / _APP
 
         state = folder("XDG_STATE_HOME", ".local", "state")
+        places = list(dict.fromkeys(_runtimes(env, state)))
+        runtime = next(filter(_can_write, places), places[0])
+        places.remove(runtime)
         return cls(
             config=folder("XDG_CONFIG_HOME", ".config"),
             cache=folder("XDG_CACHE_HOME", ".cache"),
             data=folder("XDG_DATA_HOME", ".local", "share"),
             state=state,
-            runtime=_runtime(env.get("XDG_RUNTIME_DIR", ""), state),
+            runtime=runtime,
             home=home,
+            spare=tuple(places),
         )
 
+    @property
+    def runtimes(self) -> tuple[Path, ...]:
+        """Every folder where a socket may be, the usual one first."""
+        return (self.runtime, *self.spare)
+
     def taken(self) -> str:
-        """Return, as a sentence, which usual folder another user has taken before us; nothing when none is."""
-        if self.runtime != self.state / _PRIVATE:
+        """Return, as a sentence, why sockets are not in their usual folder; nothing when they are."""
+        usual = _chosen(os.environ) or _shared_runtime()
+        if self.runtime == usual:
             return ""
-        return f"{_shared_runtime()} belongs to another user and is not used: sockets are in {self.runtime}."
+        why = "belongs to another user and is not used" if _is_foreign(usual) else "can't be written"
+        return f"{usual} {why}: sockets are in {self.runtime}."
 
 
 class NotOurs(PermissionError):
@@ -59,17 +74,52 @@ class NotOurs(PermissionError):
         return str(self.args[0])
 
 
-def _runtime(chosen: str, state: Path) -> Path:
-    """Return the folder of sockets: in XDG_RUNTIME_DIR where it is what the specification asks for ("MUST be owned by
-    the user"), else in the temporary folder, unless another user has taken that name there."""
-    if chosen and Path(chosen).is_absolute() and _is_ours(Path(chosen)):
-        return Path(chosen) / _APP
+def _runtimes(env: Mapping[str, str], state: Path) -> Iterator[Path]:
+    """Yield the folders for sockets: in XDG_RUNTIME_DIR where it is what the specification asks for ("MUST be owned by
+    the user"), else in the temporary folder, unless another user has taken that name there. The others have short
+    names, and can be written where nothing else can (a read-only container)."""
+    if (chosen := _chosen(env)) is not None and not _is_foreign(chosen):
+        yield chosen
     shared = _shared_runtime()
-    return shared if _is_ours(shared) or not os.path.lexists(shared) else state / _PRIVATE
+    if _is_free(shared):
+        yield shared
+    yield state / _PRIVATE
+    for short in (_DEFAULT_TEMPORARY, Path("/dev/shm")):  # noqa: S108 - check_ours looks whose the folder in it is
+        if short.is_dir() and _is_free(short / shared.name):
+            yield short / shared.name
+    if _is_ours(session := Path(f"/run/user/{os.getuid()}")):  # of programs with XDG_RUNTIME_DIR, unlike this one
+        yield session / _APP
+
+
+def _chosen(env: Mapping[str, str]) -> Path | None:
+    folder = Path(env.get("XDG_RUNTIME_DIR", ""))
+    return folder / _APP if folder.is_absolute() and _is_ours(folder) else None
 
 
 def _shared_runtime() -> Path:
-    return Path(tempfile.gettempdir()) / f"{_APP}-{os.getuid()}"
+    chosen = Path(os.environ.get("TMPDIR", ""))
+    return (chosen if chosen.is_absolute() else _DEFAULT_TEMPORARY) / f"{_APP}-{os.getuid()}"
+
+
+def _is_foreign(folder: Path) -> bool:
+    try:
+        check_ours(folder)
+    except NotOurs:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _is_free(folder: Path) -> bool:
+    return _is_ours(folder) or not os.path.lexists(folder)
+
+
+def _can_write(folder: Path) -> bool:
+    """Return whether the folder can be written, or be made where it is missing."""
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def _is_ours(folder: Path) -> bool:

@@ -214,13 +214,13 @@ def test_keeps_the_proxy_from_starting(shared: Shared, plant: Plant, planted: st
 
 
 def test_gives_its_folder_to_a_proxy_that_is_pointed_at_it(shared: Shared, tmp_path: Path) -> None:
-    """One clear line where no other folder can be taken."""
+    """It is not used, and one line says where the sockets are instead."""
     xdg = tmp_path / "xdg"
     (xdg / "ccproxy").mkdir(parents=True)
     os.chown(xdg / "ccproxy", 65534, 65534)
     environ = {**shared.environ, "XDG_RUNTIME_DIR": str(xdg), "SERVER__PORT": "0"}
-    for arguments in (["serve"], ["status"], ["ask", "deploy?"], ["attach", "--plain"], ["stop"]):
+    for arguments in (["status"], ["ask", "deploy?"], ["attach", "--plain"], ["stop"]):
         code, printed = run(*arguments, cwd=tmp_path, environ=environ)
-        assert code not in (0, 4), arguments
+        assert code not in (0,), arguments
         assert f"{xdg / 'ccproxy'} belongs to another user" in printed
         assert len(printed.strip().splitlines()) == 1

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from ccproxy_tui.cli import cli
-from ccproxy_tui.core.instances import Instance, register, socket_path
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.instances import Instance, register
+from ccproxy_tui.core.paths import Paths, private_dir
 
 STATUS = b'{"version": "1", "pid": 7, "host": "127.0.0.1", "port": 2, "started": 0, "accounts": [], "project": ""}'
 
@@ -26,12 +26,12 @@ def paths(clean_environment: None) -> Paths:
 @contextmanager
 def proxy(paths: Paths, port: int, reply: bytes | None) -> Iterator[None]:
     """A registered proxy that gives `reply` to every request; without one, it ends after the first look at it."""
-    path = socket_path(paths, port)
+    path = private_dir(paths.runtime) / f"{port}.sock"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     path.chmod(0o600)
     listener.listen()
-    register(paths, Instance(os.getpid(), "127.0.0.1", port, str(path), "1", float(port)))
+    register(Instance(os.getpid(), "127.0.0.1", port, str(path), "1", float(port)))
 
     def run() -> None:
         while True:

@@ -35,6 +35,7 @@ from ccproxy_tui.core.frames import (
     Watch,
     WindowView,
 )
+from ccproxy_tui.screens.ui.session import Ending
 
 STARTED = 1_800_000_000.0
 
@@ -470,8 +471,8 @@ class FakeSource:
         self.connections += 1
         return self.controls.pop(0) if len(self.controls) > 1 else self.controls[0]
 
-    async def last_words(self) -> str:
-        return "the proxy was killed by SIGKILL"
+    async def ending(self) -> Ending:
+        return Ending("the proxy was killed by SIGKILL")
 
     def release(self) -> None:
         self.released = True

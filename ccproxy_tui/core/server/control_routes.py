@@ -18,6 +18,7 @@ from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, U
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import BodyPart, Watch
 from ccproxy_tui.core.limits import VERB_BODY
+from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.redact import learn_secret, redact_body
 from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.body import read_whole
@@ -212,7 +213,8 @@ class _ControlApi:
 
     async def shutdown(self, request: Request) -> Response:
         drain = bool((await self._json(request, dict)).get("drain", True))
-        self._hub.request_stop(drain=drain)
+        pid = peer_of(request.scope).pid
+        self._hub.request_stop(drain=drain, by="`ccproxy-tui stop`" + (f" (pid {pid})" if pid else ""))
         return Response(status_code=202)
 
 

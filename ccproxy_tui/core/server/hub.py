@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, Protocol
@@ -92,6 +93,7 @@ class Hub:
         self.prefixes: dict[str, str] = {}
         self.running: dict[str, Running] = {}
         self.draining = False
+        self.ending = ""  # what asked this proxy to end, and when, in words for front ends
         self.demo = False  # nothing goes out, so nobody needs a login
         self.port = loaded.settings.server.port  # the real one once bound, when the setting is 0
         self.started = clock.now()
@@ -235,8 +237,10 @@ class Hub:
                 block.pack(data)
         self.store.enforce_budget()
 
-    def request_stop(self, *, drain: bool) -> None:
-        """Ask the process to end; whoever runs it waits for `stop_requested`."""
+    def request_stop(self, *, drain: bool, by: str = "") -> None:
+        """Ask the process to end; its server waits for `stop_requested`. `by` is what asked."""
+        if by and not self.ending:
+            self.ending = f"stopped by {by} at {time.strftime('%H:%M', time.localtime(self.clock.now()))}"
         if not drain:
             self.drain_seconds = 0.0
         self.stop_requested.set()

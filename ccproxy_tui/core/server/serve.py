@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import resource
 import signal
 import socket
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import msgspec
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,7 +24,7 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core import instances
 from ccproxy_tui.core.client_token import client_token, client_token_file, is_wanted
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.control_key import ProofReader, drop_key, keep_key, new_key
+from ccproxy_tui.core.control_key import ProofReader, new_key
 from ccproxy_tui.core.hook_proof import install_key
 from ccproxy_tui.core.instances import Instance
 from ccproxy_tui.core.limits import KB, MB, WAITING_CONNECTIONS
@@ -35,7 +37,9 @@ from ccproxy_tui.core.server.gate import LOCAL, is_loopback
 from ccproxy_tui.core.server.hub import Hub, keep_large_blocks_apart
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.server.protocol import protocol_with_limits
+from ccproxy_tui.core.server.registration import Registration
 from ccproxy_tui.core.settings import Loaded
+from ccproxy_tui.core.settings.models import Server
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +47,26 @@ KEEP_ALIVE = 75
 BACKLOG = 2048
 LAST_SECONDS = 1
 IDLE_CHECK = 60.0
+REGISTRATION_CHECK = 20.0
+# Below core.hosting.START_SECONDS: a host waits that long for its proxy.
+TURN_SECONDS = 10.0
+ENDING_SECONDS = 15.0
+_ENDING_POLL = 0.05
 _OLD_TOKEN = "control-token"  # of versions whose token never changed
 MAX_FILES = 65_536  # children get the limit, too, and some close every number up to it
 FEW_FILES = 1024
 
 
 class StartError(Exception):
-    """The proxy can't start; the message says why and what to do. `code` is the exit status."""
+    """The proxy can't start; the message says why and what to do. `code` is the exit status.
 
-    def __init__(self, message: str, code: int) -> None:
+    `other` is the control socket of a proxy of this user that serves on the port.
+    """
+
+    def __init__(self, message: str, code: int, other: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.other = other
 
 
 EXIT_USAGE = 2
@@ -68,11 +81,10 @@ class Leash:
     parent: int | None = None
 
     def say(self, message: dict[str, Any]) -> None:
-        """Tell the host, once."""
+        """Send the host a line: that the proxy is ready, or why it is not; and why it ends."""
         if self.ready is not None:
-            with contextlib.suppress(OSError):  # the host is gone already: the other descriptor says so too
-                os.write(self.ready, msgspec.json.encode(message) + b"\n")
-                os.close(self.ready)
+            with contextlib.suppress(OSError):  # the host is gone, which the other descriptor shows, too
+                os.write(self.ready, json.dumps(message).encode() + b"\n")  # paths may not be UTF-8
 
 
 class EmbeddedServer(uvicorn.Server):
@@ -111,19 +123,30 @@ class ProxyServer:
         self._demo = demo
         self._take_signals = take_signals
         self.on_ready: Callable[[Hub], None] | None = None
-        self._tcp = bind_tcp(loaded.settings.server.host, loaded.settings.server.port, paths)
-        self._unix = bind_unix(paths, self._tcp.getsockname()[1])
-        self.hub = Hub(loaded, clock, ProofReader(new_key(), clock))
+        self.missing: list[str] = []  # what does not work here, one line each
+        self._turn = instances.Turn(paths, TURN_SECONDS if loaded.settings.server.port else 0.0)
+        try:
+            self._tcp = bind_port(loaded.settings.server, paths, demo=demo)
+        except BaseException:
+            self._turn.end()
+            raise
+        port, key = self._tcp.getsockname()[1], new_key()
+        self._registration = Registration(paths, port, key)
+        self._unix = self._registration.open()
+        self._look_at_registration()
+        self._local: list[tuple[EmbeddedServer, socket.socket]] = []
+        self.hub = Hub(loaded, clock, ProofReader(key, clock))
         self.hub.client_token = _client_token(loaded, paths)
         self.hub.client_token_file = str(client_token_file(paths))
         learn_secret(self.hub.client_token)
-        self.hub.hook_key = hook_key(paths)
+        self.hub.hook_key = self._hook_key()
         self.hub.memory = Memory(paths.data / "memory.sqlite3")
         if loaded.settings.history.enabled:
             self.hub.keep_history(paths.data / "history.duckdb")
         self.hub.demo = demo
-        self.hub.port = self._tcp.getsockname()[1]
-        (paths.state / _OLD_TOKEN).unlink(missing_ok=True)
+        self.hub.port = port
+        with contextlib.suppress(OSError):
+            (paths.state / _OLD_TOKEN).unlink()
         self.hub.add_providers(load_providers(lambda: self.hub.settings))
         self._detached = False
         self._signal: int | None = None
@@ -134,27 +157,26 @@ class ProxyServer:
         keep_large_blocks_apart()
         if (files := raise_file_limit()) < FEW_FILES:
             log.warning("only %d files may be open at once: each stream takes two (raise it with `ulimit -n`)", files)
-        path = instances.socket_path(self._paths, hub.port)
         app = create_app(hub)
         public = self._server(app)
-        local = self._server(_local(app))
         await public.open(self._tcp)
-        await local.open(self._unix)
-        instance = Instance(
-            os.getpid(), hub.settings.server.host, hub.port, str(path), __version__, hub.started, self._demo
-        )
-        keep_key(self._paths, hub.port, hub.proofs.key)
-        instances.register(self._paths, instance)
+        if self._unix is not None:
+            await self._open_local(_local(app), self._unix)
+        self._publish()
+        self._turn.end()
+        hub.tasks.keep(partial(self._stay_registered, _local(app)), name="registration")
         self._listen_to_the_world()
         if self._take_signals:  # the process is ours
             adopt_orphans()
         hub.start_upkeep()
         log.info("serving on %s:%d", hub.settings.server.host, hub.port)
-        self._leash.say({"ready": True, "pid": os.getpid(), "port": hub.port, "socket": str(path)})
+        self._leash.say({"ready": True, "pid": os.getpid(), "port": hub.port, "socket": self._registration.socket})
         if self.on_ready is not None:
             self.on_ready(hub)
         try:
             await hub.stop_requested.wait()
+            self._registration.mark_ending()
+            self._leash.say({"ending": hub.ending})
             cut = await hub.drain(hub.drain_seconds)
             log.info("stopping%s", f", {cut} live streams were cut" if cut else "")
         finally:
@@ -162,9 +184,10 @@ class ProxyServer:
             hub.store.notice()
             for wake in hub.on_permission:
                 wake()
-            drop_key(self._paths, hub.port, hub.proofs.key)
-            instances.unregister(self._paths, instance)
-            await asyncio.gather(public.close(self._tcp), local.close(self._unix))
+            await asyncio.gather(
+                public.close(self._tcp), *(local.close(sock) for local, sock in self._local), return_exceptions=True
+            )
+            self._registration.end()
             await hub.close()
         return 128 + self._signal if self._signal in (signal.SIGINT, signal.SIGQUIT) else 0
 
@@ -189,6 +212,71 @@ class ProxyServer:
             )
         )
 
+    # --- where front ends find it ---
+
+    def _look_at_registration(self) -> None:
+        """Note what is in the way of the control socket. Raises StartError where a host would have none."""
+        problem, path = self._registration.problem, self._registration.socket
+        if path and problem:
+            self.missing.append(f"The control socket is {path}, because of {problem}.")
+        elif not path and self._leash.ready is not None:
+            raise StartError(
+                f"The control socket can't be made ({problem}). Set XDG_RUNTIME_DIR to a folder of yours, or run "
+                "`ccproxy-tui serve`, which goes on without.",
+                EXIT_USAGE,
+            )
+        elif not path:
+            self.missing.append(
+                f"No control socket can be made ({problem}): `status`, `attach`, `stop` and hook commands do not find "
+                "this proxy."
+            )
+
+    async def _open_local(self, app: ASGIApp, sock: socket.socket) -> None:
+        server = self._server(app)
+        await server.open(sock)
+        self._local.append((server, sock))
+
+    def _publish(self) -> None:
+        hub = self.hub
+        instance = Instance(os.getpid(), hub.settings.server.host, hub.port, "", __version__, hub.started, self._demo)
+        try:
+            self._registration.publish(instance)
+        except OSError as error:
+            log.warning("this proxy can't be registered (%s): `status` and `attach` do not find it yet", error)
+
+    async def _stay_registered(self, app: ASGIApp) -> None:
+        """Make socket and files again when they are gone: cleaners of temporary folders delete what is a few days old.
+
+        Front ends that are connected stay so.
+        """
+        reported = ""
+        while True:
+            await asyncio.sleep(REGISTRATION_CHECK)
+            problem = ""
+            try:
+                if self._registration.lost():
+                    sock = self._registration.open()
+                    problem = "" if self._registration.socket else self._registration.problem
+                    if sock is not None:
+                        await self._open_local(app, sock)
+                        self._registration.republish()
+                        log.warning("the control socket was gone; it is %s now", self._registration.socket)
+            except OSError as error:
+                problem = str(error)
+            if problem and problem != reported:
+                log.warning("front ends do not find this proxy, since its control socket was deleted: %s", problem)
+            reported = problem
+
+    def _hook_key(self) -> bytes:
+        """Return the key that answers to hooks are proved with; empty without one."""
+        try:
+            return install_key(self._paths)
+        except OSError as error:
+            self.missing.append(
+                f"No key for hooks can be kept ({error}): hook commands will ask in their tool's own terminal."
+            )
+            return b""
+
     # --- signals and the host ---
 
     def _listen_to_the_world(self) -> None:
@@ -205,7 +293,7 @@ class ProxyServer:
         """The first asks for a graceful end; a second one, or SIGQUIT, for an end at once."""
         again = self.hub.stop_requested.is_set()
         self._signal = number
-        self.hub.request_stop(drain=not again and number != signal.SIGQUIT)
+        self.hub.request_stop(drain=not again and number != signal.SIGQUIT, by=signal.Signals(number).name)
         if again:
             for exchange in list(self.hub.running.values()):
                 exchange.interrupt("drained")
@@ -246,7 +334,7 @@ class ProxyServer:
                 hub.last_request = hub.clock.monotonic()
             elif limit and hub.clock.monotonic() - hub.last_request >= limit:
                 log.warning("unused for %.0f hours: stopping", limit / 3600)
-                hub.request_stop(drain=True)
+                hub.request_stop(drain=True, by=f"server.idle_stop_hours ({limit / 3600:.0f} h without use)")
                 return
 
 
@@ -299,6 +387,36 @@ def _client_token(loaded: Loaded, paths: Paths) -> str:
         ) from error
 
 
+def bind_port(server: Server, paths: Paths, *, demo: bool) -> socket.socket:
+    """Return the listening socket of the settings; for a demo, of any port where theirs is taken. Raises StartError."""
+    try:
+        if server.port and not demo:
+            _wait_for_end(paths, server.port)
+        return bind_tcp(server.host, server.port, paths)
+    except StartError as error:
+        if not demo or error.code != EXIT_PORT_BUSY:
+            raise
+        return bind_tcp(server.host, 0, paths)
+
+
+def _wait_for_end(paths: Paths, port: int) -> None:
+    """Let a proxy of this user that ends on the port do so. Raises StartError when it takes long."""
+    ending = instances.ending_on(paths, port)
+    if ending is None:
+        return
+    name = f"ccproxy-tui (pid {ending.pid}) on port {port}"
+    print(f"waiting for {name} to end its live streams", file=sys.stderr, flush=True)  # noqa: T201 - no log yet
+    deadline = time.monotonic() + ENDING_SECONDS
+    while instances.ending_on(paths, port) is not None:
+        if time.monotonic() > deadline:
+            raise StartError(
+                f"{name} still ends its live streams. Start again later, or end them with "
+                f"`ccproxy-tui stop {port} --now`.",
+                EXIT_PORT_BUSY,
+            )
+        time.sleep(_ENDING_POLL)
+
+
 def bind_tcp(host: str, port: int, paths: Paths) -> socket.socket:
     """A listening socket. Raises StartError that says who holds the port."""
     try:
@@ -317,46 +435,10 @@ def bind_tcp(host: str, port: int, paths: Paths) -> socket.socket:
             message = (
                 f"ccproxy-tui (pid {ours.pid}) serves on port {port} already; `ccproxy-tui attach` opens its screens."
             )
-        else:
-            holder = instances.port_holder(port)
-            by = f" by {holder}" if holder else ""
-            message = f"Port {port} on {host} can't be taken: {error.strerror}{by}. Try --port {port + 1}."
+            raise StartError(message, EXIT_PORT_BUSY, ours.socket) from error
+        holder = instances.port_holder(port)
+        by = f" by {holder}" if holder else ""
+        message = f"Port {port} on {host} can't be taken: {error.strerror}{by}. Try --port {port + 1}."
         raise StartError(message, EXIT_PORT_BUSY) from error
     sock.setblocking(False)
     return sock
-
-
-def bind_unix(paths: Paths, port: int) -> socket.socket:
-    """Return the control socket, for this user alone. A dead proxy's socket is replaced. Raises StartError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path = instances.socket_path(paths, port)
-        path.unlink(missing_ok=True)
-        _bind_private(sock, path)
-        sock.listen(64)
-    except OSError as error:
-        sock.close()
-        raise StartError(
-            f"The control socket can't be made in {paths.runtime}: {str(error.strerror or error).rstrip('.')}. "
-            "Set XDG_RUNTIME_DIR to a folder of yours.",
-            EXIT_USAGE,
-        ) from error
-    sock.setblocking(False)
-    return sock
-
-
-def _bind_private(sock: socket.socket, path: Path) -> None:
-    previous = os.umask(0o177)
-    try:
-        sock.bind(str(path))
-    finally:
-        os.umask(previous)
-
-
-def hook_key(paths: Paths) -> bytes:
-    """Return the key that answers to hooks are proved with; empty without one: hook commands take no answer then."""
-    try:
-        return install_key(paths)
-    except OSError as error:
-        log.warning("no key for hooks (%s): hook commands will ask in their tool's own terminal", error)
-        return b""

@@ -68,7 +68,7 @@ class Viewer:
         self._hurry.set()
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """Frames without end: the whole picture first, then what changed, never more than `hz` a second."""
+        """Frames until the proxy ends: the whole picture first, then what changed, never more than `hz` a second."""
         self._hub.store.listen(self._changed)
         self._hub.on_permission.append(self._hurry.set)
         try:
@@ -82,6 +82,7 @@ class Viewer:
                 if not _is_empty(frame):
                     yield frame
                 await asyncio.sleep(0)
+            yield self.frame()  # why the proxy ends
         finally:
             self._hub.store.ignore(self._changed)
             self._hub.on_permission.remove(self._hurry.set)
@@ -338,6 +339,7 @@ def status_of(hub: Hub) -> Status:
         total=hub.store.total,
         errors=hub.store.errors,
         draining=hub.draining,
+        ending=hub.ending,
         auth_required=bool(security.token) or is_wanted(security),
         token_file=hub.client_token_file if is_wanted(security) else "",
         accounts=[] if hub.demo else [hub.reach.seen(account.view()) for account in hub.accounts()],

@@ -78,6 +78,9 @@ class PlainFrontEnd:
                 self.line(f"account {account.provider} {account.label}: {account.state}{hint}".replace("  ", " "))
         elif state == "lost":
             self.line(f"proxy lost: {problem}; trying again")
+        elif state == "stopped":
+            self.line(problem)
+            self.end("stop")
         elif state == "failed":
             self.line(f"the proxy can't start: {problem}")
             self.end("stop", self.session.fatal_code or 1)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from ccproxy_tui.core.control import Control, ControlError, ControlLost
 from ccproxy_tui.core.frames import Watch
@@ -15,24 +15,32 @@ from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 
 log = logging.getLogger(__name__)
 
-State = Literal["starting", "up", "lost", "failed"]
+State = Literal["starting", "up", "lost", "stopped", "failed"]
 BACKOFF_FIRST = 0.5
 BACKOFF_LAST = 15.0
 STEADY = 10.0  # seconds up after which the next failure starts with a short pause again
 FATAL_CODES = frozenset({2, 3})  # bad settings, port taken: trying again can't help
 
 
+class Ending(NamedTuple):
+    """How a connection ended, as far as it is known. A proxy that was `stopped` is not started again unasked."""
+
+    words: str
+    stopped: bool = False
+
+
 class Source(Protocol):
     """Where the proxy comes from. `owned` says whether this front end started it."""
 
-    owned: bool
+    @property
+    def owned(self) -> bool: ...
 
     async def connect(self) -> Control:
         """A connection, after starting the proxy when it is owned. Raises ProxyDied or ControlLost."""
         ...
 
-    async def last_words(self) -> str:
-        """Why the connection ended, as far as can be told."""
+    async def ending(self) -> Ending:
+        """Return how the connection ended."""
         ...
 
     def release(self) -> None:
@@ -45,9 +53,7 @@ class Source(Protocol):
 
 
 class Hosted:
-    """A proxy of our own: a child process."""
-
-    owned = True
+    """A proxy of our own: a child process. Where another one of this user has taken the port, that one."""
 
     def __init__(
         self, make: Callable[[], ProxyProcess], connect: Callable[[str], Control], first: ProxyProcess | None = None
@@ -58,24 +64,39 @@ class Hosted:
         self._first = first
         self._process: ProxyProcess | None = None
         self._socket = ""
+        self._other: Attached | None = None
+
+    @property
+    def owned(self) -> bool:
+        return self._other is None
 
     async def connect(self) -> Control:
+        if self._other is not None:
+            return await self._other.connect()
         if self._process is None:
             process, self._first = self._first or self._make(), None
-            self._socket = (await process.start()).socket
+            try:
+                self._socket = (await process.start()).socket
+            except ProxyDied as error:
+                if not error.other:
+                    raise
+                self._other = Attached(error.other, self._connect)
+                return await self._other.connect()
             self._process = process
         return await asyncio.to_thread(self._connect, self._socket)
 
-    async def last_words(self) -> str:
+    async def ending(self) -> Ending:
+        if self._other is not None:
+            return await self._other.ending()
         if self._process is None:
-            return ""
+            return Ending("")
         try:
             async with asyncio.timeout(1.0):
                 died = await self._process.wait()
         except TimeoutError:
-            return "the connection ended, the proxy lives"
+            return Ending("the connection ended, the proxy lives")
         self._process = None
-        return str(died)
+        return Ending(str(died), died.stopped)
 
     @property
     def pid(self) -> int:
@@ -104,8 +125,8 @@ class Attached:
             raise ControlLost("the proxy is not running any more")
         return await asyncio.to_thread(self._connect, self._socket)
 
-    async def last_words(self) -> str:
-        return "the connection to the proxy ended"
+    async def ending(self) -> Ending:
+        return Ending("the connection to the proxy ended")
 
     def release(self) -> None:
         """Nothing is owned."""
@@ -134,6 +155,7 @@ class Session:
         self._control: Control | None = None
         self._looking: asyncio.Task[None] | None = None
         self._look_again = False
+        self._wanted = asyncio.Event()  # set when a proxy that was stopped is to start
 
     @property
     def control(self) -> Control:
@@ -143,24 +165,45 @@ class Session:
         return self._control
 
     async def run(self) -> None:
-        """Until cancelled, or until trying again can't help (state "failed")."""
+        """Until cancelled, or until trying again can't help (state "failed").
+
+        A proxy that was stopped on purpose stays so (state "stopped") until `start_again`.
+        """
         pause = BACKOFF_FIRST
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
+            ending = Ending("")
             try:
                 await self._follow()
             except ProxyDied as error:
-                self.problem = str(error)
+                ending = Ending(str(error), error.stopped)
                 if error.code in FATAL_CODES:
+                    self.problem = ending.words
                     self.fatal_code = error.code
                     self._say("failed")
                     return
             except ControlError as error:
-                self.problem = await self.source.last_words() or str(error)
+                ending = await self.source.ending()
+                ending = ending._replace(words=self.mirror.status.ending or ending.words or str(error))
+            self.problem = ending.words
+            if ending.stopped:
+                await self._stay_stopped()
+                continue
             pause = BACKOFF_FIRST if loop.time() - started > STEADY else min(pause * 2, BACKOFF_LAST)
             self._say("lost")
             await asyncio.sleep(pause)
+
+    async def _stay_stopped(self) -> None:
+        self._wanted.clear()
+        self._say("stopped")
+        await self._wanted.wait()
+        self.problem = ""
+        self._say("starting")
+
+    def start_again(self) -> None:
+        """Start a proxy that was stopped. No-op in any other state."""
+        self._wanted.set()
 
     async def _follow(self) -> None:
         control = await self.source.connect()

@@ -8,7 +8,14 @@ from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.session import State
 from ccproxy_tui.screens.widgets.bars import Part
 
-_BULLET = {"up": ("*", "ok"), "starting": ("o", "warning"), "lost": ("!", "error"), "failed": ("!", "error")}
+START_KEY = "ctrl+r"  # of a proxy that was stopped; on every screen
+_BULLET = {
+    "up": ("*", "ok"),
+    "starting": ("o", "warning"),
+    "lost": ("!", "error"),
+    "stopped": ("o", "warning"),
+    "failed": ("!", "error"),
+}
 
 
 def status_parts(status: Status, state: State, problem: str, width: int) -> tuple[list[Part], list[Part]]:
@@ -19,6 +26,7 @@ def status_parts(status: Status, state: State, problem: str, width: int) -> tupl
         words = {
             "starting": "starting the proxy",
             "lost": "proxy lost, trying again",
+            "stopped": f"stopped, {START_KEY} starts it again",
             "failed": "the proxy can't start",
         }
         left.append((words[state], style))

@@ -1,0 +1,143 @@
+"""`stop` stops, also under a host; hosts and proxies that start at the same time, or while one ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ccproxy_tui.core import instances
+from ccproxy_tui.core.paths import Paths
+from tests.pty.terminal import is_running, program
+from tests.pty.test_terminal import Start, free_port, start, up, wait
+
+__all__ = ["start"]
+pytestmark = [pytest.mark.pty, pytest.mark.timeout(120)]
+
+Run = Callable[..., "subprocess.Popen[bytes]"]
+TABS = "2345781"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Starts the program without a terminal. What it prints is in `tmp_path / NAME`."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (tmp_path / name).open("wb") as out:
+            process = subprocess.Popen(program(*arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+    for instance in instances.running(Paths.of_user()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(instance.pid, signal.SIGKILL)
+        wait(lambda pid=instance.pid: not is_running(pid))
+
+
+def stop(port: int) -> None:
+    subprocess.run(program("stop", str(port)), check=True, timeout=30, capture_output=True)
+
+
+@pytest.mark.parametrize("how", ["command", "signal"])
+def test_a_host_starts_no_proxy_again_that_was_stopped(start: Start, how: str) -> None:
+    terminal, proxy, port = up(start)
+    if how == "command":
+        stop(port)
+        words = r"stopped, ctrl\+r starts it again: stopped by `ccproxy-tui stop` \(pid \d+\) at \d\d:\d\d"
+    else:
+        os.kill(proxy, signal.SIGTERM)
+        words = r"stopped, ctrl\+r starts it again: stopped by SIGTERM at \d\d:\d\d"
+    terminal.wait_for("press ctrl+r to start it again")
+    for tab in TABS:
+        terminal.send(tab)
+        terminal.wait_for(lambda: re.search(words, terminal.text) is not None)
+    assert instances.running(Paths.of_user()) == []
+    terminal.send("\x12")
+    terminal.wait_for(lambda: instances.on_port(Paths.of_user(), port) is not None)
+    terminal.wait_for(f":{port}")
+    terminal.wait_for("The proxy was restarted")
+    again = instances.on_port(Paths.of_user(), port)
+    assert again is not None
+    assert again.pid != proxy
+    os.kill(again.pid, signal.SIGKILL)
+    terminal.wait_for(lambda: (one := instances.on_port(Paths.of_user(), port)) is not None and one.pid != again.pid)
+
+
+def test_a_host_without_screens_ends_with_its_stopped_proxy(run: Run, tmp_path: Path) -> None:
+    port = free_port()
+    host = run("host", "--plain", "--port", str(port))
+    wait(lambda: b"proxy up" in (tmp_path / "host").read_bytes(), 20)
+    stop(port)
+    assert host.wait(15) == 0
+    assert "stopped by `ccproxy-tui stop` (pid " in (tmp_path / "host").read_text()
+    assert instances.running(Paths.of_user()) == []
+
+
+def test_of_hosts_that_start_at_once_one_serves_and_the_others_attach(run: Run, tmp_path: Path) -> None:
+    port = free_port()
+    names = [f"host {number}" for number in range(4)]
+    hosts = [run(name, "--plain", "--port", str(port)) for name in names]
+
+    def pids() -> list[str]:
+        return [match[1] for name in names if (match := re.search(r"\(process (\d+)\)", (tmp_path / name).read_text()))]
+
+    wait(lambda: len(pids()) == 4 or any(host.poll() is not None for host in hosts), 40)
+    assert len(pids()) == 4, [(tmp_path / name).read_text() for name in names]
+    [serving] = set(pids())
+    [instance] = instances.running(Paths.of_user())
+    assert instance.pid == int(serving)
+    for host in hosts:
+        host.terminate()
+    assert [host.wait(15) for host in hosts] == [128 + signal.SIGTERM] * 4
+    assert not is_running(instance.pid)
+
+
+def test_a_host_and_a_proxy_alone_that_start_at_once_share_it(run: Run, tmp_path: Path) -> None:
+    port = free_port()
+    alone, host = run("alone", "serve", "--port", str(port)), run("host", "--plain", "--port", str(port))
+    wait(lambda: b"proxy up" in (tmp_path / "host").read_bytes(), 30)
+    [instance] = instances.running(Paths.of_user())
+    if instance.pid != alone.pid:
+        assert alone.wait(20) == 3
+        assert f"(pid {instance.pid}) serves on port {port} already" in (tmp_path / "alone").read_text()
+    assert host.poll() is None
+
+
+def test_a_proxy_that_starts_while_another_one_ends_waits_for_the_port(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER__DRAIN_SECONDS", "10")
+    port = free_port()
+    first = run("first", "serve", "--port", str(port))
+    wait(lambda: instances.on_port(Paths.of_user(), port) is not None, 20)
+    with socket.create_connection(("127.0.0.1", port)) as client:  # an exchange that does not end by itself
+        client.sendall(b"POST /demo/v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{")
+        wait(lambda: status(port) == f":{port} 1 live")
+        first.terminate()
+        wait(lambda: instances.ending_on(Paths.of_user(), port) is not None)
+        second = run("second", "serve", "--port", str(port))
+        waiting = f"waiting for ccproxy-tui (pid {first.pid}) on port {port}"
+        wait(lambda: waiting in (tmp_path / "second").read_text(), 15)
+        host = run("host", "--plain", "--port", str(port))
+        assert first.wait(15) == 0
+    wait(lambda: b"proxy up" in (tmp_path / "host").read_bytes(), 30)
+    [instance] = instances.running(Paths.of_user())
+    assert instance.pid == second.pid
+    assert host.poll() is None
+
+
+def status(port: int) -> str:
+    done = subprocess.run(program("status", "--line"), capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout.strip()
