@@ -122,7 +122,7 @@ class CCProxyApp(App[str]):
         self.paths = paths
         self._keyboard = Keyboard(self)
         self.is_demo = is_demo
-        self.session = Session(source, self._on_changes, self._on_state)
+        self.session = Session(source, self._on_changes, self._on_state, clock.monotonic)
         self.last_notice: tuple[str, str] = (notice, "dim")
         self.state_file: Path | None = paths.state / "screens.json" if remember else None
         self.remembered = load_state(self.state_file) if self.state_file else SessionState(welcomed=True)
@@ -313,7 +313,7 @@ class CCProxyApp(App[str]):
             terminal.notify(self._write, f"{len(pending)} waiting for an answer", self.environ)
 
     def ask_words(self) -> str:
-        return ask_line(self.session.mirror.asks, self.clock.now())
+        return ask_line(self.session.mirror.asks, self.session.mirror.left)
 
     def action_answer(self) -> None:
         """To the card of the oldest request that waits."""

@@ -344,12 +344,11 @@ def _show(ask: AskView) -> None:
     """In lines that the terminal does not wrap by itself: one that goes on at its left edge could pass for another."""
     import msgspec
 
-    from ccproxy_tui.core.clock import SystemClock
     from ccproxy_tui.screens.ui.card_view import body_lines, head_lines
 
     width = max(shutil.get_terminal_size().columns - 1, 20)
     keyless = msgspec.structs.replace(ask, exchange="")  # the card names a key that opens it
-    lines = [*head_lines(ask, width, SystemClock().now(), 1, 1), *body_lines(keyless, width)]
+    lines = [*head_lines(ask, width, ask.left, 1, 1), *body_lines(keyless, width)]
     click.echo("\n" + "\n".join(line.text for line in lines))
 
 

@@ -82,13 +82,13 @@ class ProofReader:
     def __init__(self, key: ControlKey, clock: Clock) -> None:
         self.key = key
         self._clock = clock
-        self._seen: dict[str, float] = {}  # nonce -> when it may be forgotten, the oldest first
+        self._seen: dict[str, float] = {}  # nonce -> when it may be forgotten, by since_boot, the oldest first
 
     def accept(self, header: str, method: str, target: str, address: str) -> str:
         """Return the digest that the body must have. Raises BadProof."""
         signed = self.key.read(header, method, target, address)
-        now = self._clock.now()
-        if abs(now - signed.time) > WINDOW:
+        now = self._clock.since_boot()
+        if abs(self._clock.now() - signed.time) > WINDOW:
             raise BadProof("It was signed at another time.")
         while self._seen and next(iter(self._seen.values())) < now:
             del self._seen[next(iter(self._seen))]

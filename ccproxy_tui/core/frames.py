@@ -14,7 +14,10 @@ BodyPart = Literal["request", "upstream_request", "upstream_response", "response
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One exchange as lists show it. Times in seconds, `started` since the epoch, the others since then."""
+    """One exchange as lists show it. Times in seconds, `started` since the epoch, the others since then.
+
+    `age` is that of a live one when the frame was made: front ends count on by their own clocks.
+    """
 
     id: str
     seq: int
@@ -45,6 +48,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     tools: int = 0
     duration: float | None = None
     silent: float = 0.0
+    age: float = 0.0
     end: str = ""
     error: str = ""
 
@@ -304,7 +308,9 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     `masked`: a credential of ours is in it, and is not shown. `edited` is the input that was allowed in its place.
     `high` asks for the key twice; `preview` is what would become of a file, and shows the fields of the input that
     `covers` names in whole; `programs` are those that a command would run, as far as can be told. `digest` is the
-    SHA-256 of the input in hexadecimal; `looks` counts how often it was looked at. Times are seconds since the epoch.
+    SHA-256 of the input in hexadecimal; `looks` counts how often it was looked at. Times are seconds since the epoch,
+    to be shown; `left` is how many seconds there were for a decision when this was made: front ends count on by their
+    own clocks.
     """
 
     id: str
@@ -318,6 +324,7 @@ class AskView(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     created: float = 0.0
     expires: float = 0.0
+    left: float = 0.0
     ended: float | None = None
     by: str = ""
     message: str = ""
@@ -364,7 +371,8 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A rule in force; `until` when it is temporary (`lent`). Times in seconds since the epoch.
+    """A rule in force; `until` when it is temporary (`lent`). Times in seconds since the epoch, to be shown; `left` and
+    `idle_left` are the seconds until these times when this was made: front ends count on by their own clocks.
 
     One for the session ends at `idle` when it is not used until then, and answers the process `asker` alone if it has
     one.
@@ -382,6 +390,8 @@ class RuleView(msgspec.Struct, frozen=True, omit_defaults=True):
     lent: bool = False
     idle: float | None = None
     asker: int = 0
+    left: float | None = None
+    idle_left: float | None = None
 
 
 class RuleProposal(msgspec.Struct, frozen=True, omit_defaults=True):

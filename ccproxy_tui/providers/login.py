@@ -23,9 +23,9 @@ from ccproxy_tui.core.errors import NoAccountServes, NoCredentials, UpstreamGarb
 from ccproxy_tui.core.events import Billed, Marked
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.opening import Opening
+from ccproxy_tui.core.http_time import retry_after
 from ccproxy_tui.core.limits import TOKEN_ANSWER, TOKEN_SECONDS
 from ccproxy_tui.core.provider import Answer, Call, Report, close_answer, held_answer, keep_answer
-from ccproxy_tui.core.retry_after import retry_after
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all

@@ -174,7 +174,7 @@ class ApprovalsScreen(BaseScreen):
             card.top = 0
         if self.focused is not self.list:
             self.list.select(ask.id)
-        head = head_lines(ask, card.size.width, self.proxy_app.clock.now(), place, len(pending))
+        head = head_lines(ask, card.size.width, self.mirror.left(ask), place, len(pending))
         card.show_lines([*head, *self._body_of(ask, card.size.width)])
         self.guard.show(shown, self.now())  # not before: what is typed while a large one is laid out is typed ahead
         self._tell_unseen()
@@ -216,7 +216,7 @@ class ApprovalsScreen(BaseScreen):
     def action_rules(self) -> None:
         """Every rule in force."""
         self.guard.note_key(self.now())
-        self.app.push_screen(RulesDialog(self.control, self.proxy_app.clock.now))
+        self.app.push_screen(RulesDialog(self.control, self.now))
 
     def action_history(self) -> None:
         """What has ended, with who said what to it."""
@@ -377,7 +377,7 @@ def _lines(unseen: int) -> str:
     return f"{unseen} more line{'s' * (unseen != 1)}"
 
 
-def ask_line(asks: Sequence[AskView], now: float) -> str:
+def ask_line(asks: Sequence[AskView], left_of: Callable[[AskView], float]) -> str:
     """The oldest question in one line, for the foot of every other screen; nothing when none waits."""
     pending = sorted((ask for ask in asks if ask.status == "pending"), key=lambda ask: ask.created)
     if not pending:
@@ -385,7 +385,7 @@ def ask_line(asks: Sequence[AskView], now: float) -> str:
     first = pending[0]
     count = f"{len(pending)} wait" if len(pending) > 1 else "1 waits"
     grave = " HIGH" if first.high else ""
-    left = words.duration(max(first.expires - now, 0))
+    left = words.duration(left_of(first))
     who = first.client or first.source
     return escape_line(f"! {count}{grave} {left}  {who}: {first.tool} {headline(first)}")
 

@@ -154,6 +154,7 @@ class RulesDialog(ModalScreen[None]):
         super().__init__()
         self._rule_control = control
         self._now = now
+        self._read_at = now()
         self._rules: dict[str, RuleView] = {}
 
     def compose(self) -> ComposeResult:
@@ -169,7 +170,7 @@ class RulesDialog(ModalScreen[None]):
     def on_mount(self) -> None:
         action = Column[RuleView]("action", "", 6, lambda one: one.action, style=_rule_style)
         rule = Column[RuleView]("rule", "rule", 0, lambda one: escape_line(one.rule))
-        where = Column[RuleView]("where", "where", 26, lambda one: escape_line(where_of(one, self._now())))
+        where = Column[RuleView]("where", "where", 26, lambda one: escape_line(where_of(one, self._passed())))
         hits = Column[RuleView]("hits", "hits", 5, lambda one: str(one.hits), right=True)
         last = Column[RuleView]("last", "last", 13, lambda one: words.moment(one.last) if one.last else "never")
         narrow = self.app.size.width < 72
@@ -185,14 +186,18 @@ class RulesDialog(ModalScreen[None]):
         except ControlError as error:
             self._tell(str(error))
             return
+        self._read_at = self._now()
         self._rules.clear()
         self._rules.update({str(place): one for place, one in enumerate(found)})
         self.list.rebuild()
 
+    def _passed(self) -> float:
+        return self._now() - self._read_at
+
     def on_live_list_moved(self, event: LiveList.Moved) -> None:
         """The whole of the rule under the cursor."""
         if (rule := self.list.selected) is not None:
-            whole = f"{rule.action} {rule.rule}: {whole_of(rule, self._now())}"
+            whole = f"{rule.action} {rule.rule}: {whole_of(rule, self._passed())}"
             self.query_one("#rules-whole", Static).update(escape_line(whole))
 
     def action_remove(self) -> None:
@@ -221,21 +226,21 @@ def _rule_style(rule: RuleView) -> str:
     return {"allow": "ok", "deny": "error"}.get(rule.action, "warning")
 
 
-def where_of(rule: RuleView, now: float) -> str:
-    """Where a rule holds, and what is left of a temporary one."""
-    ends = [end for end in (rule.until, rule.idle) if end is not None]
-    return f"{_place(rule)}, {words.duration(min(ends) - now)} left" if ends else _place(rule)
+def where_of(rule: RuleView, passed: float) -> str:
+    """Return where a rule holds, and what is left of a temporary one, `passed` seconds after it was read."""
+    ends = [left for left in (rule.left, rule.idle_left) if left is not None]
+    return f"{_place(rule)}, {words.duration(min(ends) - passed)} left" if ends else _place(rule)
 
 
-def whole_of(rule: RuleView, now: float) -> str:
+def whole_of(rule: RuleView, passed: float) -> str:
     """The same with each of its ends."""
     place = _place(rule) + (f", process {rule.asker} alone" if rule.asker else "")
-    if rule.until is None:
+    if rule.left is None:
         return place
-    left = words.duration(rule.until - now)
-    if rule.idle is None:
+    left = words.duration(rule.left - passed)
+    if rule.idle_left is None:
         return f"{place}; ends in {left}"
-    idle = words.duration(rule.idle - now)
+    idle = words.duration(rule.idle_left - passed)
     return f"{place}; ends in {idle} if unused, in {left} at the latest, and when the last front end leaves"
 
 

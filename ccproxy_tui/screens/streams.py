@@ -116,8 +116,8 @@ class StreamsScreen(BaseScreen):
         self._title()
         self.watch_anew()
 
-    def _age(self, started: float) -> str:
-        return words.duration(self.proxy_app.clock.now() - started)
+    def _age(self, row: Row) -> str:
+        return words.duration(self.mirror.age(row))
 
     def watching(self) -> Watch:
         key = self.list.model.cursor_key if self.is_mounted else None

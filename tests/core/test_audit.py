@@ -16,12 +16,13 @@ import msgspec
 import pytest
 
 from ccproxy_tui.core.frames import AuditRow
-from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.server.desk import audit_row
 from ccproxy_tui.core.server.viewer import ask_view
 from ccproxy_tui.core.storage import Audit
 from tests.conftest import StartProxy, running_proxy, until
+from tests.fakes.clock import FakeClock
 
 SECRET = "sk-ant-api03-0123456789abcdefghij"
 
@@ -113,7 +114,7 @@ async def test_each_request_and_its_answer_are_kept(start_proxy: StartProxy) -> 
 
 def test_an_edited_request_is_kept_as_it_was_decided_with_the_original_beside_it() -> None:
     request = PermissionRequest("Bash\ud800", {"command": f"echo {SECRET}"}, "rest")
-    entry = Entry("1", request, 0.0, 60.0, look=look_at(request))
+    entry = Entry("1", request, 0.0, 0.0, 60.0, look=look_at(request))
     asked = audit_row(entry)
     assert asked.tool == "Bash\\ud800", "a database takes it"
     assert SECRET not in asked.input
@@ -122,7 +123,7 @@ def test_an_edited_request_is_kept_as_it_was_decided_with_the_original_beside_it
     kept = audit_row(entry)
     assert (kept.input, kept.original) == ('{"command":"ls"}', asked.input)
     assert kept.digest == hashlib.sha256(b'{"command":"ls"}').hexdigest()
-    assert json.loads(ask_view(entry).edited) == {"command": "ls"}
+    assert json.loads(ask_view(entry, Broker(FakeClock())).edited) == {"command": "ls"}
 
 
 async def test_hits_and_what_a_rule_would_have_allowed_outlive_the_proxy() -> None:

@@ -73,7 +73,18 @@ def make_row(number: int, **changes: Any) -> Row:
 
 
 def live_row(number: int, **changes: Any) -> Row:
-    return make_row(number, **{"state": "live", "live": True, "duration": None, "end": "", "tokens_in": 0, **changes})
+    return make_row(
+        number,
+        **{
+            "state": "live",
+            "live": True,
+            "age": 100.0 - number,
+            "duration": None,
+            "end": "",
+            "tokens_in": 0,
+            **changes,
+        },
+    )
 
 
 STATUS = Status(
@@ -292,7 +303,7 @@ class FakeControl:
     async def rules(self) -> list[RuleView]:
         return [
             RuleView("Bash(git diff:*)", "allow", hits=14, last=STARTED - 90),
-            RuleView("Edit(src/**)", "allow", "/repo", hits=3, until=STARTED + 7200, lent=True),
+            RuleView("Edit(src/**)", "allow", "/repo", hits=3, until=STARTED + 7200, left=7200, lent=True),
             RuleView(
                 "Bash(rm\x1b:*)",
                 "deny",
@@ -300,6 +311,8 @@ class FakeControl:
                 lent=True,
                 until=STARTED + 28_000,
                 idle=STARTED + 1800,
+                left=28_000,
+                idle_left=1800,
                 asker=4242,
             ),
         ]

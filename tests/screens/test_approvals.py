@@ -42,6 +42,7 @@ def asking(name: str, tool: str = "Bash", input_: str = '{"command": "git status
         "cwd": "/repo",
         "created": STARTED + int(name),
         "expires": STARTED + 52.5,
+        "left": 52.5,
         "input": input_,
         "size": len(input_.encode()),
         **more,

@@ -20,6 +20,7 @@ from ccproxy_tui.core.auth.renewer import Renewer
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import InvalidRequest, NoCredentials, UpstreamRefused
 from ccproxy_tui.core.frames import AccountDetail, AccountView, WindowView
+from ccproxy_tui.core.http_time import http_date
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,9 @@ class Account:
         self._after_refusal = "", 0.0  # the secret that came after a 401, and when, by the monotonic clock
         self._history: deque[tuple[float, str]] = deque(maxlen=_HISTORY)
         self._renewer = Renewer(title, file, renewal, clock, locks, self.note)
-        self._last_used = 0.0
+        self._last_used = 0.0  # to be shown
+        self._used = -_USED  # the same in seconds since the start of the machine
+        self._ahead = 0.0  # of the provider's clock, by which it names resets, before ours since the start
         self.served = 0  # answers that came with it
         self._quota = Quota()
         self.resting: Callable[[], str] = lambda: ""  # why it does not serve just now; its pool sets it
@@ -139,7 +142,7 @@ class Account:
         A token that lives is returned at once, and renewed beside. `stale` is a secret that an upstream has just
         refused: another one is wanted. Raises NoCredentials with the next step.
         """
-        self._last_used = self._clock.now()
+        self._last_used, self._used = self._clock.now(), self._clock.since_boot()
         found = self._read()
         if found is None:
             raise NoCredentials(f"No {self._title} credentials were found.", hint=self._hint)
@@ -187,15 +190,15 @@ class Account:
     async def keep_fresh(self) -> None:
         """Called now and then: an account in use is renewed before a request has to wait for it."""
         await self._renewer.put_back()
-        if self._clock.now() - self._last_used > _USED:
+        if self._clock.since_boot() - self._used > _USED:
             return
-        used = self._last_used
+        used = self._last_used, self._used
         try:
             await self.credential()
         except NoCredentials:
             pass  # said in the account's state, and to whoever asks
         finally:
-            self._last_used = used
+            self._last_used, self._used = used
 
     async def settle(self, seconds: float) -> None:
         """Let a renewal under way end and be written, for at most `seconds`: the proxy is about to end."""
@@ -212,7 +215,7 @@ class Account:
             if refused.status != 401 or not credential.renewable:
                 raise
             reading = await self._check(await self.credential(stale=credential.secret))
-        self._take(reading)
+        self._take(reading, self._clock.now())
         told = ", ".join(f"{window.name} {window.used:.0%}" for window in reading.windows)
         return f"the login is taken{f'; used: {told}' if told else ''}"
 
@@ -228,10 +231,10 @@ class Account:
         """Why it must not be asked, whatever else fails; nothing when it may be."""
         if self._set_aside:
             return "set aside"
-        if not self._guard().plan_only or not self._quota.pays(self._clock.now()):
+        if not self._guard().plan_only or not self._quota.pays(self._plan_time()):
             return ""
-        until = self._quota.full_until(self._clock.now())
-        when = f" {duration_word(until - self._clock.now())}" if until is not None else ""
+        until = self._quota.full_until(self._plan_time())
+        when = f" {duration_word(until - self._plan_time())}" if until is not None else ""
         return f"plan used up{when}, plan only"
 
     # --- logging in and out ---
@@ -313,26 +316,39 @@ class Account:
         """The share that the fullest window has passed, of those that the person wants to hear of."""
         if self._quota.extra == "paid":
             return "paid use beyond the plan has begun"
-        full = max(self._quota.windows(self._clock.now()), key=lambda window: window.used, default=None)
+        full = max(self._quota.windows(self._plan_time()), key=lambda window: window.used, default=None)
         passed = [share for share in self._guard().alarms if full is not None and share <= full.used * 100]
         return f"{full.name} window over {passed[-1]} % used" if full is not None and passed else ""
 
     def _windows(self) -> list[WindowView]:
+        def shown(moment: float | None) -> float | None:
+            return None if moment is None else self._clock.now() + moment - now
+
+        now = self._plan_time()
         return [
-            WindowView(one.name, round(one.used * 100), one.resets, one.fills)
-            for one in self._quota.windows(self._clock.now())
+            WindowView(one.name, round(one.used * 100), shown(one.resets), shown(one.fills))
+            for one in self._quota.windows(now)
         ]
+
+    def _plan_time(self) -> float:
+        """Return the provider's time, by which it names resets: no change of our wall clock moves it."""
+        return self._clock.since_boot() + self._ahead
 
     def note_answer(self, headers: Iterable[tuple[str, str]]) -> Extra:
         """Read what an answer says of the plan's limits, and of who pays for it."""
         self.served += 1
-        reading = read_headers(headers, self._clock.now())
+        named = list(headers)
+        sent = http_date(next((value for name, value in named if name == "date"), ""))
+        now = self._clock.now() if sent is None else sent
+        reading = read_headers(named, now)
         if reading.windows or reading.extra:
-            self._take(reading)
+            self._take(reading, now)
         return reading.extra
 
-    def _take(self, reading: Reading) -> None:
-        before = self._quota.note(reading, self._clock.now())
+    def _take(self, reading: Reading, now: float) -> None:
+        """`now` is the provider's time, in seconds since the epoch."""
+        self._ahead = now - self._clock.since_boot()
+        before = self._quota.note(reading, now)
         for old, new in zip(before, reading.windows, strict=True):
             crossed = [share for share in self._guard().alarms if old.used * 100 < share <= new.used * 100]
             if crossed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -17,11 +18,12 @@ from ccproxy_tui.core.clock import Clock
 Strategy = Literal["sticky", "failover", "round_robin", "soonest_reset"]
 
 _SESSIONS = 2000
+_LOOK = 5.0  # seconds: a timer of the loop does not see that the machine was suspended
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """An account serves no model whose name holds `model` until then, in seconds of the monotonic clock."""
+    """An account serves no model whose name holds `model` until then, in seconds since the start of the machine."""
 
     until: float
     why: str
@@ -42,7 +44,7 @@ class Pool:
 
     def now(self) -> float:
         """Return the time that cooldowns are measured by: no change of the wall clock moves their end."""
-        return self._clock.monotonic()
+        return self._clock.since_boot()
 
     def wall_time(self) -> float:
         """Return seconds since the epoch, as providers name times."""
@@ -101,13 +103,15 @@ class Pool:
         return max(rests, key=lambda rest: rest.until, default=None)
 
     async def wait(self, seconds: float) -> None:
-        """Until then, or until the person has let an account serve again."""
+        """Wait so many seconds, those of a suspend included, or until you have let an account serve again."""
         self._woken.clear()
-        try:
+        ends = self.now() + seconds
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+                while (left := ends - self.now()) > 0 and not self._woken.is_set():
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(min(left, _LOOK)):
+                            await self._woken.wait()
 
     def _wake(self, account: Account) -> None:
         self._rests.pop(account.provider, None)

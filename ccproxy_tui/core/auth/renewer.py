@@ -46,7 +46,7 @@ class Renewer:
         self._note = note
         self.problem = ""  # why the last attempt failed
         self._attempt: asyncio.Future[Credential] | None = None
-        self._failed_at = 0.0  # by the monotonic clock
+        self._failed_at = 0.0  # in seconds since the start of the machine
         self._failed_with = ""  # the refresh token of that attempt: another one is tried at once
         self._refused = False
         self._pause = 0.0
@@ -109,7 +109,7 @@ class Renewer:
             return False
         lives = found.secret != stale and not found.expired(self._clock.now())
         pause = self._pause if lives or self._refused else min(self._pause, _PAUSE_ENDED)
-        return self._clock.monotonic() < self._failed_at + max(pause, self._wait)
+        return self._clock.since_boot() < self._failed_at + max(pause, self._wait)
 
     def try_at_once(self) -> None:
         """Forget the pause: you asked for it, or the login is another one."""
@@ -175,7 +175,7 @@ class Renewer:
 
     def _failed(self, found: Credential, error: Exception) -> RenewalFailed:
         self.problem = str(error).rstrip(".")
-        self._failed_at, self._failed_with = self._clock.monotonic(), found.refresh
+        self._failed_at, self._failed_with = self._clock.since_boot(), found.refresh
         self._pause = min(self._pause * 2, _PAUSE_LAST) if self._pause else _PAUSE_FIRST
         self._wait = min(error.wait, _WAIT_LAST) if isinstance(error, RenewalFailed) else 0.0
         self._note(f"renewal failed: {self.problem}")

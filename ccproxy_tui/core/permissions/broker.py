@@ -38,17 +38,23 @@ class AlreadyAnswered(ProxyError):
 
 @dataclass(slots=True)
 class Entry:
-    """A request in the list. `owner` is the client whose share it counts to. Times are seconds since the epoch."""
+    """A request in the list. `owner` is the client whose share it counts to.
+
+    `created` and `ended` are seconds since the epoch, to be shown; `listed`, `deadline` and `waited` are seconds of the
+    monotonic clock, to be reckoned with.
+    """
 
     id: str
     request: PermissionRequest
     created: float
-    expires: float
+    listed: float
+    deadline: float
     owner: str = ""
     look: Look = field(default_factory=Look)
     looks: int = 1  # how often it was looked at; a file may change before it is decided
     status: Status = "pending"
     ended: float | None = None
+    waited: float = 0.0  # until it ended
     decision: Decision | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
@@ -95,6 +101,16 @@ class Broker:
     def is_crowded(self) -> bool:
         """Whether so many are listed that one client could hold up others."""
         return len(self._pending) >= SHARE // 2
+
+    def left(self, entry: Entry) -> float:
+        """Return the seconds that are left for a decision; 0 for a request that has ended."""
+        return max(entry.deadline - self._clock.monotonic(), 0.0) if entry.status == "pending" else 0.0
+
+    def expires(self, entry: Entry) -> float:
+        """Return when a request expires, or would have, in seconds since the epoch as the wall clock is now."""
+        if entry.status == "pending":
+            return self._clock.now() + self.left(entry)
+        return entry.created + entry.deadline - entry.listed
 
     def get(self, name: str) -> Entry:
         """Raises RouteNotFound."""
@@ -173,9 +189,9 @@ class Broker:
         """List a request now, whoever asks. Raises InvalidRequest when it names no tool."""
         if not request.tool.strip():
             raise InvalidRequest("A permission request must name its tool.", field="tool_name")
-        now = self._clock.now()
+        now = self._clock.monotonic()
         seconds = min(max(seconds, 0.0), LONGEST)
-        entry = Entry(new_id(self._clock), request, now, now + seconds, owner, look or Look())
+        entry = Entry(new_id(self._clock), request, self._clock.now(), now, now + seconds, owner, look or Look())
         self._pending[entry.id] = entry
         self._set_timer(entry, seconds)
         log.info("asked: %s for %s (%s)", cut(request.tool, 80), request.client or request.source, entry.id)
@@ -215,7 +231,7 @@ class Broker:
         if entry.status != "pending":
             raise AlreadyAnswered(f"Permission request '{name}' already resolved with status: {entry.status}")
         seconds = min(max(seconds, 1.0), LONGEST)
-        entry.expires = self._clock.now() + seconds
+        entry.deadline = self._clock.monotonic() + seconds
         self._set_timer(entry, seconds)
         self._note()
         return entry
@@ -239,15 +255,15 @@ class Broker:
 
     def _end(self, entry: Entry, status: Status, decision: Decision | None) -> None:
         entry.status, entry.decision, entry.ended = status, decision, self._clock.now()
+        entry.waited = self._clock.monotonic() - entry.listed
         if entry.timer is not None:
             entry.timer.cancel()
         del self._pending[entry.id]
         self._ended.append(entry)
         while len(self._ended) > 1 and _size(self._ended) > MOST_BYTES:
             self._ended.popleft()
-        waited = entry.ended - entry.created
         by = decision.by if decision is not None else "its asker"
-        log.info("%s: %s by %s after %.1f s (%s)", status, cut(entry.request.tool, 80), by, waited, entry.id)
+        log.info("%s: %s by %s after %.1f s (%s)", status, cut(entry.request.tool, 80), by, entry.waited, entry.id)
         self._note()
         self.on_end(entry)
         entry.done.set()

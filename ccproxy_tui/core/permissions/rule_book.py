@@ -19,7 +19,7 @@ from ccproxy_tui.core.processes import Process
 
 @dataclass(slots=True, eq=False)
 class TemporaryRule:
-    """Times are seconds on the monotonic clock. `idle` is None for one that stays however seldom it is used.
+    """Times are seconds since the start of the machine. `idle` is None for one that stays however seldom it is used.
 
     `asker` is the process whose requests it answers; None: those of its session, whoever sends them. `watch` counts
     how often all front ends had left before it was made; None: that does not matter to it.
@@ -75,21 +75,21 @@ class RuleBook:
         return list(self._temporary)
 
     def _holds(self, one: TemporaryRule) -> bool:
-        now = self._clock.monotonic()
+        now = self._clock.since_boot()
         if now >= one.ends or (one.idle_end is not None and now >= one.idle_end):
             return False
         return one.watch in (None, self._watch) and (one.asker is None or self._runs(one.asker))
 
     def lend(self, rules: Iterable[Rule], hours: float) -> list[TemporaryRule]:
         """Put rules in force for so many hours."""
-        now = self._clock.monotonic()
+        now = self._clock.since_boot()
         return self._add(TemporaryRule(rule, now + hours * 3600, now) for rule in rules)
 
     def lend_to_session(
         self, rules: Iterable[Rule], asker: Process | None, hours: float | None = None
     ) -> list[TemporaryRule]:
         """Put rules in force for a session, for the process `asker` alone where it is known; `hours` shortens them."""
-        now, limits = self._clock.monotonic(), self._limits()
+        now, limits = self._clock.since_boot(), self._limits()
         longest = limits.longest if hours is None else min(hours * 3600, limits.longest)
         return self._add(TemporaryRule(rule, now + longest, now, limits.idle, asker, self._watch) for rule in rules)
 
@@ -121,7 +121,7 @@ class RuleBook:
         self.hits[rule.text] = Hits(self.hits.get(rule.text, Hits()).times + 1, self._clock.now())
         for one in self._temporary:
             if one.rule is rule:
-                one.used = self._clock.monotonic()
+                one.used = self._clock.since_boot()
 
 
 def count_allowed(rules: Sequence[Rule], asked: Iterable[PermissionRequest]) -> tuple[int, int]:

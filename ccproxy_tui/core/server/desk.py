@@ -40,7 +40,7 @@ def audit_row(entry: Entry) -> AuditRow:
     return AuditRow(
         entry.id,
         entry.created,
-        round((entry.ended or entry.created) - entry.created, 3),
+        round(entry.waited, 3),
         asked.source,
         _kept(asked.client),
         _kept(asked.session),

@@ -23,7 +23,7 @@ from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.hook_proof import LONGEST_NONCE, NONCE, PROOF, prove
 from ccproxy_tui.core.limits import ASK_BODY
-from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
+from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.risk import level_of
 from ccproxy_tui.core.permissions.sources import (
     BLOCKING,
@@ -193,7 +193,7 @@ class PermissionApi:
             while not self._hub.stopping.is_set():
                 for entry in self._news(told):
                     told[entry.id] = entry.status
-                    yield _event(*_change(entry))
+                    yield _event(*_change(entry, self._hub.broker))
                 changed.clear()
                 try:
                     async with asyncio.timeout(_KEEPALIVE):
@@ -213,7 +213,6 @@ class PermissionApi:
 
     async def get(self, request: Request) -> Response:
         entry = self._hub.broker.get(request.path_params["id"])
-        left = max(entry.expires - self._hub.clock.now(), 0.0) if entry.status == "pending" else 0.0
         return _json(
             {
                 "request_id": entry.id,
@@ -221,15 +220,15 @@ class PermissionApi:
                 **_inputs(entry),
                 "status": entry.status,
                 "created_at": _iso(entry.created),
-                "expires_at": _iso(entry.expires),
-                "time_remaining": left,
+                "expires_at": _iso(self._hub.broker.expires(entry)),
+                "time_remaining": self._hub.broker.left(entry),
             }
         )
 
     async def card(self, request: Request) -> Response:
         """What front ends show of it; with `?reveal=true` credentials of ours as well."""
         entry = self._hub.broker.get(request.path_params["id"])
-        return _json(ask_view(entry, revealed=request.query_params.get("reveal") == "true"))
+        return _json(ask_view(entry, self._hub.broker, revealed=request.query_params.get("reveal") == "true"))
 
     async def respond(self, request: Request) -> Response:
         given = await _typed(request, _Answer)
@@ -267,7 +266,7 @@ class PermissionApi:
     async def extend(self, request: Request) -> Response:
         given = await _typed(request, _Extension)
         entry = self._hub.broker.extend(request.path_params["id"], given.seconds)
-        return _json({"permission_id": entry.id, "expires_at": _iso(entry.expires)})
+        return _json({"permission_id": entry.id, "expires_at": _iso(self._hub.broker.expires(entry))})
 
 
 async def _disconnected(request: Request) -> None:
@@ -319,7 +318,7 @@ def _inputs(entry: Entry) -> Object:
     return {"input": decision.input, "original_input": entry.request.input}
 
 
-def _change(entry: Entry) -> tuple[str, Object]:
+def _change(entry: Entry, broker: Broker) -> tuple[str, Object]:
     """An event with every key of the contract, null where it says nothing."""
     name = _EVENTS.get(entry.status, "permission_resolved")
     ended = _iso(entry.ended) if entry.ended is not None else None
@@ -329,8 +328,8 @@ def _change(entry: Entry) -> tuple[str, Object]:
         "tool_name": entry.request.tool,
         **_inputs(entry),
         "created_at": _iso(entry.created),
-        "expires_at": _iso(entry.expires),
-        "timeout_seconds": round(entry.expires - entry.created, 3),
+        "expires_at": _iso(broker.expires(entry)),
+        "timeout_seconds": round(entry.deadline - entry.listed, 3),
         "allowed": entry.status == "allowed" if entry.status != "pending" else None,
         "resolved_at": ended if name == "permission_resolved" else None,
         "expired_at": ended if name == "permission_expired" else None,

@@ -176,12 +176,15 @@ class _RuleApi:
 
     def _lent(self, one: TemporaryRule, hits: Mapping[str, Hits]) -> RuleView:
         clock = self._hub.clock
-        ahead = clock.now() - clock.monotonic()
+        left = one.ends - clock.since_boot()
+        idle_left = None if one.idle_end is None else one.idle_end - clock.since_boot()
         return msgspec.structs.replace(
             _view(one.rule, hits),
             lent=True,
-            until=one.ends + ahead,
-            idle=None if one.idle_end is None else one.idle_end + ahead,
+            until=clock.now() + left,
+            idle=None if idle_left is None else clock.now() + idle_left,
+            left=left,
+            idle_left=idle_left,
             asker=one.asker.pid if one.asker is not None else 0,
         )
 

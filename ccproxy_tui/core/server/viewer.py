@@ -23,7 +23,7 @@ from ccproxy_tui.core.frames import (
     TextFrame,
     Watch,
 )
-from ccproxy_tui.core.permissions import Entry
+from ccproxy_tui.core.permissions import Broker, Entry
 from ccproxy_tui.core.permissions.preview import SHOWN_INPUT, encoded
 from ccproxy_tui.core.permissions.risk import OWN_SECRET, level_of
 from ccproxy_tui.core.redact import mask_own_text, redact_text
@@ -138,8 +138,8 @@ class Viewer:
         shown = [*broker.pending, *broker.ended[:ENDED_ASKS]]
         before, self._ask_views = self._ask_views, {}
         for entry in shown:
-            key = (entry.id, entry.status, entry.expires, entry.looks)
-            self._ask_views[key] = before.get(key) or ask_view(entry)
+            key = (entry.id, entry.status, entry.deadline, entry.looks)
+            self._ask_views[key] = before.get(key) or ask_view(entry, broker)
         return [view for key, view in self._ask_views.items() if key not in before]
 
     @property
@@ -199,7 +199,7 @@ def _is_empty(frame: Frame) -> bool:
     return not any(parts) and frame.asks is None
 
 
-def ask_view(entry: Entry, *, revealed: bool = False) -> AskView:
+def ask_view(entry: Entry, broker: Broker, *, revealed: bool = False) -> AskView:
     """Return a permission request as the user sees it: whole and unmasked, but for credentials of ours.
 
     Those are masked unless it is `revealed`; a note says so. Long input is cut, with its size told.
@@ -224,7 +224,8 @@ def ask_view(entry: Entry, *, revealed: bool = False) -> AskView:
         agent=shown(request.agent),
         reason=shown(request.reason),
         created=entry.created,
-        expires=entry.expires,
+        expires=broker.expires(entry),
+        left=broker.left(entry),
         ended=entry.ended,
         by=decision.by if decision is not None else "",
         decider=redact_text(decision.decider) if decision is not None else "",
@@ -265,6 +266,7 @@ def row_of(record: ExchangeRecord, now: float, stall: float) -> Row:
         id=record.id,
         seq=record.seq,
         started=record.started,
+        age=now - record.origin if record.live else 0.0,
         state=state_word(record, now, stall),
         live=record.live,
         client=record.client,

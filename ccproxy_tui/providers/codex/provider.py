@@ -212,10 +212,10 @@ class Codex:
 
     async def model_list(self) -> ModelList:
         """Asked of the backend at most once an hour; else what the CLI has asked; else what is known by heart."""
-        now = self._context.clock.now()
+        now = self._context.clock.since_boot()
         if self._list is None or now - self._listed > _MODELS_SECONDS:
             self._listed = now  # also when nobody answered: a client must not wait each time
-            self._list = await self._fetch_models(now) or self._known_models()
+            self._list = await self._fetch_models(self._context.clock.now()) or self._known_models()
         return with_defaults(self._list, self._codex.max_output_tokens_fallback)
 
     async def describe(self) -> CodexView:

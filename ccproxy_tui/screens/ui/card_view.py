@@ -55,9 +55,9 @@ _HEADLINE = 500  # characters
 _FOLLOW: Piece = ("  ", "")
 
 
-def head_lines(ask: AskView, width: int, now: float, place: int, count: int) -> list[PieceLine]:
-    """Return what it is and how long it waits: the one part that changes with the time."""
-    return wrapped(_title(ask, now, place, count), width)
+def head_lines(ask: AskView, width: int, left: float, place: int, count: int) -> list[PieceLine]:
+    """Return what it is and for how many seconds it waits still: the one part that changes with the time."""
+    return wrapped(_title(ask, left, place, count), width)
 
 
 def body_lines(ask: AskView, width: int, *, plain: bool = False) -> list[PieceLine]:
@@ -129,15 +129,14 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(_inline(cut(name, _NAME)) for name in names[:_PROGRAMS]) + more
 
 
-def _title(ask: AskView, now: float, place: int, count: int) -> LongLine:
+def _title(ask: AskView, left: float, place: int, count: int) -> LongLine:
     what = _KINDS.get(ask.tool, "")
     title = f"{_inline(ask.tool)}{f' wants to {what}' if what else ' wants to run'}"
     if ask.status != "pending":
         told = f" by {_inline(ask.by)}" if ask.by and ask.status in ("allowed", "denied") else ""
         return LongLine(f"{title}  OVER: {_ENDS[ask.status]}{told}", "error", follow=_FOLLOW)
     grave = "  HIGH" if ask.high else ""
-    left = words.duration(max(ask.expires - now, 0))
-    return LongLine(f"{title}  {place} of {count}{grave}  {left} left", "strong", follow=_FOLLOW)
+    return LongLine(f"{title}  {place} of {count}{grave}  {words.duration(left)} left", "strong", follow=_FOLLOW)
 
 
 # --- what would be run or written ---

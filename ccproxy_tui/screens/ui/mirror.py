@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ccproxy_tui.core.frames import AskView, Detail, Frame, LogView, Row, Segment, Status, Watch
@@ -52,7 +54,10 @@ class TextLog:
 class Mirror:
     """Rows, texts, one detail, log lines and the status, as of the last frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._born: dict[str, float] = {}  # row -> when it began, by the clock of this process
+        self._deadlines: dict[str, float] = {}  # permission request -> the same of its end
         self.rows: OrderedDict[str, Row] = OrderedDict()
         self.texts: dict[str, TextLog] = {}
         self.detail: Detail | None = None
@@ -65,6 +70,7 @@ class Mirror:
         changes = Changes(reset=frame.reset)
         if frame.reset:
             self.rows.clear()
+            self._born.clear()
             self.logs.clear()
             self.texts.clear()
             self.detail = None
@@ -72,8 +78,10 @@ class Mirror:
             if row.id not in self.rows:
                 changes.added.add(row.id)
             self.rows[row.id] = row
+            self._born[row.id] = self._monotonic() - row.age
             changes.rows.add(row.id)
         for key in frame.gone:
+            self._born.pop(key, None)
             if self.rows.pop(key, None) is not None:
                 changes.gone.add(key)
             self.texts.pop(key, None)
@@ -97,6 +105,16 @@ class Mirror:
     def _take_asks(self, asks: list[AskView], ids: list[str] | None) -> None:
         known = {ask.id: ask for ask in (*(self.asks if ids is not None else ()), *asks)}
         self.asks = [known[name] for name in (known if ids is None else ids) if name in known]
+        fresh = {ask.id: self._monotonic() + ask.left for ask in asks}
+        self._deadlines = {ask.id: fresh.get(ask.id, self._deadlines.get(ask.id, 0.0)) for ask in self.asks}
+
+    def left(self, ask: AskView) -> float:
+        """Return the seconds that are left for a decision, by the clock of this process."""
+        return max(self._deadlines.get(ask.id, 0.0) - self._monotonic(), 0.0)
+
+    def age(self, row: Row) -> float:
+        """Return the seconds since a live exchange began, by the clock of this process."""
+        return self._monotonic() - self._born.get(row.id, self._monotonic())
 
     def _take_texts(self, frame: Frame, changes: Changes) -> None:
         for text in frame.texts:

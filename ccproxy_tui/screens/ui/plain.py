@@ -29,7 +29,7 @@ class PlainFrontEnd:
         self._write = write
         self._now = now
         self._said: dict[str, str] = {}
-        self._asks = PlainAsks(self.session, self.line, self._more, now)
+        self._asks = PlainAsks(self.session, self.line, self._more)
         self._ended = asyncio.Event()
         self.outcome = "stop"
         self.exit_code = 0

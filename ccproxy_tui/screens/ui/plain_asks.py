@@ -31,13 +31,10 @@ class PlainAsks:
     wants `allow N anyway`, and one that was not said to its end wants `show N` first.
     """
 
-    def __init__(
-        self, session: Session, line: Callable[[str], None], more: Callable[[str], None], now: Callable[[], float]
-    ) -> None:
+    def __init__(self, session: Session, line: Callable[[str], None], more: Callable[[str], None]) -> None:
         self._session = session
         self._line = line
         self._more = more
-        self._now = now
         self._numbers: dict[str, int] = {}
         self._looks: dict[str, int] = {}
         self._open: set[str] = set()
@@ -107,7 +104,7 @@ class PlainAsks:
         place = pending.index(ask.id) + 1 if ask.id in pending else 0
         # A line that the terminal wraps by itself would go on at its left edge, where it could pass for another one.
         width = max(shutil.get_terminal_size((_WIDTH, 24)).columns - 3, _LEAST_WIDTH)
-        first, *rest = head_lines(ask, width - _BEFORE, self._now(), place, len(pending))
+        first, *rest = head_lines(ask, width - _BEFORE, self._session.mirror.left(ask), place, len(pending))
         keyless = msgspec.structs.replace(ask, exchange="")  # the card names a key that opens it
         body = [line.text for line in body_lines(keyless, width) if line.text]
         number = self._numbers[ask.id]

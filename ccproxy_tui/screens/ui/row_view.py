@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from ccproxy_tui.core.filters import Value
 from ccproxy_tui.core.frames import Row
@@ -91,14 +92,12 @@ def fields(row: Row) -> dict[str, Value]:
     }
 
 
-def columns(width: int, now: words.LocalTime) -> list[Column[Row]]:
-    """The columns that fit: five when narrow, seven in the middle, eleven when wide. `now` words an age."""
+def columns(width: int, age_of: Callable[[Row], str]) -> list[Column[Row]]:
+    """Return the columns that fit: five when narrow, seven, eleven when wide. `age_of` words that of a live one."""
     state = Column[Row](
         "state", "state", 5, lambda row: row.state, style=state_style, sort=lambda row: (row.live, row.seq)
     )
-    age = Column[Row](
-        "age", "age", 5, lambda row: now(row.started) if row.live else words.clock(row.started), right=True
-    )
+    age = Column[Row]("age", "age", 5, lambda row: age_of(row) if row.live else words.clock(row.started), right=True)
     client = Column[Row]("client", "client", 13, lambda row: row.client, sort=lambda row: row.client)
     name = Column[Row]("model", "model", 0, model, sort=model)
     ttft = Column[Row](

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -143,9 +144,10 @@ class Session:
         source: Source,
         on_changes: Callable[[Changes], None],
         on_state: Callable[[State, str], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source = source
-        self.mirror = Mirror()
+        self.mirror = Mirror(monotonic)
         self.watch = Watch()
         self.state: State = "starting"
         self.problem = ""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy_tui.core.frames import AskView
-from ccproxy_tui.core.permissions import Entry, preview
+from ccproxy_tui.core.permissions import Broker, Entry, preview
 from ccproxy_tui.core.permissions.preview import look_at, preview_of
 from ccproxy_tui.core.permissions.request import Look, PermissionRequest
 from ccproxy_tui.core.permissions.risk import UNKNOWN, level_of
@@ -20,6 +20,7 @@ from ccproxy_tui.core.permissions.rules import decide, parse_rule
 from ccproxy_tui.core.server.desk import audit_row
 from ccproxy_tui.core.server.viewer import ask_view
 from ccproxy_tui.screens.ui.card_view import body_lines
+from tests.fakes.clock import FakeClock
 
 
 def test_a_change_is_shown_against_the_file_on_disk(tmp_path: Path) -> None:
@@ -117,9 +118,9 @@ TOOLS = st.sampled_from(("Bash", "Write", "Edit", "MultiEdit", "NotebookEdit", "
 
 @given(TOOLS | st.text(min_size=1), ANY, st.sampled_from(("", "/a\0b", "/none", "x", "\ud800")) | st.text())
 def test_any_request_at_all_has_a_card(tool: str, given_: Any, cwd: str) -> None:
-    entry = Entry("1", PermissionRequest(tool, given_, "sdk", cwd=cwd, reason=cwd), 0.0, 1.0)
+    entry = Entry("1", PermissionRequest(tool, given_, "sdk", cwd=cwd, reason=cwd), 0.0, 0.0, 1.0)
     entry.look = look_at(entry.request)
-    view = ask_view(entry)
+    view = ask_view(entry, Broker(FakeClock()))
     assert UNKNOWN not in view.notes
     assert body_lines(msgspec.json.decode(msgspec.json.encode(view), type=AskView), 60)
     assert msgspec.json.encode(audit_row(entry))

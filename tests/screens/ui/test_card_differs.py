@@ -12,17 +12,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ccproxy_tui.core.frames import AskView
-from ccproxy_tui.core.permissions import Entry, PermissionRequest
+from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.server.viewer import ask_view
 from ccproxy_tui.screens.ui.card_view import body_lines, head_lines, headline
 from ccproxy_tui.screens.ui.driver import LastingFile
+from tests.fakes.clock import FakeClock
 
 WIDTH = 44
 
 
 def view_of(request: PermissionRequest) -> AskView:
-    return ask_view(Entry("1", request, 0.0, 60.0, look=look_at(request)))
+    return ask_view(Entry("1", request, 0.0, 0.0, 60.0, look=look_at(request)), Broker(FakeClock()))
 
 
 def drawn(request: PermissionRequest, width: int = WIDTH, *, plain: bool = False) -> list[str]:

@@ -1,4 +1,4 @@
-"""How long a server asks to be left alone: the Retry-After of an answer (RFC 9110, section 10.2.3)."""
+"""Times that servers name: HTTP dates, and how long they ask to be left alone (RFC 9110, sections 5.6.7, 10.2.3)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     text = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(text):
         return _bounded(float(text))
-    if (until := _moment(text)) is None:
+    if (until := http_date(text)) is None:
         return None
-    sent = _moment(headers.get("date", ""))
+    sent = http_date(headers.get("date", ""))
     return _bounded(until - (now if sent is None else sent))
 
 
@@ -29,8 +29,8 @@ def _bounded(seconds: float) -> float:
     return min(max(seconds, 0.0), _LONGEST)
 
 
-def _moment(text: str) -> float | None:
-    """An HTTP date in seconds since the epoch."""
+def http_date(text: str) -> float | None:
+    """Return an HTTP date in seconds since the epoch; None for what is none."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
