@@ -6,6 +6,7 @@ ProxyError
 │   ├── RequestTimeout  408
 │   ├── HeadersTooLarge 431
 │   ├── TooManySessions 429  one client holds more of something than its share
+│   ├── TooMuchMemory   429  its large requests hold more memory than its share
 │   └── WrongMediaType  415
 ├── Unauthorized        401  the proxy's own token is missing or wrong
 ├── NoCredentials       401  no account of the provider can serve
@@ -84,6 +85,11 @@ class RequestTimeout(InvalidRequest):
 
 
 class TooManySessions(InvalidRequest):
+    status = 429
+    kind = "rate_limit"
+
+
+class TooMuchMemory(InvalidRequest):
     status = 429
     kind = "rate_limit"
 

@@ -5,6 +5,8 @@
 | a client's request head | `server.max_header_kb`, `server.head_seconds` | 431, 408; the connection is closed |
 | a client's request body, also unpacked | `server.max_body_mb`, `server.body_seconds`, `BODY_IDLE` | 413, 408; closed |
 | a body for a permission, an MCP message, a control verb | `ASK_BODY`, `ASK_BODY`, `VERB_BODY` | 413; closed |
+| large bodies of one client at once, of all clients | `server.client_memory_mb`, `server.memory_mb` | they wait; 429 |
+| large bodies that wait for that, for how long | `SHARE_WAITING` of a client, `SHARE_SECONDS` | 429; closed |
 | what a client still sends after its answer | `UNREAD_BYTES`, `UNREAD_SECONDS` | the connection is closed |
 | framing between two pieces of a client's body | `server.max_header_kb` | 431; closed |
 | connections that wait for a request | `WAITING_CONNECTIONS`, 75 s | the one that waits longest is closed |
@@ -35,6 +37,11 @@ VERB_BODY = 1 * MB
 
 # A client that is slower than this has gone, or means harm. On loopback a body comes in milliseconds.
 BODY_IDLE = 60.0
+# What a body of this size costs is not counted: most requests of agents are smaller, or a little larger.
+SHARED_FROM = 64 * KB
+# Each that waits costs what the server reads ahead, some 100 KB.
+SHARE_WAITING = 100
+SHARE_SECONDS = 30.0
 # A client that sends on after its answer has a moment to read that answer; then its connection ends.
 UNREAD_BYTES = 1 * MB
 UNREAD_SECONDS = 5.0

@@ -13,18 +13,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccproxy_tui import __version__
 from ccproxy_tui.core.errors import (
-    BodyTooLarge,
     InvalidRequest,
     MethodNotAllowed,
     ProxyError,
-    RequestTimeout,
     RouteNotFound,
 )
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.routing import Target, guess_dialect, parse_path, read_path
 from ccproxy_tui.core.server.account_routes import oauth_routes
-from ccproxy_tui.core.server.body import ClientGone
+from ccproxy_tui.core.server.body import UNREAD, ClientGone
 from ccproxy_tui.core.server.control_routes import control_routes
 from ccproxy_tui.core.server.exchange import Exchange
 from ccproxy_tui.core.server.gate import Gate
@@ -152,7 +150,7 @@ def _error_response(request: Request, error: ProxyError) -> Response:
     return Response(
         error_body(dialect, error.kind, error.text, field=error.field),
         error.status,
-        {"connection": "close"} if isinstance(error, BodyTooLarge | RequestTimeout) else None,  # the rest is not read
+        {"connection": "close"} if isinstance(error, UNREAD) else None,  # the rest is not read
         media_type="application/json",
     )
 

@@ -13,25 +13,34 @@ from ccproxy_tui.core.socket_owner import owners
 _LASTS = 1.0  # seconds that the processes of all peers are kept: a port may be another one's later
 
 
-class Askers:
-    """A look for the process of a TCP peer reads the descriptors of all processes: many that wait share one."""
+class PeerProcesses:
+    """The processes at the other end of TCP connections. To look reads the descriptors of all: many share one look."""
 
     def __init__(self) -> None:
         self._owners: dict[tuple[str, int], int] = {}
         self._looked = float("-inf")
         self._looking = asyncio.Lock()
 
-    async def owner_of(self, scope: Scope, asked: PermissionRequest, *, crowded: bool) -> str:
-        """Return the name of the client. `crowded`: so many wait that it is worth a look for the process."""
-        pid = peer_of(scope).pid
+    async def find(self, scope: Scope) -> int | None:
+        """Return the number of the process, or None where the system does not say."""
         client, server = scope.get("client"), scope.get("server")
-        if pid is None and crowded and client and server and server[1] is not None:
-            pid = await self._look(tuple(client), server[1])
-        return f"process {pid}" if pid is not None else "\n".join((asked.source, asked.client, asked.session))
-
-    async def _look(self, peer: tuple[str, int], port: int) -> int | None:
+        if not client or not server or server[1] is None:
+            return None
+        peer = (client[0], client[1])
         async with self._looking:
             now = asyncio.get_running_loop().time()
             if peer not in self._owners or now - self._looked > _LASTS:
-                self._owners, self._looked = await asyncio.to_thread(owners, port), now
+                self._owners, self._looked = await asyncio.to_thread(owners, server[1]), now
         return self._owners.get(peer)
+
+
+class Askers:
+    def __init__(self) -> None:
+        self._processes = PeerProcesses()
+
+    async def owner_of(self, scope: Scope, asked: PermissionRequest, *, crowded: bool) -> str:
+        """Return the name of the client. `crowded`: so many wait that it is worth a look for the process."""
+        pid = peer_of(scope).pid
+        if pid is None and crowded:
+            pid = await self._processes.find(scope)
+        return f"process {pid}" if pid is not None else "\n".join((asked.source, asked.client, asked.session))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from starlette.requests import Request
 
-from ccproxy_tui.core.errors import BodyTooLarge, InvalidRequest, RequestTimeout, WrongMediaType
-from ccproxy_tui.core.limits import BODY_IDLE, MB
+from ccproxy_tui.core.errors import BodyTooLarge, InvalidRequest, RequestTimeout, TooMuchMemory, WrongMediaType
+from ccproxy_tui.core.limits import BODY_IDLE, MB, RATIO, RATIO_FREE, SHARED_FROM
+from ccproxy_tui.core.server.shares import CLAIM, Claim
 from ccproxy_tui.core.server.sink import Receive
 from ccproxy_tui.core.unpack import Broken, TooLarge, Unsupported, unpack
 
 BODY_SECONDS = 600.0
+UNREAD = (BodyTooLarge, RequestTimeout)  # the rest of the body is not read: the connection ends
 _UNPACK_HERE = 1024  # bytes; a compressed body larger than this is unpacked in a thread
 
 
@@ -25,6 +28,7 @@ async def read_body(
     limit: int,
     declared: str,
     encoding: str,
+    claim: Claim | None,
     seconds: float = BODY_SECONDS,
     hint: str = "",
 ) -> bytes:
@@ -32,13 +36,30 @@ async def read_body(
 
     Raise BodyTooLarge before more than the limit (and one piece) was taken, in both forms; `hint` says what can be done
     about it. Raise RequestTimeout when it does not come in time, InvalidRequest for a broken compression,
-    WrongMediaType for one that can't be undone, ClientGone when the client left.
+    WrongMediaType for one that can't be undone, ClientGone when the client left. `claim` holds the
+    memory for it: before it is read, the most that it may take; its size after that. Raise TooMuchMemory.
     """
-    if declared.isdigit() and int(declared) > limit:
+    size = int(declared) if declared.isdigit() else limit
+    if size > limit:
         raise _too_large(limit, hint)
-    body = await _collect(receive, limit, seconds, hint)
-    if not encoding:
-        return body
+    most = size + (_most_unpacked(size, limit) if encoding else 0)
+    if claim is not None and declared:
+        await _claim(claim, most, receive, limit)
+    body = await _collect(receive, limit, seconds, hint, most, claim)
+    if encoding:
+        if claim is not None:
+            await claim.reach(len(body) + _most_unpacked(len(body), limit))
+        body = await _unpack(body, encoding, limit, hint)
+    if claim is not None:
+        claim.settle(len(body))
+    return body
+
+
+def _most_unpacked(size: int, limit: int) -> int:
+    return min(limit, max(RATIO_FREE, RATIO * size))
+
+
+async def _unpack(body: bytes, encoding: str, limit: int, hint: str) -> bytes:
     try:
         if len(body) < _UNPACK_HERE:
             return unpack(body, encoding, limit)
@@ -58,10 +79,11 @@ async def read_whole(request: Request, limit: int) -> bytes:
         limit=limit,
         declared=request.headers.get("content-length", ""),
         encoding=request.headers.get("content-encoding", ""),
+        claim=request.scope.get(CLAIM),
     )
 
 
-async def _collect(receive: Receive, limit: int, seconds: float, hint: str) -> bytes:
+async def _collect(receive: Receive, limit: int, seconds: float, hint: str, most: int, claim: Claim | None) -> bytes:
     parts: list[bytes] = []
     size = 0
     loop = asyncio.get_running_loop()
@@ -77,12 +99,30 @@ async def _collect(receive: Receive, limit: int, seconds: float, hint: str) -> b
                 if size > limit:
                     raise _too_large(limit, hint)
                 parts.append(chunk)
+                if claim is not None and size > max(claim.size, SHARED_FROM):
+                    patience.reschedule(None)
+                    await _claim(claim, most, receive, limit if message.get("more_body", False) else 0)
                 if not message.get("more_body", False):
                     break
                 patience.reschedule(min(loop.time() + BODY_IDLE, deadline))
     except TimeoutError:
         raise RequestTimeout(f"The request body did not come in time; {size:,} bytes came.") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _claim(claim: Claim, size: int, receive: Receive, left: int) -> None:
+    """Hold memory for a body of which up to `left` bytes may follow. Raise TooMuchMemory.
+
+    They are read in that case, and dropped: most clients read no answer before they have sent everything.
+    """
+    try:
+        await claim.reach(size)
+    except TooMuchMemory:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BODY_IDLE):
+                while left > 0 and (message := await receive()).get("more_body", False):
+                    left -= len(message.get("body", b""))
+        raise
 
 
 def _too_large(limit: int, hint: str) -> BodyTooLarge:

@@ -21,8 +21,9 @@ from ccproxy_tui.core.formats.conversion import AnswerReader, AnswerStream, Answ
 from ccproxy_tui.core.formats.openai_chat.native import Normaliser, normalise_answer
 from ccproxy_tui.core.formats.openai_responses.native import Collector
 from ccproxy_tui.core.formats.upstream_error import is_openai_error, read_error, retry_seconds, status_of
-from ccproxy_tui.core.limits import ANSWER, ERROR_ANSWER, EVENT, MB
+from ccproxy_tui.core.limits import ANSWER, ERROR_ANSWER, EVENT, MB, SHARED_FROM
 from ccproxy_tui.core.provider import Answer, Headers
+from ccproxy_tui.core.server.shares import Claim
 from ccproxy_tui.core.server.sink import EVENT_STREAM, RawHeaders, Sink
 from ccproxy_tui.core.server.tap import Tap
 from ccproxy_tui.core.threads import work_on
@@ -69,10 +70,12 @@ class Delivery(Protocol):
 class Leg:
     """The client's end of an exchange, as deliveries use it."""
 
-    def __init__(self, sink: Sink, tap: Tap, headers: HeaderMaker) -> None:
+    def __init__(self, sink: Sink, tap: Tap, headers: HeaderMaker, claim: Claim | None) -> None:
         self.sink = sink
         self.tap = tap
         self.headers = headers
+        self._claim = claim
+        self._request = claim.size if claim is not None else 0
         self._taken = 0
 
     async def open_stream(self, answer: Answer) -> None:
@@ -106,8 +109,18 @@ class Leg:
         if self._taken > ANSWER:
             raise UpstreamGarbled(f"The upstream's answer is larger than {ANSWER // MB} MB.")
 
+    async def collect(self, chunk: bytes) -> None:
+        """The same for a stream of which everything is kept. Raises TooMuchMemory as well."""
+        self.take(chunk)
+        await self._hold(self._taken)
+
+    async def _hold(self, size: int) -> None:
+        """Count what is kept of the answer to the client, beside its request; in few steps."""
+        if self._claim is not None and size > SHARED_FROM and self._request + size > self._claim.size:
+            await self._claim.reach(self._request + 2 * size)
+
     async def read(self, answer: Answer, limit: int = ANSWER) -> bytes:
-        """The whole body. Raises UpstreamGarbled when it is longer than any answer could be."""
+        """The whole body. Raises UpstreamGarbled when it is longer than any answer could be, TooMuchMemory."""
         parts: list[bytes] = []
         size = 0
         async for chunk in answer.body:
@@ -116,6 +129,7 @@ class Leg:
             size += len(chunk)
             if size > limit:
                 raise UpstreamGarbled(f"The upstream's answer is larger than {limit // (1024 * 1024)} MB.")
+            await self._hold(size)
         return b"".join(parts)
 
 
@@ -266,7 +280,7 @@ class ConvertedWhole:
     async def run(self, answer: Answer) -> Outcome:
         if is_stream(answer):
             async for chunk in answer.body:
-                self._leg.take(chunk)
+                await self._leg.collect(chunk)
                 self._answer.feed(chunk)
             self._answer.flush()
         else:
@@ -361,7 +375,7 @@ class Collected:
             return Outcome()
         collector = Collector()
         async for chunk in answer.body:
-            self._leg.take(chunk)
+            await self._leg.collect(chunk)
             collector.feed(chunk)
         collector.flush()
         if collector.failed is not None:

@@ -11,13 +11,11 @@ from typing import Any
 
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import (
-    BodyTooLarge,
     Draining,
     InvalidRequest,
     NoAccountServes,
     NoCredentials,
     ProxyError,
-    RequestTimeout,
     RouteNotFound,
     Stopped,
     UpstreamCut,
@@ -39,7 +37,7 @@ from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, RunsAgent
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, allows, guess_dialect
 from ccproxy_tui.core.server import headers as head
-from ccproxy_tui.core.server.body import ClientGone, read_body
+from ccproxy_tui.core.server.body import UNREAD, ClientGone, read_body
 from ccproxy_tui.core.server.delivery import (
     ConvertedStream,
     Delivery,
@@ -55,6 +53,7 @@ from ccproxy_tui.core.server.hub import Hub, Interruption
 from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
 from ccproxy_tui.core.server.plan import Plan, client_status, plan_call, report_header
+from ccproxy_tui.core.server.shares import CLAIM
 from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink
 from ccproxy_tui.core.server.tap import AnswerUnpacker, Tap
 from ccproxy_tui.core.sse import EventTooLarge
@@ -159,6 +158,7 @@ class Exchange:
             limit=settings.max_body_mb * 1024 * 1024,
             declared=self._named.get("content-length", ""),
             encoding=self._named.get("content-encoding", ""),
+            claim=self._scope.get(CLAIM),
             seconds=settings.body_seconds,
             hint="Raise server.max_body_mb to allow it.",
         )
@@ -332,7 +332,7 @@ class Exchange:
         if changes and encoding:
             answer.body, encoding = _unpacked(answer.body, encoding), ""
         tap = self._tap = Tap(record, self._hub.store, self._hub.clock, watched, encoding, converted=changes)
-        leg = Leg(self._sink, tap, self._client_headers)
+        leg = Leg(self._sink, tap, self._client_headers, self._scope.get(CLAIM))
         delivery = self._delivery = plan.delivery(answer, leg, int(self._hub.clock.now()))
         await self._sink.settle()
         if isinstance(delivery, Relayed | Renamed | Mended) and not self._sink.started:
@@ -385,7 +385,7 @@ class Exchange:
             )
             given = problem.headers if isinstance(problem, UpstreamRefused) else ()
             extra = [(b"content-type", b"application/json"), *self._client_headers(list(given), stream=False)]
-            if isinstance(problem, BodyTooLarge | RequestTimeout):
+            if isinstance(problem, UNREAD):
                 extra.append((b"connection", b"close"))  # the rest of its body is not read
             status = problem.status
             if isinstance(problem, UpstreamRefused):

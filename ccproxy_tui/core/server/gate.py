@@ -24,6 +24,7 @@ from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.routing import guess_dialect
 from ccproxy_tui.core.server.body import ClientGone, read_body
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.shares import CLAIM, Claim
 
 LOCAL = "ccproxy.local"  # set in the scope of requests that came over the unix socket
 KNOWN = "ccproxy.known"  # set in the scope of requests of this user, or with a token
@@ -46,6 +47,13 @@ class Gate:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        claim = scope[CLAIM] = Claim(self._hub.shares, scope)
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            claim.release()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope.get(LOCAL):
                 _check_socket(scope)
@@ -158,7 +166,7 @@ def _check_socket(scope: Scope) -> None:
 
 async def _signed_body(scope: Scope, receive: Receive) -> Receive:
     """Return a `receive` for the body, once it has come and is what was signed. Raises ProxyError, ClientGone."""
-    body = await read_body(receive, limit=ASK_BODY, declared="", encoding="")
+    body = await read_body(receive, limit=ASK_BODY, declared="", encoding="", claim=scope[CLAIM])
     if not is_digest(scope[CONTROL], body):
         raise Unauthorized("The body is not the one that was signed.")
     given = iter([{"type": "http.request", "body": body, "more_body": False}])

@@ -31,6 +31,7 @@ from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.server.reach import Reach
+from ccproxy_tui.core.server.shares import Shares
 from ccproxy_tui.core.settings import Loaded, Settings
 from ccproxy_tui.core.settings.masked import secrets_of
 from ccproxy_tui.core.settings.models import Models, Permissions
@@ -80,6 +81,7 @@ class Hub:
         self._routes: dict[tuple[str, str], list[Candidate]] = {}
         self.logins = Logins(self.tasks, self.store.notice)
         self.reach = Reach(clock)
+        self.shares = Shares(self._memory_limits)
         self.history = ResponseHistory()
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules, self._session_rule_limits, runs)
@@ -136,6 +138,10 @@ class Hub:
 
     def notice(self) -> None:
         self.store.notice()
+
+    def _memory_limits(self) -> tuple[int, int]:
+        server = self.settings.server
+        return server.memory_mb * MB, server.client_memory_mb * MB
 
     def _permissions(self) -> Permissions:
         return self.settings.permissions

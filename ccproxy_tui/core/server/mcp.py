@@ -26,6 +26,7 @@ from ccproxy_tui.core.limits import ASK_BODY, MCP_SESSIONS, MCP_UNUSED, MCP_WAIT
 from ccproxy_tui.core.permissions.sources import CHECK_TOOL, check_answer, read_check
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.shares import CLAIM
 
 _VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 _PING = b": waiting for the person\n\n"
@@ -137,9 +138,11 @@ class _McpServer:
                 raise TooManySessions("Too many messages of this MCP session wait for their answer.")
             client = client_name(dict(request.headers))
             await self._hub.deciders.asker_of(request.scope)
+            claim = request.scope[CLAIM].moved()
             task = self._hub.tasks.start(self._deliver(message, client, session), name="mcp")
             session.asking.add(task)
             task.add_done_callback(session.asking.discard)
+            task.add_done_callback(lambda _: claim.release())
         return Response(status_code=202)
 
     async def _deliver(self, message: Object, client: str, session: _Session) -> None:

@@ -24,6 +24,7 @@ from ccproxy_tui.core.routing import Target
 from ccproxy_tui.core.server.exchange import Exchange
 from ccproxy_tui.core.server.history import ANNOUNCED, input_items
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.server.shares import CLAIM
 
 _HANDSHAKE = (b"sec-websocket-", b"upgrade", b"connection", b"content-length", b"content-type")
 _WAITING = 16  # requests that may wait for their turn
@@ -55,6 +56,7 @@ class ResponsesSocket:
         self._gone = asyncio.Event()
         self._requests: asyncio.Queue[bytes] = asyncio.Queue(_WAITING)
         self._waiting = 0  # bytes in there
+        self._serving = 0  # bytes of the request that is served
 
     async def run(self) -> None:
         await self._receive()  # websocket.connect
@@ -77,7 +79,9 @@ class ResponsesSocket:
             await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
                 return None
-            self._waiting -= len(waiting.result())
+            self._serving = len(waiting.result())
+            self._waiting -= self._serving
+            self._settle()
             return waiting.result()
         finally:
             waiting.cancel()
@@ -97,7 +101,12 @@ class ResponsesSocket:
             else:
                 self._waiting += len(data)
                 self._requests.put_nowait(data)
+            self._settle()
         self._gone.set()
+
+    def _settle(self) -> None:
+        """A message has come: the protocol held as much for it as it might have taken."""
+        self._scope[CLAIM].settle(self._waiting + self._serving)
 
     async def _serve(self, request: bytes) -> bool:
         """Whether the socket can go on after it."""
@@ -109,7 +118,7 @@ class ResponsesSocket:
             return True
         leg = _Leg(self, msgspec.json.encode({**fields, "stream": True}))
         del request, fields
-        scope = {**self._scope, "type": "http", "method": "POST", "headers": self._headers()}
+        scope = {**self._scope, "type": "http", "method": "POST", "headers": self._headers(), CLAIM: None}
         await Exchange(self._hub, self._target, scope, leg.receive, leg.send).run()
         return leg.whole and not self._gone.is_set()
 

@@ -25,6 +25,20 @@ class Server(Section):
     max_body_mb: int = Field(
         64, ge=1, le=1024, description="Largest request body, after decompression.", json_schema_extra=LIVE
     )
+    client_memory_mb: int = Field(
+        256,
+        ge=1,
+        le=65_536,
+        description="Memory that large bodies of one client may take at once; more of them wait, then get a 429.",
+        json_schema_extra=LIVE,
+    )
+    memory_mb: int = Field(
+        512,
+        ge=1,
+        le=65_536,
+        description="The same for all clients together. What is made of a body may take 4 times its size.",
+        json_schema_extra=LIVE,
+    )
     max_header_kb: int = Field(64, ge=4, le=1024, description="Largest request head (request line and headers).")
     head_seconds: float = Field(30, gt=0, le=600, description="How long a client may take to send a request head.")
     body_seconds: float = Field(
