@@ -21,6 +21,10 @@
 | an answer of a token endpoint | `TOKEN_ANSWER`, `TOKEN_SECONDS` | the login or renewal fails |
 | MCP sessions of the older transport | `MCP_SESSIONS`, `MCP_WAITING` messages each | an unused one ends; else 429 |
 | an MCP session whose client says nothing | `MCP_UNUSED` | it ends |
+| one message of an SDK agent | `AGENT_LINE`, `core.formats.weight` | the agent is ended; 502 |
+| messages of an SDK agent that are not read yet | `AGENT_WAITING`, `AGENT_WAITING_BYTES` | it waits |
+| what a tool prints and sends while it is detected | `TOOL_OUTPUT`, `TOOL_REQUESTS`, 20 s | nothing is taken |
+| one file that such a tool writes | `TOOL_FILE` | the system ends it |
 | kept of an exchange's headers, texts and notes | `KEPT_HEADERS`, `KEPT_TEXT`, 200 | cut, with a mark |
 | kept of an answer, of all bodies | `core.capture`, `core.store` | the rest is counted, not kept |
 """
@@ -72,6 +76,16 @@ TOKEN_SECONDS = 30.0
 MCP_SESSIONS = 64
 MCP_WAITING = 64
 MCP_UNUSED = 60.0
+
+# Images and files that its tools read come in one line each, in base64; Claude Code reads none of more than some MB.
+AGENT_LINE = 16 * MB
+AGENT_WAITING = 1000
+AGENT_WAITING_BYTES = 32 * MB
+
+# The longest real output is Codex's list of models, the longest real request Claude Code's first one: 300 KB each.
+TOOL_OUTPUT = 16 * MB
+TOOL_REQUESTS = 32 * MB
+TOOL_FILE = 64 * MB
 
 # Kept of each exchange for the screens: what others may make as long as they like.
 KEPT_HEADERS = 16 * KB

@@ -60,6 +60,12 @@ def answer(text):
         say(type="from_the_future", data=[1])
         say(type="stream_event", event={{"type": "content_block_delta", "index": 99, "delta": {{"type": "x"}}}})
         say(type="assistant", message={{"content": "odd"}})
+    if "endless" in text:
+        start()
+        while True:
+            sys.stdout.write("x" * 65536)
+    if "heavy" in text:
+        sys.stdout.write('{{"type": "system", "x": [' + "[]," * 4_000_000 + "0]}}\n")
     if "child" in text:
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         Path(__file__).with_name("child").write_text(str(child.pid))
@@ -70,6 +76,10 @@ def answer(text):
     event(type="message_delta", delta={{"stop_reason": "end_turn"}}, usage={{"output_tokens": 3}})
     event(type="message_stop")
     result()
+    if "chatter" in text:
+        for number in range(200):
+            say(type="system", subtype="chatter", text="x" * 1_000_000)
+            Path(__file__).with_name("said").write_text(str(number + 1))
 
 
 stubborn = False

@@ -9,17 +9,18 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccproxy_tui.core.limits import MB, TOOL_FILE, TOOL_OUTPUT, TOOL_REQUESTS
 from ccproxy_tui.core.processes import guarded
 
 _HEAD_LIMIT = 256 * 1024
-_BODY_LIMIT = 16 * 1024 * 1024
-_OUTPUT_LIMIT = 16 * 1024 * 1024
+_REQUEST_SECONDS = 20.0
 _REFUSAL = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -45,6 +46,7 @@ class CaptureServer:
         ) + reply
         self._server: asyncio.Server | None = None
         self.requests: list[Request] = []
+        self._left = TOOL_REQUESTS
 
     async def start(self) -> int:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_HEAD_LIMIT)
@@ -57,28 +59,30 @@ class CaptureServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            request = await _read(reader)
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                request = await self._read(reader)
             writer.write(self._reply if request.method == "POST" else _REFUSAL)
             await writer.drain()
             if request.method == "POST":
                 self.requests.append(request)
-        except (OSError, ValueError, IndexError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        except (OSError, TimeoutError, ValueError, IndexError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whatever that was, it is nothing to keep
         finally:
             writer.close()
 
-
-async def _read(reader: asyncio.StreamReader) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    first, *lines = head.split("\r\n")
-    method, target = first.split(" ")[:2]
-    headers = [
-        (name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines) if name
-    ]
-    length = int(dict(headers).get("content-length", "0"))
-    if not 0 <= length <= _BODY_LIMIT:
-        raise ValueError("no length that a request has")
-    return Request(method, target, headers, await reader.readexactly(length))
+    async def _read(self, reader: asyncio.StreamReader) -> Request:
+        """Raises ValueError for what is no request, and when all of them are larger than a tool's requests are."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.split("\r\n")
+        method, target = first.split(" ")[:2]
+        headers = [
+            (name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines) if name
+        ]
+        length = int(dict(headers).get("content-length", "0"))
+        if not 0 <= len(head) + length <= self._left:
+            raise ValueError("no length that a request has")
+        self._left -= len(head) + length
+        return Request(method, target, headers, await reader.readexactly(length))
 
 
 def _check_program(path: str) -> None:
@@ -90,10 +94,10 @@ def _check_program(path: str) -> None:
 
 
 async def run_bounded(command: Sequence[str], environ: Mapping[str, str], folder: Path, seconds: float) -> bytes:
-    """What a program printed, up to a limit. It, and all that it started, is ended in time.
+    """What a program printed. It, and all that it started, is ended in time.
 
     `command` starts with the program's path. It prints into a file: a pipe would stay open for as long as anything that
-    it has started. Raises CaptureFailed when it can't be started or takes too long.
+    it has started. Raises CaptureFailed when it can't be started, takes too long, or prints too much.
     """
     _check_program(command[0])
     with tempfile.TemporaryFile() as output:
@@ -106,6 +110,7 @@ async def run_bounded(command: Sequence[str], environ: Mapping[str, str], folder
                 stdout=output,
                 stderr=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
+                preexec_fn=_limit_files,
             )
         except OSError as error:
             raise CaptureFailed(f"{command[0]} can't be started: {error.strerror}") from error
@@ -118,5 +123,12 @@ async def run_bounded(command: Sequence[str], environ: Mapping[str, str], folder
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)  # it leads its own group: what it started is in there
             await process.wait()
+        if output.seek(0, os.SEEK_END) > TOOL_OUTPUT:
+            raise CaptureFailed(f"{Path(command[0]).name} printed more than {TOOL_OUTPUT // MB} MB")
         output.seek(0)
-        return output.read(_OUTPUT_LIMIT)
+        return output.read()
+
+
+def _limit_files() -> None:
+    """Let the system end a child that writes a file (its output is one) without end."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (TOOL_FILE, TOOL_FILE))

@@ -106,7 +106,7 @@ class Agent:
         self.state = "idle"
 
     async def _fail(self, reason: str) -> AgentFailed:
-        words = self.process.last_words
+        reason, words = self.process.problem or reason, self.process.last_words
         await self.close()
         self.problem = f"{reason}: {words}" if words and words not in reason else reason
         return AgentFailed(f"Claude Code: {self.problem}")

@@ -8,23 +8,51 @@ import logging
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from ccproxy_tui.core.ancestry import process_of
 from ccproxy_tui.core.formats.misfit import Object
+from ccproxy_tui.core.formats.weight import is_too_heavy
+from ccproxy_tui.core.limits import AGENT_LINE, AGENT_WAITING, AGENT_WAITING_BYTES, MB
 from ccproxy_tui.core.processes import Process, die_with_parent, family_of, kill_all
 from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.threads import work_on
 
 log = logging.getLogger(__name__)
 
 _CONTROL = frozenset({"control_request", "control_response", "control_cancel_request"})
-_LONGEST_LINE = 64 * 1024 * 1024
-_WAITING = 1000  # messages that nobody has read yet
 _LAST_WORDS = 20  # lines of its standard error stream
 _POLITE_SECONDS = 0.7  # to save its session, once it is told that nothing more comes
 _FIRM_SECONDS = 0.5
+
+
+class Messages(asyncio.Queue[Object | None]):
+    """What an agent has written and is not read yet: bounded in number and in bytes of its lines."""
+
+    def __init__(self) -> None:
+        super().__init__(AGENT_WAITING)
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
+
+    async def put_line(self, message: Object, size: int) -> None:
+        """Wait for room, then add a message whose line has `size` bytes. One at a time."""
+        await self.put(message)
+        self._bytes += size - self._sizes.pop()
+        self._sizes.append(size)
+
+    def full(self) -> bool:
+        return super().full() or self._bytes >= AGENT_WAITING_BYTES
+
+    def _put(self, item: Object | None) -> None:
+        super()._put(item)
+        self._sizes.append(0)
+
+    def _get(self) -> Object | None:
+        self._bytes -= self._sizes.popleft()
+        return super()._get()
 
 
 class ClaudeProcess:
@@ -39,7 +67,8 @@ class ClaudeProcess:
         self._errors: asyncio.Task[None] | None = None
         self._said: deque[str] = deque(maxlen=_LAST_WORDS)
         self._closing = False
-        self.messages: asyncio.Queue[Object | None] = asyncio.Queue(_WAITING)
+        self.messages = Messages()
+        self.problem = ""  # why nothing more of it is read
         self.identity: Process | None = None
 
     @property
@@ -64,7 +93,7 @@ class ClaudeProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
+            limit=AGENT_LINE,
             start_new_session=True,  # a Ctrl+C at our terminal is not meant for it
             preexec_fn=die_with_parent(),
         )
@@ -93,17 +122,21 @@ class ClaudeProcess:
         assert process.stdout is not None
         try:
             while line := await process.stdout.readline():
-                message = _read(line)
+                message = await work_on(len(line), partial(_read, line))
                 if message.get("type") in _CONTROL:
                     yield message
                 elif message:
-                    await self.messages.put(message)
+                    await self.messages.put_line(message, len(line))
         except ValueError:  # a line without an end
-            log.warning("Claude Code wrote a line of more than %d MB", _LONGEST_LINE // 1024**2)
+            self.problem = f"it wrote a message of more than {AGENT_LINE // MB} MB"
+        except _TooHeavy:
+            self.problem = "it wrote a message that takes too much memory"
         finally:
             self._say_end()
+        if self.problem:
+            log.warning("Claude Code (pid %d) is ended: %s", process.pid, self.problem)
         if not self._closing:  # the SDK would wait for the answers to its own requests
-            raise ConnectionError("it has ended")
+            raise ConnectionError(self.problem or "it has ended")
 
     def _say_end(self) -> None:
         while self.messages.full():
@@ -135,8 +168,18 @@ class ClaudeProcess:
             if self.alive:
                 process.kill()
         await process.wait()
+        await self._drop_rest(process)
         if self._errors is not None:
             self._errors.cancel()
+
+    async def _drop_rest(self, process: asyncio.subprocess.Process) -> None:
+        """Read to the end what is not wanted any more: until then its pipe stays open."""
+        if not self.problem or process.stdout is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRM_SECONDS):
+                while await process.stdout.read(64 * 1024):
+                    pass
 
 
 async def _ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
@@ -146,8 +189,14 @@ async def _ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
     return process.returncode is not None
 
 
+class _TooHeavy(Exception):
+    """A line that takes too much memory once it is taken apart."""
+
+
 def _read(line: bytes) -> Object:
-    """A message; empty for what is none (builds write other lines at times)."""
+    """A message; empty for what is none (builds write other lines at times). Raises _TooHeavy."""
+    if is_too_heavy(line):
+        raise _TooHeavy
     try:
         message = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -246,3 +246,29 @@ async def test_without_room_for_a_temporary_folder_the_problem_is_said(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     assert await detector.detect() is None
     assert "No such file or directory" in detector.view().problem
+
+
+async def test_one_that_prints_without_end_is_ended_and_fills_no_disk(tmp_path: Path) -> None:
+    detector = install(tmp_path, ask())
+    (tmp_path / "bin" / "codex").write_text(
+        f"#!{sys.executable}\nimport os\nwhile True: os.write(1, b'codex-cli 1.2.3 ' * 65536)\n"
+    )
+    assert await detector.detect() is None
+    assert detector.problem == "codex printed more than 16 MB"
+
+
+async def test_one_that_sends_without_end_is_not_kept(tmp_path: Path) -> None:
+    body = f"""
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({{{{}}}}))
+sent = 0
+for _ in range(20):
+    try:
+        opener.open(provider["base_url"] + "/responses", b" " * {4 * 2**20}).read()
+        sent += 1
+    except OSError:
+        pass
+open({str(tmp_path / "sent")!r}, "w").write(str(sent))
+"""
+    detector = install(tmp_path, body.replace("{{", "{").replace("}}", "}"))
+    await detector.detect()
+    assert (tmp_path / "sent").read_text() == "7", "32 MB of requests, heads included, in all"

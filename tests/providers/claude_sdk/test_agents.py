@@ -106,6 +106,36 @@ async def test_noise_is_passed_over(start_proxy: StartProxy, environ: dict[str, 
     assert answer.json()["usage"]["output_tokens"] == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("endless", "it wrote a message of more than 16 MB"), ("heavy", "it wrote a message that takes too much memory")],
+)
+async def test_a_message_that_is_too_large_ends_it(
+    start_proxy: StartProxy, environ: dict[str, str], text: str, words: str
+) -> None:
+    proxy = await start_proxy(**environ)
+    answer = await proxy.client.post("/sdk/s/v1/messages", json=body(text), timeout=60)
+    assert (answer.status_code, words in told(answer)) == (502, True), answer.text
+    [agent] = agents_of(proxy).view().agents
+    assert (agent.state, lives(agent.pid)) == ("dead", False)
+    assert (await proxy.client.post("/sdk/s/v1/messages", json=body())).status_code == 200
+
+
+async def test_what_is_said_between_turns_is_bounded(
+    start_proxy: StartProxy, tool: Path, environ: dict[str, str]
+) -> None:
+    proxy = await start_proxy(**environ)
+    assert (await proxy.client.post("/sdk/s/v1/messages", json=body("chatter"))).status_code == 200
+    said, before = tool.with_name("said"), ""
+    await until(said.exists)
+    while before != said.read_text():  # until nothing moves any more
+        before = said.read_text()
+        await asyncio.sleep(0.5)
+    assert 32 <= int(before) < 100
+    assert (await proxy.client.post("/sdk/s/v1/messages", json=body())).status_code == 200
+    await until(lambda: said.read_text() == "200")
+
+
 async def test_silence_is_noticed_and_the_session_goes_on(start_proxy: StartProxy, environ: dict[str, str]) -> None:
     proxy = await start_proxy(**environ, CLAUDE__SDK_SESSION_POOL__STREAM_ONGOING_TIMEOUT="5")
     agents = agents_of(proxy)
