@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo run test attack fuzz check format bench snapshots lock dist clean
+.PHONY: help demo run test attack fuzz check format soak bench snapshots lock dist clean
 
 help:
 	@echo "make demo       open the app on its built-in provider"
@@ -15,6 +15,7 @@ help:
 	@echo "make snapshots  accept the screens as they look now"
 	@echo "make lock       resolve the dependencies, write locks, bill of materials and licences"
 	@echo "make dist       build the package with its bill of materials"
+	@echo "make soak       run the app for an hour under traffic and random keys"
 	@echo "make bench      measure against a direct connection and peers"
 
 $(READY): pyproject.toml locks/dev.txt scripts/setup
@@ -49,6 +50,9 @@ format: $(READY)
 
 snapshots: $(READY)
 	@$(BIN)/python -m pytest tests/screens -q --snapshot-update
+
+soak: $(READY)
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m bench.relay $(ARGS)
