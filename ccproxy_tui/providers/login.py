@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.opening import Opening
 from ccproxy_tui.core.http_time import retry_after
 from ccproxy_tui.core.limits import TOKEN_ANSWER, TOKEN_SECONDS
+from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.provider import Answer, Call, Report, close_answer, held_answer, keep_answer
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.registry import Context
@@ -40,7 +40,7 @@ def make_ask(title: str, http: Callable[[], Http], clock: Clock) -> Ask:
         upstream = Upstream(title, url, http().model_copy(update={"read_timeout": 20.0}))
         own = [("user-agent", f"ccproxy-tui/{__version__}"), ("accept-encoding", "identity")]
         try:
-            async with asyncio.timeout(TOKEN_SECONDS):
+            async with patience(TOKEN_SECONDS):
                 answer = await upstream.send(method, url, [*headers, *own], body)
                 wait = retry_after(dict(answer.headers), clock.now()) if answer.status in _ASKS_TO_WAIT else None
                 return TokenAnswer(answer.status, await _collect(answer, title), wait or 0.0)

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from ccproxy_tui.core.patience import patience
+
 _POLL = 0.05
 
 
@@ -30,7 +32,7 @@ async def locked(path: Path, fallback: Path, *, seconds: float = 30.0) -> AsyncI
 
 async def _acquire(descriptor: int, path: Path, seconds: float) -> None:
     try:
-        async with asyncio.timeout(seconds):
+        async with patience(seconds):
             while not _try(descriptor):  # noqa: ASYNC110 - another process can't set an event of ours
                 await asyncio.sleep(_POLL)
     except TimeoutError:

@@ -11,11 +11,13 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, TooManyRequests
 from ccproxy_tui.core.escape import cut
 from ccproxy_tui.core.ids import new_id
+from ccproxy_tui.core.patience import Timer, patience
 from ccproxy_tui.core.permissions.request import Decision, Look, PermissionRequest, Status
 
 log = logging.getLogger("ccproxy_tui.permissions")
@@ -57,7 +59,7 @@ class Entry:
     waited: float = 0.0  # until it ended
     decision: Decision | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
-    timer: asyncio.TimerHandle | None = None
+    timer: Timer | None = None
 
 
 @dataclass(slots=True)
@@ -131,7 +133,7 @@ class Broker:
         turn = _Turn(request, seconds, look, owner, asyncio.get_running_loop().create_future())
         self._queues.setdefault(owner, deque()).append(turn)
         try:
-            async with asyncio.timeout(min(seconds, LONGEST)):
+            async with patience(min(seconds, LONGEST)):
                 return await turn.listed
         except (TimeoutError, asyncio.CancelledError) as error:
             if turn.listed.done() and not turn.listed.cancelled():
@@ -244,10 +246,10 @@ class Broker:
             self._end(entry, "denied", Decision(allowed=False, by="shutdown", message="The proxy is shutting down"))
 
     def _set_timer(self, entry: Entry, seconds: float) -> None:
-        """By the loop's own clock: a wall clock that jumps moves no deadline."""
+        """By the loop's own clock, which nothing sets. A decision that waits in a socket comes first."""
         if entry.timer is not None:
             entry.timer.cancel()
-        entry.timer = asyncio.get_running_loop().call_later(seconds, self._expire, entry)
+        entry.timer = Timer(seconds, partial(self._expire, entry))
 
     def _expire(self, entry: Entry) -> None:
         if entry.status == "pending":

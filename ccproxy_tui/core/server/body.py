@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from ccproxy_tui.core.errors import BodyTooLarge, InvalidRequest, RequestTimeout, TooMuchMemory, WrongMediaType
 from ccproxy_tui.core.limits import BODY_IDLE, MB, RATIO, RATIO_FREE, SHARED_FROM
+from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.server.shares import CLAIM, Claim
 from ccproxy_tui.core.server.sink import Receive
 from ccproxy_tui.core.unpack import Broken, TooLarge, Unsupported, unpack
@@ -89,7 +90,7 @@ async def _collect(receive: Receive, limit: int, seconds: float, hint: str, most
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     try:
-        async with asyncio.timeout(min(BODY_IDLE, seconds)) as patience:
+        async with patience(min(BODY_IDLE, seconds)) as end:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -100,11 +101,11 @@ async def _collect(receive: Receive, limit: int, seconds: float, hint: str, most
                     raise _too_large(limit, hint)
                 parts.append(chunk)
                 if claim is not None and size > max(claim.size, SHARED_FROM):
-                    patience.reschedule(None)
+                    end.reschedule(None)
                     await _claim(claim, most, receive, limit if message.get("more_body", False) else 0)
                 if not message.get("more_body", False):
                     break
-                patience.reschedule(min(loop.time() + BODY_IDLE, deadline))
+                end.reschedule(min(loop.time() + BODY_IDLE, deadline))
     except TimeoutError:
         raise RequestTimeout(f"The request body did not come in time; {size:,} bytes came.") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -214,6 +214,13 @@ class Hub:
                 await account.keep_fresh()
             self.store.notice()  # the states of accounts are words that change with time
 
+    @property
+    def unused_seconds(self) -> float:
+        """Return for how long no front end was attached, and no request came or was under way."""
+        if self.viewers or self.running:
+            self.last_request = self.clock.monotonic()
+        return self.clock.monotonic() - self.last_request
+
     def enter(self, exchange: Running) -> None:
         """An exchange begins. While any is live, the ticker runs; otherwise nothing does."""
         self.running[exchange.id] = exchange

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import TimerHandle, Transport
+from asyncio import Transport
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ccproxy_tui.core.errors import HeadersTooLarge, ProxyError, RequestTimeout
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.limits import KB, UNREAD_BYTES, UNREAD_SECONDS
+from ccproxy_tui.core.patience import SECOND_LOOK, Timer
 from ccproxy_tui.core.peers import PEER, Connection
 from ccproxy_tui.core.routing import guess_dialect
 
@@ -65,7 +66,7 @@ class LimitedProtocol(PeerProtocol):
     # Bytes since the last piece of a body, or the start of the head. The parser keeps an unfinished line in memory
     # without end, so what came is counted, not what it made of it.
     _framing = 0
-    _timer: TimerHandle | None = None
+    _timer: Timer | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -124,6 +125,10 @@ class LimitedProtocol(PeerProtocol):
         else:
             self._start_timer(UNREAD_SECONDS)
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has waited for long, after one more look at what it has sent."""
+        self.timeout_keep_alive_task = self.loop.call_later(SECOND_LOOK, super().timeout_keep_alive_handler)
+
     @property
     def _answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
@@ -143,7 +148,7 @@ class LimitedProtocol(PeerProtocol):
 
     def _start_timer(self, seconds: float) -> None:
         self._stop_timer()
-        self._timer = self.loop.call_later(seconds, self._on_timer)
+        self._timer = Timer(seconds, self._on_timer)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

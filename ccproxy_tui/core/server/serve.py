@@ -29,6 +29,7 @@ from ccproxy_tui.core.hook_proof import install_key
 from ccproxy_tui.core.instances import Instance
 from ccproxy_tui.core.limits import KB, MB, WAITING_CONNECTIONS
 from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.patience import SECOND_LOOK
 from ccproxy_tui.core.processes import adopt_orphans
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.redact import learn_secret
@@ -330,9 +331,9 @@ class ProxyServer:
         while True:
             await asyncio.sleep(IDLE_CHECK)
             limit = hub.settings.server.idle_stop_hours * 3600
-            if hub.viewers or hub.running:
-                hub.last_request = hub.clock.monotonic()
-            elif limit and hub.clock.monotonic() - hub.last_request >= limit:
+            if limit and hub.unused_seconds >= limit:
+                await asyncio.sleep(SECOND_LOOK)  # a stop of the process is no idleness of its clients
+            if limit and hub.unused_seconds >= limit:
                 log.warning("unused for %.0f hours: stopping", limit / 3600)
                 hub.request_stop(drain=True, by=f"server.idle_stop_hours ({limit / 3600:.0f} h without use)")
                 return

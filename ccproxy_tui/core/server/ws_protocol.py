@@ -9,6 +9,7 @@ from websockets.frames import CloseCode, Frame
 
 from ccproxy_tui.core.errors import TooMuchMemory
 from ccproxy_tui.core.limits import FRAGMENTS, KB, SHARED_FROM
+from ccproxy_tui.core.patience import SECOND_LOOK
 from ccproxy_tui.core.server.shares import CLAIM, Claim
 
 _UNREAD = 256 * KB  # pongs that a client does not read
@@ -51,6 +52,10 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             return
         super().handle_cont(event)
         self._end_of(event)
+
+    def keepalive_timeout(self) -> None:
+        """Look once more for the pong of a client: this process may have been stopped when it came."""
+        self.pong_timer = self.loop.call_later(SECOND_LOOK, super().keepalive_timeout)
 
     def handle_ping(self) -> None:
         super().handle_ping()

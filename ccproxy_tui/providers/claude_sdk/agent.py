@@ -27,6 +27,7 @@ from claude_agent_sdk import (
 
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats.misfit import Object
+from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.permissions import Entry, PermissionRequest
 from ccproxy_tui.core.permissions.sources import denial_of
 from ccproxy_tui.providers.claude_sdk.ask import Said
@@ -92,7 +93,7 @@ class Agent:
     async def start(self) -> None:
         """Raises AgentFailed."""
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with patience(START_SECONDS):
                 await self._client.connect()
         except TimeoutError:
             raise await self._fail(f"it did not start within {START_SECONDS:.0f} s") from None
@@ -120,7 +121,7 @@ class Agent:
                 continue
             await self._write(_question(said.content, asks=False))
             try:
-                async with asyncio.timeout(_TELL_SECONDS):
+                async with patience(_TELL_SECONDS):
                     await self._until_result()
             except TimeoutError:
                 raise await self._fail("it does not take the earlier turns") from None
@@ -183,7 +184,7 @@ class Agent:
         if not self.process.alive:
             return False
         try:
-            async with asyncio.timeout(_PING_SECONDS):
+            async with patience(_PING_SECONDS):
                 await self._client.get_mcp_status()
         except (TimeoutError, OSError, ClaudeSDKError):
             return False

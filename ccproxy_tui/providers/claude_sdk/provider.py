@@ -34,6 +34,7 @@ from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.upstream_error import kind_of
 from ccproxy_tui.core.frames import SdkView
+from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.provider import Answer, Call, Host
 from ccproxy_tui.core.provider import Report as Publish
 from ccproxy_tui.core.settings.agents import Claude
@@ -253,7 +254,7 @@ class _Turning:
 
         assert self._messages is not None
         try:
-            async with asyncio.timeout(self._patience):
+            async with patience(self._patience):
                 message = await anext(self._messages)
         except TimeoutError:
             raise UpstreamStalled(f"Claude Code has said nothing for {self._patience:.0f} s.") from None

@@ -20,6 +20,7 @@ from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import UpstreamCut, UpstreamGarbled, UpstreamStalled
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.limits import EVENT
+from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.provider import Answer, Headers
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.upstream import environment_proxy, tls_context
@@ -116,6 +117,7 @@ class Sockets:
                 ssl=await self._tls(http) if url.startswith("https:") else None,
                 max_size=EVENT,
                 max_queue=_QUEUED,
+                ping_timeout=None,  # `receive` has a time-out of its own, which looks at the socket before it judges
                 open_timeout=http.connect_timeout,
                 process_exception=lambda error: error,
             )
@@ -136,7 +138,7 @@ class Sockets:
         from websockets.exceptions import ConnectionClosed
 
         try:
-            async with asyncio.timeout(self._http().read_timeout):
+            async with patience(self._http().read_timeout):
                 return await connection.recv(decode=False)
         except ConnectionClosed as error:
             raise UpstreamCut(f"The Codex backend closed its socket in the middle of its answer: {error}.") from error

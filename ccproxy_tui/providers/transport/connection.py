@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable
 
 import httpx
 
+from ccproxy_tui.core.patience import Timer
 from ccproxy_tui.providers.transport.parser import Head, ProtocolError, ResponseParser
 
 HIGH_WATER = 512 * 1024
@@ -27,7 +28,7 @@ class Connection(asyncio.Protocol):
         self._writing_paused = False
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._last_data = 0.0
         self._read_timeout: float | None = None
         self._busy = False
@@ -102,7 +103,7 @@ class Connection(asyncio.Protocol):
 
     def _arm_timer(self) -> None:
         if self._timer is None and self._read_timeout is not None:
-            self._timer = self._loop.call_later(self._read_timeout, self._on_timer)
+            self._timer = Timer(self._read_timeout, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -112,7 +113,7 @@ class Connection(asyncio.Protocol):
         if silent >= self._read_timeout:
             self._fail(httpx.ReadTimeout(f"no byte from the server for {silent:.0f} s"))
             return
-        self._timer = self._loop.call_later(self._read_timeout - silent, self._on_timer)
+        self._timer = Timer(self._read_timeout - silent, self._on_timer)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

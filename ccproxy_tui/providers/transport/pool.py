@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 
 import httpx
 
+from ccproxy_tui.core.patience import patience
 from ccproxy_tui.providers.transport.connection import Connection
 from ccproxy_tui.providers.transport.parser import Head, ProtocolError, request_head
 
@@ -159,7 +160,7 @@ class LeanTransport(httpx.AsyncBaseTransport):
             connection = Connection(loop)
             self._open.add(connection)
             try:
-                async with asyncio.timeout(share):
+                async with patience(share):
                     await self._open_socket(connection, scheme, host, address, port)
                 return connection
             except TimeoutError:
@@ -240,7 +241,7 @@ async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int, deadli
     else:
         return [host]
     try:
-        async with asyncio.timeout(deadline - loop.time()):
+        async with patience(deadline - loop.time()):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except TimeoutError:
         raise httpx.ConnectTimeout(f"the name {host} was not resolved in time") from None
