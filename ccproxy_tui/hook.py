@@ -9,7 +9,7 @@ SOURCES = ("claude-code", "codex")
 
 
 def run_hook(source: str) -> None:
-    """Hand the event on standard input to the proxy and print its answer.
+    """Hand the event on standard input to the proxy, as it is, and print its answer.
 
     Without a proxy that proves to be ours, nothing is printed: no opinion, the tool asks in its own terminal.
     """
@@ -17,8 +17,8 @@ def run_hook(source: str) -> None:
     from ccproxy_tui.core.paths import NotOurs, Paths
 
     try:
-        answer = ask(Paths.of_user(), f"/hooks/{source}", json.load(sys.stdin))
-    except (NotAsked, NotOurs, ValueError, RecursionError):
+        answer = ask(Paths.of_user(), f"/hooks/{source}", sys.stdin.buffer.read())
+    except (NotAsked, NotOurs):
         return
     if answer:
         print(json.dumps(answer))  # noqa: T201 - the tool reads it

@@ -223,9 +223,11 @@ def _digest(text: str) -> str:
 @explain
 def ask(ctx: click.Context, /, question: str, given: str | None) -> None:
     """Ask the user at the terminal. Exits 0 for a yes, 1 for a no, 4 when no proxy runs."""
+    from ccproxy_tui.core.formats import keys
+
     try:
-        shown = json.loads(given) if given else {}
-    except ValueError as error:
+        shown = keys.load(given) if given else {}
+    except (ValueError, RecursionError) as error:
         raise Failure(f"--input is not valid JSON: {error}", USAGE) from error
     from ccproxy_tui.core.asking import NotAsked, NothingRuns
     from ccproxy_tui.core.asking import ask as ask_proxy
@@ -233,7 +235,7 @@ def ask(ctx: click.Context, /, question: str, given: str | None) -> None:
 
     body = {"tool_name": question, "input": shown, "cwd": str(Path.cwd())}
     try:
-        answer = ask_proxy(Paths.of_user(), "/permissions", body)
+        answer = ask_proxy(Paths.of_user(), "/permissions", json.dumps(body).encode())
     except NothingRuns as problem:
         raise Failure(str(problem), _NOTHING_RUNS) from problem
     except NotAsked as problem:

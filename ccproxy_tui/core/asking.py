@@ -28,8 +28,11 @@ class NothingRuns(NotAsked):
     """No proxy of this user runs."""
 
 
-def ask(paths: Paths, path: str, body: Any) -> dict[str, Any]:
-    """Return the answer of the first proxy that proves to be ours. Raises NotAsked; NotOurs for a folder of another."""
+def ask(paths: Paths, path: str, body: bytes) -> dict[str, Any]:
+    """Send JSON as it is; return the answer of the first proxy that proves to be ours.
+
+    Raises NotAsked; NotOurs for a folder of another user.
+    """
     running = instances.running(paths)
     if not running:
         start = "No proxy runs. Start one with `ccproxy-tui` or `ccproxy-tui serve`."
@@ -40,7 +43,7 @@ def ask(paths: Paths, path: str, body: Any) -> dict[str, Any]:
     problem = NotAsked("No proxy has answered.")
     for instance in running:
         try:
-            return _ask(instance.socket, key, path, json.dumps(body).encode())
+            return _ask(instance.socket, key, path, body)
         except NotAsked as error:
             problem = error
     raise problem

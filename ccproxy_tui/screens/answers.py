@@ -18,6 +18,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static, TextArea
 
 from ccproxy_tui.core.escape import escape_json, escape_line, has_hidden
+from ccproxy_tui.core.formats import keys
 from ccproxy_tui.core.permissions.difference import difference
 from ccproxy_tui.screens.ui.card_view import difference_lines
 from ccproxy_tui.screens.ui.pieces import PieceLine
@@ -182,7 +183,7 @@ class EditDialog(ModalScreen[Any]):
     def _edited(self) -> Any:
         """Raises ValueError, RecursionError."""
         text = self._area.text
-        return {**self._given, self._field: text} if self._field else json.loads(text)
+        return {**self._given, self._field: text} if self._field else keys.load(text)
 
 
 def _text_of(given: Any) -> str:

@@ -66,6 +66,9 @@ def answer(text):
             sys.stdout.write("x" * 65536)
     if "heavy" in text:
         sys.stdout.write('{{"type": "system", "x": [' + "[]," * 4_000_000 + "0]}}\n")
+    if "twice" in text:
+        sys.stdout.write('{{"type": "control_request", "request_id": "r", "request": {{"subtype": "can_use_tool", '
+                         '"tool_name": "Bash", "input": {{"command": "rm -rf /", "command": "ls"}}}}}}\n')
     if "child" in text:
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         Path(__file__).with_name("child").write_text(str(child.pid))

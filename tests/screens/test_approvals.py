@@ -225,6 +225,9 @@ async def test_all_of_an_input_is_edited_as_json(app: CCProxyApp, control: FakeC
         area.text = "{nonsense"
         await pilot.press("ctrl+s")
         await until(lambda: "not valid JSON" in screen_text(app))
+        area.text = '{"command": "rm", "command": "a", "timeout": 5}'
+        await pilot.press("ctrl+s")
+        await until(lambda: "twice in one object" in screen_text(app))
         area.text = '{"command": "a", "timeout": 5.0}'
         await pilot.press("ctrl+s")
         await until(lambda: '+  "timeout": 5.0' in screen_text(app))

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from ccproxy_tui.core.formats import keys
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.formats.weight import is_too_heavy
 
@@ -19,6 +20,18 @@ def decode(raw: bytes) -> Object:
     body = _decode(raw, object)
     if not isinstance(body, dict):
         raise Misfit("The body must be a JSON object.")
+    return body
+
+
+def decode_strict(raw: bytes) -> Object:
+    """The same for what somebody decides on: an object with a key twice could be read as another one. Raises Misfit."""
+    body = decode(raw)
+    try:
+        keys.check(raw)
+    except ValueError as error:  # KeyTwice, or what one parser takes and the other one does not
+        raise Misfit(f"The body is not clear: {error}.") from error
+    except RecursionError:
+        raise Misfit("The body is nested too deeply.") from None
     return body
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,13 +21,14 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, TooManySessions
-from ccproxy_tui.core.formats.body import decode
+from ccproxy_tui.core.formats.body import decode_strict
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.limits import ASK_BODY, MCP_SESSIONS, MCP_UNUSED, MCP_WAITING
 from ccproxy_tui.core.permissions.sources import CHECK_TOOL, check_answer, read_check
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.shares import CLAIM
+from ccproxy_tui.core.threads import work_on
 
 _VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 _PING = b": waiting for the person\n\n"
@@ -193,7 +195,7 @@ def _hello(params: Object) -> Object:
 async def _read(request: Request) -> Object:
     raw = await read_whole(request, ASK_BODY)
     try:
-        return decode(raw)
+        return await work_on(len(raw), partial(decode_strict, raw))
     except Misfit as misfit:
         raise InvalidRequest(f"A JSON-RPC message is expected (one object). {misfit.message}") from misfit
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
-from ccproxy_tui.core.formats.body import decode
+from ccproxy_tui.core.formats.body import decode_strict
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.hook_proof import LONGEST_NONCE, NONCE, PROOF, prove
 from ccproxy_tui.core.limits import ASK_BODY
@@ -45,6 +46,7 @@ from ccproxy_tui.core.server.deciders import Guard, Handler, decider_of
 from ccproxy_tui.core.server.desk import audit_row
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.viewer import ask_view
+from ccproxy_tui.core.threads import work_on
 
 _KEEPALIVE = 30.0
 _EVENTS = {"pending": "permission_request", "expired": "permission_expired"}
@@ -280,7 +282,7 @@ async def _body(request: Request) -> Object:
         raise WrongMediaType("JSON is expected.", hint="Send the header content-type: application/json.")
     raw = request.state.raw = await read_whole(request, ASK_BODY)
     try:
-        return decode(raw)
+        return await work_on(len(raw), partial(decode_strict, raw))
     except Misfit as misfit:
         raise InvalidRequest(misfit.message) from misfit
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from ccproxy_tui.core.ancestry import process_of
+from ccproxy_tui.core.formats.keys import KeyTwice, check
 from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.formats.weight import is_too_heavy
 from ccproxy_tui.core.limits import AGENT_LINE, AGENT_WAITING, AGENT_WAITING_BYTES, MB
@@ -127,10 +128,12 @@ class ClaudeProcess:
                     yield message
                 elif message:
                     await self.messages.put_line(message, len(line))
-        except ValueError:  # a line without an end
-            self.problem = f"it wrote a message of more than {AGENT_LINE // MB} MB"
+        except KeyTwice as error:
+            self.problem = f"it wrote a message that is not clear: {error}"
         except _TooHeavy:
             self.problem = "it wrote a message that takes too much memory"
+        except ValueError:  # a line without an end
+            self.problem = f"it wrote a message of more than {AGENT_LINE // MB} MB"
         finally:
             self._say_end()
         if self.problem:
@@ -194,7 +197,7 @@ class _TooHeavy(Exception):
 
 
 def _read(line: bytes) -> Object:
-    """A message; empty for what is none (builds write other lines at times). Raises _TooHeavy."""
+    """A message; empty for what is none (builds write other lines at times). Raises _TooHeavy, KeyTwice."""
     if is_too_heavy(line):
         raise _TooHeavy
     try:
@@ -202,4 +205,8 @@ def _read(line: bytes) -> Object:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         log.debug("Claude Code wrote a line that is no message: %s", redact_text(line[:200].decode("utf-8", "replace")))
         return {}
-    return message if isinstance(message, dict) else {}
+    if not isinstance(message, dict):
+        return {}
+    if message.get("type") in _CONTROL:  # one of them asks for a permission
+        check(line)
+    return message

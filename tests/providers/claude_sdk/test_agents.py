@@ -108,13 +108,18 @@ async def test_noise_is_passed_over(start_proxy: StartProxy, environ: dict[str, 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("endless", "it wrote a message of more than 16 MB"), ("heavy", "it wrote a message that takes too much memory")],
+    [
+        ("endless", "it wrote a message of more than 16 MB"),
+        ("heavy", "it wrote a message that takes too much memory"),
+        ("twice", "the key 'command' is there twice"),
+    ],
 )
-async def test_a_message_that_is_too_large_ends_it(
+async def test_a_message_that_is_too_large_or_not_clear_ends_it(
     start_proxy: StartProxy, environ: dict[str, str], text: str, words: str
 ) -> None:
     proxy = await start_proxy(**environ)
     answer = await proxy.client.post("/sdk/s/v1/messages", json=body(text), timeout=60)
+    assert proxy.hub.broker.pending == []
     assert (answer.status_code, words in told(answer)) == (502, True), answer.text
     [agent] = agents_of(proxy).view().agents
     assert (agent.state, lives(agent.pid)) == ("dead", False)
