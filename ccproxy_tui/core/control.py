@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from ccproxy_tui.core.frames import (
+    PROTOCOL,
     AccountDetail,
     AskView,
     AuditRow,
@@ -31,6 +32,16 @@ class ControlError(Exception):
 
 class ControlLost(ControlError):
     """The connection to the proxy ended."""
+
+
+def differs(protocol: int, port: int) -> str:
+    """Return what to do about a proxy that speaks another protocol than this program; nothing when it is the same."""
+    if protocol == PROTOCOL:
+        return ""
+    seen = f"The proxy on {port} is {'older' if protocol < PROTOCOL else 'newer'} than these screens"
+    if protocol < PROTOCOL:
+        return f"{seen}: not everything can be shown. `ccproxy-tui stop {port}`, then start it again."
+    return f"{seen}: not everything can be shown. Quit, and start them again."
 
 
 class Control(Protocol):

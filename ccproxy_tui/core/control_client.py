@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
 from ccproxy_tui.core import sse
-from ccproxy_tui.core.control import ControlError, ControlLost
+from ccproxy_tui.core.control import ControlError, ControlLost, differs
 from ccproxy_tui.core.control_key import ControlKey
 from ccproxy_tui.core.control_transport import control_http
 from ccproxy_tui.core.frames import (
+    PROTOCOL,
     AccountDetail,
     AskView,
     AuditRow,
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 _FRAME = msgspec.json.Decoder(Frame)
 _JSON = {"content-type": "application/json"}
+_SECONDS = 10.0  # for readings; the proxy has what they ask for
+_VERB = 30.0  # seconds for verbs
 _LONG = 60.0  # seconds for verbs that ask somebody else
 
 
@@ -45,20 +48,20 @@ class ControlClient:
     def __init__(self, *, socket: str = "", url: str = "http://localhost", key: ControlKey | None = None) -> None:
         self._viewer = secrets.token_hex(8)
         self._client = control_http(socket=socket, url=url, key=key)
-        self._client.timeout = httpx.Timeout(10.0, read=30.0)
+        self._client.timeout = httpx.Timeout(_SECONDS)
 
     async def frames(self, watch: Watch) -> AsyncIterator[Frame]:
         decoder = sse.Decoder()
-        params = {"watch": msgspec.json.encode(watch).decode()}
-        endless = httpx.Timeout(10.0, read=None)
+        params = {"watch": msgspec.json.encode(watch).decode(), "protocol": str(PROTOCOL)}
+        endless = httpx.Timeout(_SECONDS, read=None)  # the session counts the heartbeats
         try:
             async with self._client.stream(
                 "GET", f"/control/frames/{self._viewer}", params=params, timeout=endless
             ) as response:
                 await _check(response)
                 async for chunk in response.aiter_raw():
-                    for event in decoder.feed(chunk):
-                        yield _FRAME.decode(event.data)
+                    for frame in _frames(decoder, chunk):
+                        yield frame
         except httpx.TransportError as error:
             raise ControlLost(f"The connection to the proxy ended: {str(error) or type(error).__name__}.") from error
         raise ControlLost("The proxy ended the connection.")
@@ -88,13 +91,12 @@ class ControlClient:
         return await self._get("/control/settings", list[dict[str, Any]])
 
     async def change_setting(self, key: str, value: str | None) -> str:
-        response = await self._post(f"/control/settings/{key}", {"value": value})
-        answer = msgspec.json.decode(response.content)
-        return f"{answer['effect']} ({answer['file']})"
+        answer = _read(await self._post(f"/control/settings/{key}", {"value": value}), dict[str, str])
+        return f"{answer.get('effect', '')} ({answer.get('file', '')})"
 
     async def model_routes(self, name: str) -> list[ModelRoute]:
         response = await self._call("GET", "/control/models", params={"name": name})
-        return msgspec.json.decode(response.content, type=list[ModelRoute])
+        return _read(response, list[ModelRoute])
 
     async def accounts(self) -> list[AccountDetail]:
         return await self._get("/control/accounts", list[AccountDetail])
@@ -104,14 +106,14 @@ class ControlClient:
 
     async def check_account(self, provider: str) -> str:
         response = await self._post(f"/control/accounts/{provider}/check", {}, seconds=_LONG)
-        return str(msgspec.json.decode(response.content)["said"])
+        return _word(response, "said")
 
     async def set_account_aside(self, provider: str, *, aside: bool) -> None:
         await self._post(f"/control/accounts/{provider}/aside", {"aside": aside})
 
     async def log_out(self, provider: str) -> str:
         response = await self._post(f"/control/accounts/{provider}/logout", {})
-        return str(msgspec.json.decode(response.content)["source"])
+        return _word(response, "source")
 
     async def answer_permission(
         self, ask: str, *, allowed: bool, message: str = "", interrupt: bool = False, edited: Any = None
@@ -124,7 +126,7 @@ class ControlClient:
 
     async def add_rules(self, ask: str, rules: list[str], *, action: str, scope: str, hours: float | None) -> str:
         new = {"rules": rules, "action": action, "scope": scope, "hours": hours}
-        return str((await self._post(f"/permissions/{ask}/rules", new)).json().get("note") or "")
+        return _word(await self._post(f"/permissions/{ask}/rules", new), "note")
 
     async def permission_card(self, ask: str, *, reveal: bool) -> AskView:
         return await self._get(f"/permissions/{ask}/card?reveal={str(reveal).lower()}", AskView)
@@ -141,7 +143,7 @@ class ControlClient:
 
     async def undo_rules(self) -> str:
         response = await self._post("/permissions/rules/undo", {})
-        return str(msgspec.json.decode(response.content)["said"])
+        return _word(response, "said")
 
     async def extend_permission(self, ask: str, seconds: float) -> None:
         await self._post(f"/permissions/{ask}/extend", {"seconds": seconds})
@@ -151,18 +153,18 @@ class ControlClient:
 
     async def refresh_detection(self, tool: str) -> DetectionView:
         response = await self._post(f"/control/detections/{tool}/refresh", {}, seconds=_LONG)
-        return msgspec.json.decode(response.content, type=DetectionView)
+        return _read(response, DetectionView)
 
     async def clear_detection(self, tool: str) -> int:
         response = await self._post(f"/control/detections/{tool}/clear", {})
-        return int(msgspec.json.decode(response.content)["removed"])
+        return _read(response, dict[str, int]).get("removed", 0)
 
     async def codex(self) -> CodexView:
         return await self._get("/control/codex", CodexView)
 
     async def test_codex(self) -> TestResult:
         response = await self._post("/control/codex/test", {}, seconds=_LONG)
-        return msgspec.json.decode(response.content, type=TestResult)
+        return _read(response, TestResult)
 
     async def sdk(self) -> SdkView:
         return await self._get("/control/sdk", SdkView)
@@ -179,7 +181,7 @@ class ControlClient:
 
     async def start_login(self, provider: str) -> LoginView:
         response = await self._post(f"/control/accounts/{provider}/login", {})
-        return msgspec.json.decode(response.content, type=LoginView)
+        return _read(response, LoginView)
 
     async def answer_login(self, provider: str, answer: str) -> None:
         await self._post(f"/control/accounts/{provider}/login/answer", {"answer": answer})
@@ -191,24 +193,69 @@ class ControlClient:
         await self._client.aclose()
 
     async def _get(self, path: str, shape: type[T]) -> T:
-        response = await self._call("GET", path)
-        try:
-            return msgspec.json.decode(response.content, type=shape)
-        except msgspec.DecodeError as error:
-            raise ControlError("The proxy's reply can't be read; it may be of another version.") from error
+        return _read(await self._call("GET", path), shape)
 
-    async def _post(self, path: str, value: Any, *, seconds: float | None = None) -> httpx.Response:
+    async def _post(self, path: str, value: Any, *, seconds: float = _VERB) -> httpx.Response:
         """`seconds` is how long the proxy may take, for verbs that ask somebody else."""
-        options: dict[str, Any] = {} if seconds is None else {"timeout": seconds}
-        return await self._call("POST", path, content=msgspec.json.encode(value), headers=_JSON, **options)
+        timeout = httpx.Timeout(_SECONDS, read=seconds)
+        return await self._call("POST", path, content=msgspec.json.encode(value), headers=_JSON, timeout=timeout)
 
     async def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = await self._client.request(method, path, **options)
+        except httpx.TimeoutException as error:
+            raise ControlLost("The proxy does not answer.") from error
         except httpx.TransportError as error:
             raise ControlLost(f"The proxy can't be reached: {str(error) or type(error).__name__}.") from error
         await _check(response)
         return response
+
+
+def _frames(decoder: sse.Decoder, chunk: bytes) -> Iterator[Frame]:
+    """Yield the frames that end in `chunk`. Raises ControlError for one of another shape."""
+    try:
+        for event in decoder.feed(chunk):
+            try:
+                frame = _FRAME.decode(event.data)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise ControlError(_unreadable(event.data)) from error
+            yield frame
+    except sse.EventTooLarge as error:
+        raise ControlError("The proxy sends a frame that is too large to be read.") from error
+
+
+def _unreadable(data: bytes) -> str:
+    """Return what is wrong with a frame, and what to do about it: most often the proxy is of another version."""
+    try:
+        status = msgspec.json.decode(data, type=_Sender).status
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        status = _Identity()
+    known = differs(status.protocol, status.port) if status.port else ""
+    return known or "The proxy sends what these screens can't read: stop it and quit, then start both again."
+
+
+class _Identity(msgspec.Struct):
+    """The part of a status that says who sends it."""
+
+    protocol: int = 1
+    port: int = 0
+
+
+class _Sender(msgspec.Struct):
+    """The part of a frame that says who sends it."""
+
+    status: _Identity = msgspec.field(default_factory=_Identity)
+
+
+def _read(response: httpx.Response, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(response.content, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ControlError("The proxy's reply can't be read; it may be of another version.") from error
+
+
+def _word(response: httpx.Response, name: str) -> str:
+    return str(_read(response, dict[str, Any]).get(name) or "")
 
 
 async def _check(response: httpx.Response) -> None:

@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-PROTOCOL = 1
+PROTOCOL = 2  # of the frames and verbs; a proxy and its front ends compare it. 2: heartbeats
+HEARTBEAT = 2.0  # seconds; an empty frame is sent after that long without another
 
 StateWord = str  # wait, live, stall, tool, retry, a status number, STOP, or ERR
 SegmentKind = Literal["text", "thinking", "tool", "arguments", "note", "error"]
@@ -144,6 +145,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """The figures of the status bar."""
 
     version: str = ""
+    protocol: int = 1  # of a proxy that does not send it
     pid: int = 0
     host: str = ""
     port: int = 0
@@ -409,7 +411,7 @@ class RuleProposal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What changed since the viewer's last frame.
+    """What changed since the viewer's last frame. An empty one is a heartbeat: the proxy lives.
 
     `ask_ids` names all questions that are shown now, in their order; without it `asks` are all of them.
     """

@@ -146,6 +146,11 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
+def at(socket: str) -> Instance | None:
+    """Return who has registered the socket, whether it answers or not."""
+    return _read(Path(socket).with_suffix(".json"))
+
+
 def accepts(path: str) -> bool:
     """Return whether a program of this user listens on the unix socket at `path`."""
     try:

@@ -10,6 +10,7 @@ import msgspec
 
 from ccproxy_tui.core.control import Control, ControlError, ControlLost
 from ccproxy_tui.core.frames import (
+    PROTOCOL,
     AccountDetail,
     AccountView,
     AgentView,
@@ -88,6 +89,7 @@ def live_row(number: int, **changes: Any) -> Row:
 
 
 STATUS = Status(
+    protocol=PROTOCOL,
     version="0.1.0",
     pid=4242,
     host="127.0.0.1",
@@ -472,6 +474,8 @@ class FakeControl:
 
 class FakeSource:
     """Hands out controls in order; the last one again and again."""
+
+    socket = ""
 
     def __init__(self, *controls: FakeControl, owned: bool = True) -> None:
         self.controls = list(controls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from ccproxy_tui.core import sse
 from ccproxy_tui.core.control_key import PROOF_PATH, address_text
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, Unauthorized, WrongMediaType
 from ccproxy_tui.core.exchange_record import ExchangeRecord
-from ccproxy_tui.core.frames import BodyPart, Watch
+from ccproxy_tui.core.frames import PROTOCOL, BodyPart, Watch
 from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.redact import learn_secret, redact_body
@@ -35,6 +36,8 @@ from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
 from ccproxy_tui.core.settings.masked import secrets_of
 from ccproxy_tui.core.threads import work_on
+
+log = logging.getLogger(__name__)
 
 
 def control_routes(hub: Hub) -> list[BaseRoute]:
@@ -115,6 +118,8 @@ class _ControlApi:
             watch = msgspec.json.decode(request.query_params.get("watch", "{}"), type=Watch)
         except msgspec.DecodeError as error:
             raise InvalidRequest(f"Not a watch: {error}.") from error
+        if request.query_params.get("protocol", "1") != str(PROTOCOL):
+            log.warning("a front end of another version is attached: quit it and start it again")
         viewer = self._viewers[name] = Viewer(self._hub, watch)
         answers = watch.answers and await self._hub.deciders.may_decide(request.scope)
         return StreamingResponse(self._stream(name, viewer, answers=answers), media_type="text/event-stream")

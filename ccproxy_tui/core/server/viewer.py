@@ -11,6 +11,8 @@ from ccproxy_tui.core.client_token import is_wanted
 from ccproxy_tui.core.events import FAILED_ENDS
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import (
+    HEARTBEAT,
+    PROTOCOL,
     AskView,
     BodyInfo,
     Detail,
@@ -68,7 +70,10 @@ class Viewer:
         self._hurry.set()
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """Frames until the proxy ends: the whole picture first, then what changed, never more than `hz` a second."""
+        """Frames until the proxy ends: the whole picture first, then what changed, never more than `hz` a second.
+
+        When nothing changes for HEARTBEAT seconds, an empty frame.
+        """
         self._hub.store.listen(self._changed)
         self._hub.on_permission.append(self._hurry.set)
         try:
@@ -76,7 +81,9 @@ class Viewer:
             while not self._hub.stopping.is_set():
                 if not any(reader.behind for reader in self._readers.values()):
                     await self._pause()
-                    await self._changed.wait()
+                    if not await _set_within(self._changed, HEARTBEAT - self._pace):
+                        yield Frame()
+                        continue
                 self._changed.clear()
                 frame = self.frame()
                 if not _is_empty(frame):
@@ -87,10 +94,15 @@ class Viewer:
             self._hub.store.ignore(self._changed)
             self._hub.on_permission.remove(self._hurry.set)
 
+    @property
+    def _pace(self) -> float:
+        """Seconds between frames."""
+        return 1 / min(max(self._watch.hz, 1 / HEARTBEAT), 60)
+
     async def _pause(self) -> None:
         """Keep the viewer's pace, unless it asked for something new meanwhile."""
         try:
-            async with asyncio.timeout(1 / min(max(self._watch.hz, 0.1), 60)):
+            async with asyncio.timeout(self._pace):
                 await self._hurry.wait()
         except TimeoutError:
             pass
@@ -192,6 +204,16 @@ class Viewer:
         lines = self._hub.store.logs_since(self._log_seen)
         self._log_seen = self._hub.store.log_revision
         return [LogView(line.seq, line.time, line.level, line.logger, line.message, line.exchange) for line in lines]
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Return whether the event is set before `seconds` have passed."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _is_empty(frame: Frame) -> bool:
@@ -333,6 +355,7 @@ def status_of(hub: Hub) -> Status:
     security = hub.settings.security
     return Status(
         version=__version__,
+        protocol=PROTOCOL,
         pid=os.getpid(),
         host=hub.settings.server.host,
         port=hub.port,

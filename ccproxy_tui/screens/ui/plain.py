@@ -31,6 +31,7 @@ class PlainFrontEnd:
         self._said: dict[str, str] = {}
         self._asks = PlainAsks(self.session, self.line, self._more)
         self._ended = asyncio.Event()
+        self._state: State = "starting"
         self.outcome = "stop"
         self.exit_code = 0
 
@@ -68,9 +69,17 @@ class PlainFrontEnd:
     # --- what happens ---
 
     def _on_state(self, state: State, problem: str) -> None:
-        if state == "up":
+        before, self._state = self._state, state
+        if state == "silent":
+            if before != state:
+                self.line(problem)
+        elif state == "up" and before == "silent":
+            self.line("the proxy answers again")
+        elif state == "up":
             status = self.session.mirror.status
             self.line(f"proxy up at {base_url(status)} (process {status.pid})")
+            if self.session.difference:
+                self.line(self.session.difference)
             if status.project:
                 self.line(f"project folder: {status.project}")
             for account in status.accounts:

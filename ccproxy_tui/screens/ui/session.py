@@ -9,16 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from ccproxy_tui.core.control import Control, ControlError, ControlLost
-from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.core import instances
+from ccproxy_tui.core.control import Control, ControlError, ControlLost, differs
+from ccproxy_tui.core.frames import Frame, Watch
 from ccproxy_tui.core.hosting import ProxyDied, ProxyProcess
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 
 log = logging.getLogger(__name__)
 
-State = Literal["starting", "up", "lost", "stopped", "failed"]
+State = Literal["starting", "up", "silent", "lost", "stopped", "failed"]
+HEART = Frame()  # of a heartbeat
 BACKOFF_FIRST = 0.5
 BACKOFF_LAST = 15.0
+SILENCE = 5  # seconds without a frame after which the proxy is said to stand still
 STEADY = 10.0  # seconds up after which the next failure starts with a short pause again
 FATAL_CODES = frozenset({2, 3})  # bad settings, port taken: trying again can't help
 
@@ -35,6 +38,11 @@ class Source(Protocol):
 
     @property
     def owned(self) -> bool: ...
+
+    @property
+    def socket(self) -> str:
+        """Where the proxy listens; empty while that is not known."""
+        ...
 
     async def connect(self) -> Control:
         """A connection, after starting the proxy when it is owned. Raises ProxyDied or ControlLost."""
@@ -70,6 +78,10 @@ class Hosted:
     @property
     def owned(self) -> bool:
         return self._other is None
+
+    @property
+    def socket(self) -> str:
+        return self._socket if self._other is None else self._other.socket
 
     async def connect(self) -> Control:
         if self._other is not None:
@@ -121,6 +133,10 @@ class Attached:
         self._socket = socket
         self._connect = connect
 
+    @property
+    def socket(self) -> str:
+        return self._socket
+
     async def connect(self) -> Control:
         if not Path(self._socket).exists():  # noqa: ASYNC240 - one stat of a local file
             raise ControlLost("the proxy is not running any more")
@@ -158,6 +174,7 @@ class Session:
         self._looking: asyncio.Task[None] | None = None
         self._look_again = False
         self._wanted = asyncio.Event()  # set when a proxy that was stopped is to start
+        self._silent = 0
 
     @property
     def control(self) -> Control:
@@ -185,9 +202,14 @@ class Session:
                     self.fatal_code = error.code
                     self._say("failed")
                     return
-            except ControlError as error:
+            except ControlLost as error:
                 ending = await self.source.ending()
                 ending = ending._replace(words=self.mirror.status.ending or ending.words or str(error))
+            except ControlError as error:  # it lives, and refuses or can't be understood
+                ending = Ending(str(error))
+            except Exception:  # a fault of ours must not end the session without a word
+                log.exception("the session with the proxy failed")
+                ending = Ending("What the proxy sent could not be shown (the log file of the screens says more)")
             self.problem = ending.words
             if ending.stopped:
                 await self._stay_stopped()
@@ -209,9 +231,11 @@ class Session:
 
     async def _follow(self) -> None:
         control = await self.source.connect()
+        silence = asyncio.get_running_loop().create_task(self._count_silence())
         try:
             watch = self.watch
             async for frame in control.frames(watch):
+                self._silent = 0
                 changes = self.mirror.apply(frame)
                 if self._control is None:
                     self._control = control
@@ -219,11 +243,39 @@ class Session:
                     self._say("up")
                     if self.watch != watch:  # changed while this connection was made
                         self._send_latest()
-                self._on_changes(changes)
+                elif self.state == "silent":
+                    self._say("up")
+                if frame != HEART:
+                    self._on_changes(changes)
         finally:
+            silence.cancel()
             self._control = None
             self.mirror.connected = False
             await control.close()
+
+    async def _count_silence(self) -> None:
+        """Say that the proxy stands still. Seconds are counted only while this process runs and reads."""
+        self._silent = 0
+        while True:
+            await asyncio.sleep(1.0)
+            self._silent += 1
+            beats = self._control is None or self.mirror.status.protocol > 1
+            if beats and self._silent % SILENCE == 0:
+                self.problem = self._silence_words()
+                self._say("silent")
+
+    def _silence_words(self) -> str:
+        """Who does not answer. Before the first frame, only its files say so."""
+        known = instances.at(self.source.socket) if self.source.socket else None
+        port = known.port if known is not None else self.mirror.status.port
+        pid = known.pid if known is not None else self.mirror.status.pid
+        return f"the proxy on {port} has not answered for {self._silent} s (pid {pid})"
+
+    @property
+    def difference(self) -> str:
+        """What to do about a proxy of another version; nothing when it is of this one."""
+        status = self.mirror.status
+        return differs(status.protocol, status.port) if self.mirror.connected and status.port else ""
 
     def _say(self, state: State) -> None:
         self.state = state

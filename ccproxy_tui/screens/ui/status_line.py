@@ -12,6 +12,7 @@ START_KEY = "ctrl+r"  # of a proxy that was stopped; on every screen
 _BULLET = {
     "up": ("*", "ok"),
     "starting": ("o", "warning"),
+    "silent": ("!", "error"),
     "lost": ("!", "error"),
     "stopped": ("o", "warning"),
     "failed": ("!", "error"),
@@ -25,6 +26,7 @@ def status_parts(status: Status, state: State, problem: str, width: int) -> tupl
     if state != "up":
         words = {
             "starting": "starting the proxy",
+            "silent": "no answer",
             "lost": "proxy lost, trying again",
             "stopped": f"stopped, {START_KEY} starts it again",
             "failed": "the proxy can't start",
