@@ -7,15 +7,12 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
-from rich.text import Text
 from textual import events
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.driver import Driver
@@ -24,10 +21,9 @@ from textual.timer import Timer
 from textual.worker import Worker
 
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.escape import escape_block, escape_line
+from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.core.paths import Paths
-from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.settings.models import Ui
 from ccproxy_tui.core.settings.offer import Offer
 from ccproxy_tui.core.settings.trust import TrustStore
@@ -40,6 +36,7 @@ from ccproxy_tui.screens.help import HelpScreen
 from ccproxy_tui.screens.inspector import InspectorScreen
 from ccproxy_tui.screens.logs import LogsScreen
 from ccproxy_tui.screens.pool import PoolScreen
+from ccproxy_tui.screens.recovery import FATAL_EXIT, RecoveringApp
 from ccproxy_tui.screens.settings import SettingsScreen
 from ccproxy_tui.screens.split import SplitScreen
 from ccproxy_tui.screens.streams import StreamsScreen
@@ -69,13 +66,13 @@ TABS: dict[str, tuple[str, str, str, type[BaseScreen]]] = {
 }
 BLURRED_HZ = 1.0
 SLOW_HZ = 0.5
-FATAL_EXIT = 1
+LOG_FILE = "screens.log"  # in the state folder
 TERMINAL_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
 _DECLINED_KEPT = 200
 
 
-class CCProxyApp(App[str]):
+class CCProxyApp(RecoveringApp):
     """Draws a mirror of the proxy. Ends with what becomes of the proxy: "stop", "leave" or "hangup"."""
 
     CSS_PATH = "app.tcss"
@@ -117,8 +114,7 @@ class CCProxyApp(App[str]):
         # Textual's own answer to NO_COLOR is grey tones; ours is the mono theme, which sends no colour at all.
         self.environ = dict(os.environ)
         os.environ.pop("NO_COLOR", None)
-        super().__init__()
-        self.clock = clock
+        super().__init__(clock, str(paths.state / LOG_FILE))
         self.paths = paths
         self._keyboard = Keyboard(self)
         self.is_demo = is_demo
@@ -131,6 +127,7 @@ class CCProxyApp(App[str]):
         self._previous_tab = "streams"
         self._notice_timer: Timer | None = None
         self._owned = source.owned
+        self._state: State = "starting"
         self._lost: tuple[int, int] | None = None  # what was shown when the proxy was lost
         self._alarms: dict[str, str] = {}
         self._heard: set[str] = set()  # questions that wait, as far as the person was told
@@ -155,15 +152,15 @@ class CCProxyApp(App[str]):
         self._catch_signals()
         self._show_notice(*self.last_notice)
         self._write(terminal.PUSH_TITLE)
-        self.run_worker(self.session.run(), name="session", exit_on_error=False)
-        self.run_worker(self._keyboard.run(), name="keyboard")
+        self.run_worker(self.session.run(), name="session")
+        self.run_worker(self._read_keys(), name="keyboard")
         if self.remembered.tab in TABS:
             self.open_tab(self.remembered.tab)
         if not self.remembered.welcomed and not self.is_demo:
             self.remembered.welcomed = True
             self.push_screen(WelcomeScreen())
         if self._offers:
-            self.call_after_refresh(self.run_worker, self._offer_trust, exit_on_error=False)
+            self.call_after_refresh(self.run_worker, self._offer_trust)
 
     async def _offer_trust(self) -> None:
         """Over what is painted already. What you trust takes effect by a new start: ends with "trust"."""
@@ -228,8 +225,14 @@ class CCProxyApp(App[str]):
     # --- the session ---
 
     def _on_changes(self, changes: Changes) -> None:
+        try:
+            self._take_changes(changes)
+        except Exception as error:  # noqa: BLE001 - the session goes on, whatever a screen makes of it
+            self._handle_exception(error)
+
+    def _take_changes(self, changes: Changes) -> None:
         screen = self.base_screen
-        if screen is not None and screen.is_mounted:
+        if screen is not None and screen.is_alive:
             screen.take(changes)
             if changes.status or changes.reset:
                 screen.refresh_bars()
@@ -240,6 +243,13 @@ class CCProxyApp(App[str]):
             self._sound_alarms()
 
     def _on_state(self, state: State, problem: str) -> None:
+        try:
+            self._take_state(state, problem)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._handle_exception(error)
+
+    def _take_state(self, state: State, problem: str) -> None:
+        before, self._state = self._state, state
         if state == "failed":
             self.exit("stop", return_code=self.session.fatal_code or FATAL_EXIT, message=None)
             return
@@ -247,13 +257,15 @@ class CCProxyApp(App[str]):
             self._lost = self._lost or self._before_the_loss()
             next_step = f"press {START_KEY} to start it again" if state == "stopped" else "trying again"
             self.say(f"{problem}; {next_step}", "error")
+        if state == "silent" and before != state:
+            self.say(problem, "error")
         if state == "up":
-            self._say_which_is_up()
+            self._say_which_is_up(was_silent=before == "silent")
         screen = self.base_screen
-        if screen is not None and screen.is_mounted:
+        if screen is not None and screen.is_alive:
             screen.refresh_bars()
 
-    def _say_which_is_up(self) -> None:
+    def _say_which_is_up(self, *, was_silent: bool) -> None:
         """In the notice line, unless it is the proxy that was expected."""
         status, lost = self.session.mirror.status, self._lost
         self._lost = None
@@ -263,6 +275,10 @@ class CCProxyApp(App[str]):
         elif lost is not None:
             pid, rows = lost
             self.say(*_back_words(status.pid == pid, rows))
+        elif was_silent:
+            self.say("the proxy answers again")
+        if self.session.difference:
+            self.say(self.session.difference, "error")
 
     def _before_the_loss(self) -> tuple[int, int]:
         """The proxy's pid, and how many requests are shown of it."""
@@ -305,7 +321,7 @@ class CCProxyApp(App[str]):
         """A question shows itself everywhere and takes the focus nowhere; only who is away is rung for."""
         pending = {ask.id for ask in self.session.mirror.asks if ask.status == "pending"}
         new, self._heard = pending - self._heard, pending
-        if (screen := self.base_screen) is not None and screen.is_mounted:
+        if (screen := self.base_screen) is not None and screen.is_alive:
             screen.refresh_bars()
         if new and not self._focused:
             if self.ui.bell:
@@ -353,7 +369,7 @@ class CCProxyApp(App[str]):
         if self._notice_timer is not None:
             self._notice_timer.stop()
         self._notice_timer = self.set_timer(NOTICE_SECONDS, self._clear_notice) if text else None
-        if (screen := self.base_screen) is not None and screen.is_mounted:
+        if (screen := self.base_screen) is not None and screen.is_alive:
             screen.refresh_bars()
 
     def _clear_notice(self) -> None:
@@ -432,12 +448,12 @@ class CCProxyApp(App[str]):
     def action_ask_quit(self) -> Worker[None] | None:
         if isinstance(self.screen, QuitDialog):
             return None
-        return self.run_worker(self._ask_quit, exit_on_error=False)
+        return self.run_worker(self._ask_quit)
 
     async def _ask_quit(self) -> None:
         owned = self.session.source.owned
         answer = {"stop": "stop", "leave": "leave"}.get(self.ui.on_quit) if owned else "leave"
-        if self.session.state != "up":
+        if self.session.state not in ("up", "silent"):
             answer = "stop" if owned else "leave"
         if self.is_demo and answer == "leave":
             answer = None  # a demo is not left running
@@ -454,10 +470,17 @@ class CCProxyApp(App[str]):
         keys = ", ".join(sorted({binding.key for binding in clashed_bindings}))
         self.say(f"keys bound twice in ui.keys: {keys}", "error")
 
-    def _fatal_error(self) -> None:
-        """Textual would print the values of local variables, tokens among them: print the bare, masked traceback."""
-        self.bell()
-        self.panic(Text(redact_text(escape_block(traceback.format_exc()))))
+    async def _read_keys(self) -> None:
+        while True:
+            try:
+                await self._keyboard.run()
+            except Exception as error:  # noqa: BLE001 - that key is lost; the next ones count
+                self._handle_exception(error)
+            else:
+                return
+
+    def tab_screen(self, mode: str) -> BaseScreen:
+        return TABS[mode][3]()
 
     def get_default_screen(self) -> Screen[Any]:
         return StreamsScreen()

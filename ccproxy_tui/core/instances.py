@@ -148,7 +148,7 @@ def _lock(descriptor: int) -> bool:
 
 def at(socket: str) -> Instance | None:
     """Return who has registered the socket, whether it answers or not."""
-    return _read(Path(socket).with_suffix(".json"))
+    return read(Path(socket).with_suffix(".json"))
 
 
 def accepts(path: str) -> bool:

@@ -81,9 +81,18 @@ class BaseScreen(Screen[None]):
     def take(self, changes: Changes) -> None:
         """The mirror has changed while this screen is open."""
 
+    def fresh(self) -> BaseScreen:
+        """Return a new screen of the same things, for the place of this one after a fault."""
+        return type(self)()
+
     def keys(self) -> Sequence[tuple[str, str]]:
         """The keys of the last line, for where the focus is."""
         return ()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its widgets are there: it is built, and neither removed nor ended by a fault."""
+        return self.is_mounted and self.is_running
 
     @property
     def is_ready(self) -> bool:
@@ -124,10 +133,8 @@ class BaseScreen(Screen[None]):
         self.refresh_keys()
 
     def background(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
-        """Run `work` while this screen lives; new work of a group replaces its old one. A failure is not fatal."""
-        worker: Worker[None] = self.run_worker(
-            work, group=group or "default", exclusive=bool(group), exit_on_error=False
-        )
+        """Run `work` while this screen lives; new work of a group replaces its old one."""
+        worker: Worker[None] = self.run_worker(work, group=group or "default", exclusive=bool(group))
         log.debug("started %s", worker.name)
 
     def carry_out(self, name: str, verb: Callable[[], Awaitable[str]]) -> None:
@@ -163,7 +170,7 @@ class BaseScreen(Screen[None]):
             self.proxy_app.look_at(self.watching())
 
     def refresh_bars(self) -> None:
-        if not self.is_mounted:
+        if not self.is_alive:
             return
         session = self.session
         left, right = status_parts(self.mirror.status, session.state, session.problem, self.size.width)

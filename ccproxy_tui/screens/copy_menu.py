@@ -58,7 +58,7 @@ class CopyMenu(ModalScreen[None]):
     def action_copy(self, what: str) -> None:
         app = cast("CCProxyApp", self.app)
         self.dismiss()
-        worker: Worker[None] = app.run_worker(partial(_copy, app, self._exchange, what), exit_on_error=False)
+        worker: Worker[None] = app.run_worker(partial(_copy, app, self._exchange, what))
         worker.name = f"copy {what}"
 
 

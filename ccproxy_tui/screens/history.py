@@ -48,7 +48,7 @@ class HistoryDialog(ModalScreen[None]):
         self.list.set_items(self._rows)
         self.list.set_order(lambda one: one.asked, reverse=True, keep=lambda _: True)
         self.list.focus()
-        self.run_worker(self._load(), exit_on_error=False)
+        self.run_worker(self._load())
 
     async def _load(self) -> None:
         try:

@@ -77,6 +77,9 @@ class InspectorScreen(BaseScreen):
         self._last_detail: Detail | None = None
         self._needle = ""
 
+    def fresh(self) -> InspectorScreen:
+        return InspectorScreen(self.exchange)
+
     def compose_body(self) -> Iterable[Widget]:
         yield Bar(id="inspector-head")
         yield TabLine(id="inspector-tabs")
@@ -120,7 +123,7 @@ class InspectorScreen(BaseScreen):
 
     def _heads(self) -> None:
         detail = self.detail
-        if not self.is_mounted:
+        if not self.is_alive:
             return
         head = f" {short_id(self.exchange)}"
         if detail is not None:

@@ -44,7 +44,7 @@ class ModelMap(ModalScreen[None]):
         self._ask(event.value.strip())
 
     def _ask(self, name: str) -> None:
-        self.run_worker(self._show(name), exclusive=True, exit_on_error=False)
+        self.run_worker(self._show(name), exclusive=True)
 
     async def _show(self, name: str) -> None:
         try:

@@ -178,7 +178,7 @@ class RulesDialog(ModalScreen[None]):
         self.list.set_items(self._rules)
         self.list.set_order(lambda one: (one.action != "deny", one.rule), reverse=False, keep=lambda _: True)
         self.list.focus()
-        self.run_worker(self._reload(), exit_on_error=False)
+        self.run_worker(self._reload())
 
     async def _reload(self) -> None:
         try:
@@ -202,14 +202,14 @@ class RulesDialog(ModalScreen[None]):
 
     def action_remove(self) -> None:
         if (rule := self.list.selected) is not None:
-            self.run_worker(self._change(lambda: self._remove(rule)), exit_on_error=False)
+            self.run_worker(self._change(lambda: self._remove(rule)))
 
     async def _remove(self, rule: RuleView) -> str:
         await self._rule_control.remove_rule(rule)
         return f"{rule.rule} is gone; u brings it back"
 
     def action_undo(self) -> None:
-        self.run_worker(self._change(self._rule_control.undo_rules), exit_on_error=False)
+        self.run_worker(self._change(self._rule_control.undo_rules))
 
     async def _change(self, verb: Callable[[], Awaitable[str]]) -> None:
         try:

@@ -102,6 +102,9 @@ class SplitScreen(BaseScreen):
         self._count = max(2, min(len(self._pinned) or 4, MOST))
         self._zoomed = False
 
+    def fresh(self) -> SplitScreen:
+        return SplitScreen(self._pinned)
+
     def compose_body(self) -> Iterable[Widget]:
         yield Grid(*(Pane(number) for number in range(1, self._count + 1)), id="panes")
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setenv("PROVIDERS__DEMO__ASKS", "false")  # the tests ask themselves
     opened: list[Terminal] = []
 
-    def begin(*arguments: str, **options: Any) -> Terminal:
-        terminal = Terminal(program(*arguments), **options)
+    def begin(*arguments: str, command: Sequence[str] = program(), **options: Any) -> Terminal:
+        terminal = Terminal([*command, *arguments], **options)
         opened.append(terminal)
         return terminal
 
@@ -220,14 +220,14 @@ def test_a_port_of_another_program_is_explained(start: Start) -> None:
         assert f"--port {port + 1}" in text
 
 
-def test_an_error_in_a_screen_gives_the_terminal_back_and_shows_no_secret(start: Start, tmp_path: Path) -> None:
+def test_an_error_at_the_start_gives_the_terminal_back_and_shows_no_secret(start: Start, tmp_path: Path) -> None:
     breaking = tmp_path / "breaking.py"
     breaking.write_text(
-        "import ccproxy_tui.screens.streams as s\n"
+        "import ccproxy_tui.app as a\n"
         "def boom(self):\n"
         "    token = 'sk-ant-oat01-super-secret-0123456789'\n"
         "    raise RuntimeError('broken by the test with ' + token)\n"
-        "s.StreamsScreen.action_sort = boom\n"
+        "a.CCProxyApp.on_mount = boom\n"
         "from ccproxy_tui.__main__ import main\nmain()\n"
     )
     port = free_port()
@@ -235,9 +235,6 @@ def test_an_error_in_a_screen_gives_the_terminal_back_and_shows_no_secret(start:
 
     terminal = Terminal([sys.executable, str(breaking), "demo", "--port", str(port), "--on-hangup", "stop"])
     try:
-        terminal.wait_for(f":{port}")
-        terminal.wait_for("streams")
-        terminal.send("s")
         assert terminal.wait_end() == 1
         assert is_restored(terminal)
         assert b"broken by the test" in terminal.output

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import IO, Any, cast
 
 from textual.driver import Driver
 
+log = logging.getLogger(__name__)
+
+_PAUSE = 0.1  # seconds before reading again after an error
 # Each sign of one cell by one of one cell. A tab and a space at the end of a line are not shown as what a shell reads.
 _PLAIN = {
     **dict.fromkeys(range(0x2500, 0x2580), "+"),
@@ -65,5 +70,18 @@ def lasting(driver_class: type[Driver]) -> type[Driver]:
             if file is not None:
                 app: Any = self._app
                 self._file = cast("IO[str]", LastingFile(file, lambda: app.ui.symbols == "ascii"))
+
+        def _run_input_thread(self) -> None:
+            """Textual ends the app when a key can't be read. Bytes that are no UTF-8 cost what was read, no more."""
+            while not self.exit_event.is_set():
+                try:
+                    self.run_input_thread()
+                except OSError:  # the terminal is gone, which the app looks for
+                    time.sleep(_PAUSE)
+                except Exception:
+                    log.exception("a key could not be read")
+                    time.sleep(_PAUSE)
+                else:
+                    return
 
     return LastingDriver

@@ -74,7 +74,9 @@ class Keyboard:
 
 
 def _stands(screen: Screen[Any]) -> bool:
-    return screen.is_mounted and bool(getattr(screen, "is_ready", True))
+    return (
+        screen.is_mounted and not getattr(screen.app, "recovering", False) and bool(getattr(screen, "is_ready", True))
+    )
 
 
 async def _drained(pump: MessagePump) -> None:

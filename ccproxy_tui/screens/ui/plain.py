@@ -32,6 +32,7 @@ class PlainFrontEnd:
         self._asks = PlainAsks(self.session, self.line, self._more)
         self._ended = asyncio.Event()
         self._state: State = "starting"
+        self._greeted = False
         self.outcome = "stop"
         self.exit_code = 0
 
@@ -73,18 +74,8 @@ class PlainFrontEnd:
         if state == "silent":
             if before != state:
                 self.line(problem)
-        elif state == "up" and before == "silent":
-            self.line("the proxy answers again")
         elif state == "up":
-            status = self.session.mirror.status
-            self.line(f"proxy up at {base_url(status)} (process {status.pid})")
-            if self.session.difference:
-                self.line(self.session.difference)
-            if status.project:
-                self.line(f"project folder: {status.project}")
-            for account in status.accounts:
-                hint = f"; {account.hint}" if account.hint else ""
-                self.line(f"account {account.provider} {account.label}: {account.state}{hint}".replace("  ", " "))
+            self._say_up(again=before == "silent" and self._greeted)
         elif state == "lost":
             self.line(f"proxy lost: {problem}; trying again")
         elif state == "stopped":
@@ -93,6 +84,21 @@ class PlainFrontEnd:
         elif state == "failed":
             self.line(f"the proxy can't start: {problem}")
             self.end("stop", self.session.fatal_code or 1)
+
+    def _say_up(self, *, again: bool) -> None:
+        if again:
+            self.line("the proxy answers again")
+            return
+        self._greeted = True
+        status = self.session.mirror.status
+        self.line(f"proxy up at {base_url(status)} (process {status.pid})")
+        if self.session.difference:
+            self.line(self.session.difference)
+        if status.project:
+            self.line(f"project folder: {status.project}")
+        for account in status.accounts:
+            hint = f"; {account.hint}" if account.hint else ""
+            self.line(f"account {account.provider} {account.label}: {account.state}{hint}".replace("  ", " "))
 
     def _on_changes(self, changes: Changes) -> None:
         for key in sorted(changes.rows, key=lambda key: self.session.mirror.rows[key].seq):
