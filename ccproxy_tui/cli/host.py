@@ -13,6 +13,7 @@ import click
 
 from ccproxy_tui.cli.errors import Failure
 from ccproxy_tui.cli.options import Flags, load_settings
+from ccproxy_tui.core.limits import STOP_MARGIN
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.control import Control
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ccproxy_tui.core.settings.offer import Offer
     from ccproxy_tui.screens.ui.session import Source
 
-STOP_MARGIN = 3.0
 DEMO_SECONDS = 20.0
 START_AGAIN = -1  # in place of an exit status: the settings were trusted, and count from the next start on
 

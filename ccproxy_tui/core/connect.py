@@ -16,12 +16,12 @@ from typing import Any
 
 import tomlkit
 
+from ccproxy_tui.core.limits import HOOK_SECONDS
 from ccproxy_tui.core.opencode_plugin import PLUGIN
 
 Document = dict[str, Any]
 
 TOKEN_VARIABLE = "CCPROXY_TOKEN"
-HOOK_SECONDS = 600
 _EVENT = "PermissionRequest"
 # After these, a question of that session has been answered in its own terminal (Claude keeps the hook's request open).
 _AFTER = ("PostToolUse", "Stop", "UserPromptSubmit", "SessionEnd")

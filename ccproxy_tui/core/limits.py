@@ -73,6 +73,12 @@ ERROR_ANSWER = 1 * MB
 TOKEN_ANSWER = 1 * MB
 TOKEN_SECONDS = 30.0
 
+# Which of these must be shorter than which: core.timeouts.
+HOOK_SECONDS = 600  # that clients give a hook of ours
+SETTLE_SECONDS = 5.0  # that a renewal under way may take when the proxy ends, so that its token is not lost
+LAST_SECONDS = 1  # for connections, after the streams have ended
+STOP_MARGIN = 8.0  # after server.drain_seconds, before a host kills its proxy
+
 MCP_SESSIONS = 64
 MCP_WAITING = 64
 MCP_UNUSED = 60.0

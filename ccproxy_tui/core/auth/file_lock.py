@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ccproxy_tui.core.patience import patience
 
+LOCK_SECONDS = 40.0
 _POLL = 0.05
 
 
@@ -20,7 +21,7 @@ class LockTimeout(Exception):
 
 
 @asynccontextmanager
-async def locked(path: Path, fallback: Path, *, seconds: float = 30.0) -> AsyncIterator[None]:
+async def locked(path: Path, fallback: Path, *, seconds: float = LOCK_SECONDS) -> AsyncIterator[None]:
     """Hold the lock of `path`. Where its folder can't be written, the lock lies in `fallback`. Raises LockTimeout."""
     descriptor = _open(path, fallback)
     try:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 STALE = 60.0  # seconds since its times were set, after which a lock is that of a dead program
 TOUCH = 5.0  # seconds between two settings of its times
+OWNER_SECONDS = 75.0  # a holder that died is found out in that time
 _POLL = 0.1
 _CANT_MAKE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)  # then its owner can't either
 
@@ -37,7 +38,7 @@ def lock_folders(credentials: Path) -> list[Path]:
 
 
 @asynccontextmanager
-async def owner_locked(folders: Sequence[Path], clock: Clock, *, seconds: float = 75.0) -> AsyncIterator[None]:
+async def owner_locked(folders: Sequence[Path], clock: Clock, *, seconds: float = OWNER_SECONDS) -> AsyncIterator[None]:
     """Hold every lock of `folders`; those that can't be made here are left out. Raises LockTimeout, OSError."""
     async with AsyncExitStack() as stack:
         for folder in folders:

@@ -34,8 +34,10 @@ Ask = Callable[[str, str, Headers, bytes], Awaitable[TokenAnswer]]
 JSON_HEADERS: Headers = [("content-type", "application/json"), ("accept", "application/json")]
 FORM_HEADERS: Headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")]
 CLAUDE_LIFETIME = 8 * 3600.0  # of an access token whose answer does not say how long it lives
+COPILOT_LIFETIME = 1800.0
+COPILOT_MARGIN = 120.0
 _LONGEST = 1e9  # seconds; what is longer is no length of time
-_MARGIN = 300.0  # a token is renewed this many seconds before it ends
+MARGIN = 300.0  # a token is renewed this many seconds before it ends
 
 
 class RenewalRefused(Exception):
@@ -61,7 +63,7 @@ class Renewal(Protocol):
 class _RefreshTokenRenewal:
     """What both vendors' renewals share: a refresh token in, new tokens out (RFC 6749, section 6)."""
 
-    margin = _MARGIN
+    margin = MARGIN
 
     def __init__(self, ask: Ask, token_url: Callable[[], str], client_id: Callable[[], str], clock: Clock) -> None:
         self._ask = ask
@@ -108,7 +110,7 @@ class CodexRenewal(_RefreshTokenRenewal):
 class CopilotRenewal:
     """Not a refresh: GitHub's own token, which lasts, is exchanged for a Copilot token, which lasts half an hour."""
 
-    margin = 120.0
+    margin = COPILOT_MARGIN
 
     def __init__(self, ask: Ask, token_url: Callable[[], str]) -> None:
         self._ask = ask

@@ -24,6 +24,7 @@ from ccproxy_tui.core.files import Room
 
 log = logging.getLogger(__name__)
 
+_LONG = float("inf")
 _PAUSE_FIRST = 15.0  # seconds after a failure, doubled with each one
 _PAUSE_LAST = 600.0
 _WAIT_LAST = 3600.0  # at most, of what a token endpoint asks for: an hour, also for an access token that has ended
@@ -51,6 +52,7 @@ class Renewer:
         self._refused = False
         self._pause = 0.0
         self._wait = 0.0  # after that failure, as the token endpoint asks for
+        self._lives = "", 0.0  # our newest token, and for how long: a short one is not renewed with every request
         self._born_expired = ""  # a fresh token that has ended by our clock: the clock is wrong, not the token
         self._kept: KeptLogin | None = None
         self._returning: asyncio.Task[None] | None = None
@@ -82,7 +84,8 @@ class Renewer:
         """Whether it needs no renewal. `stale` is a secret that an upstream has refused."""
         if credential.secret == stale:
             return False
-        lives = not credential.expired(self._clock.now() + self._renewal.margin)
+        margin = min(self._renewal.margin, self._lives[1] / 2 if self._lives[0] == credential.secret else _LONG)
+        lives = not credential.expired(self._clock.now() + margin)
         return lives or not credential.renewable or self.is_born_expired(credential)
 
     # --- one attempt ---
@@ -155,6 +158,7 @@ class Renewer:
             if room is not None:
                 room.release()
         self.try_at_once()
+        self._lives = fresh.secret, (fresh.expires_at or _LONG) - self._clock.now()
         if fresh.expired(self._clock.now()):
             self._born_expired = fresh.secret
             self._note("the new token has ended already, by the clock of this machine: is it set right?")

@@ -29,7 +29,6 @@ MOST_QUEUED = 1000  # that wait for their turn to be listed
 QUEUED_SHARE = 200
 MOST_BYTES = 32 * 1024 * 1024  # of inputs, of those that are listed, of those that wait, and of those that are kept
 BYTES_SHARE = MOST_BYTES // 4
-LONGEST = 3600.0
 TIMED_OUT = "Permission request timed out"
 
 
@@ -133,7 +132,7 @@ class Broker:
         turn = _Turn(request, seconds, look, owner, asyncio.get_running_loop().create_future())
         self._queues.setdefault(owner, deque()).append(turn)
         try:
-            async with patience(min(seconds, LONGEST)):
+            async with patience(min(seconds, request.longest)):
                 return await turn.listed
         except (TimeoutError, asyncio.CancelledError) as error:
             if turn.listed.done() and not turn.listed.cancelled():
@@ -192,7 +191,7 @@ class Broker:
         if not request.tool.strip():
             raise InvalidRequest("A permission request must name its tool.", field="tool_name")
         now = self._clock.monotonic()
-        seconds = min(max(seconds, 0.0), LONGEST)
+        seconds = min(max(seconds, 0.0), request.longest)
         entry = Entry(new_id(self._clock), request, self._clock.now(), now, now + seconds, owner, look or Look())
         self._pending[entry.id] = entry
         self._set_timer(entry, seconds)
@@ -228,13 +227,15 @@ class Broker:
         self._note()
 
     def extend(self, name: str, seconds: float) -> Entry:
-        """Give a pending question more time from now on. Raises RouteNotFound, AlreadyAnswered."""
+        """Give a pending request more time from now on, as long as its client waits. Raises RouteNotFound,
+        AlreadyAnswered.
+        """
         entry = self.get(name)
         if entry.status != "pending":
             raise AlreadyAnswered(f"Permission request '{name}' already resolved with status: {entry.status}")
-        seconds = min(max(seconds, 1.0), LONGEST)
-        entry.deadline = self._clock.monotonic() + seconds
-        self._set_timer(entry, seconds)
+        now = self._clock.monotonic()
+        entry.deadline = min(now + max(seconds, 1.0), entry.listed + entry.request.longest)
+        self._set_timer(entry, max(entry.deadline - now, 0.0))
         self._note()
         return entry
 

@@ -6,10 +6,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from ccproxy_tui.core.limits import HOOK_SECONDS
 from ccproxy_tui.core.processes import Process
 
 Source = Literal["mcp", "rest", "script", "claude-code", "codex", "opencode", "sdk"]
 Status = Literal["pending", "allowed", "denied", "expired", "cancelled"]
+# Its client ends a hook after a time of its own; the answer needs a moment to get there.
+_LONGEST_OF_HOOK = HOOK_SECONDS - 5.0
+_LONGEST = 3600.0
 
 
 class PermissionRequest(msgspec.Struct, frozen=True):
@@ -28,6 +32,11 @@ class PermissionRequest(msgspec.Struct, frozen=True):
     exchange: str = ""  # the one that caused it, when it came through this proxy
     agent: str = ""  # the sub-agent that wants it
     asker: Process | None = None  # the process of the agent, where the server knows it; never from the request
+
+    @property
+    def longest(self) -> float:
+        """The most seconds that it can wait for a decision, all extensions included."""
+        return _LONGEST_OF_HOOK if self.source in ("claude-code", "codex") else _LONGEST
 
 
 class FileState(msgspec.Struct, frozen=True):

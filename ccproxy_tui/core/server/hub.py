@@ -17,7 +17,7 @@ from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader
 from ccproxy_tui.core.detection import Detector
-from ccproxy_tui.core.limits import MB
+from ccproxy_tui.core.limits import MB, SETTLE_SECONDS
 from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook
@@ -46,7 +46,6 @@ DRAIN_POLL = 0.05
 UPKEEP = 60.0
 ROUTES_KEPT = 1000
 _M_MMAP_THRESHOLD = -3
-SETTLE_SECONDS = 5.0  # a renewal under way may take so long when the proxy ends, so that its token is not lost
 
 
 Interruption = Literal["client_gone", "stopped", "drained"]

@@ -27,7 +27,7 @@ from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader, new_key
 from ccproxy_tui.core.hook_proof import install_key
 from ccproxy_tui.core.instances import Instance
-from ccproxy_tui.core.limits import KB, MB, WAITING_CONNECTIONS
+from ccproxy_tui.core.limits import KB, LAST_SECONDS, MB, WAITING_CONNECTIONS
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.patience import SECOND_LOOK
 from ccproxy_tui.core.processes import adopt_orphans
@@ -41,12 +41,12 @@ from ccproxy_tui.core.server.protocol import protocol_with_limits
 from ccproxy_tui.core.server.registration import Registration
 from ccproxy_tui.core.settings import Loaded
 from ccproxy_tui.core.settings.models import Server
+from ccproxy_tui.core.timeouts import violations
 
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 75
 BACKLOG = 2048
-LAST_SECONDS = 1
 IDLE_CHECK = 60.0
 REGISTRATION_CHECK = 20.0
 # Below core.hosting.START_SECONDS: a host waits that long for its proxy.
@@ -158,6 +158,9 @@ class ProxyServer:
         keep_large_blocks_apart()
         if (files := raise_file_limit()) < FEW_FILES:
             log.warning("only %d files may be open at once: each stream takes two (raise it with `ulimit -n`)", files)
+        for violation in violations(hub.settings):
+            log.warning("%s", violation)
+            hub.notices.append(violation)
         app = create_app(hub)
         public = self._server(app)
         await public.open(self._tcp)
