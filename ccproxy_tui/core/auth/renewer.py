@@ -256,6 +256,8 @@ class Renewer:
             found = self._file.read()
             if found is None or self._attempt is not None or not self._kept_for(found.source).is_there:
                 return
+            if (room := self._file.reserve(found.source, self._file.document(found.source))) is not None:
+                room.release()  # there is room: worth the locks
             async with self._locks(found.source):
                 self._put_back(found.source)
         except (OSError, LockTimeout, UnreadableCredentials) as error:
