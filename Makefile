@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo run test attack fuzz check format soak bench snapshots lock dist clean
+.PHONY: help demo run test attack fuzz simulate check format soak bench snapshots lock dist clean
 
 help:
 	@echo "make demo       open the app on its built-in provider"
@@ -11,6 +11,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make attack     run the attacks on the built program alone (part of make test)"
 	@echo "make fuzz       let the property tests look for inputs they have not tried"
+	@echo "make simulate   run seeds of the simulation: make simulate ARGS='--seeds 100000'"
 	@echo "make check      lint, types, layers"
 	@echo "make snapshots  accept the screens as they look now"
 	@echo "make lock       resolve the dependencies, write locks, bill of materials and licences"
@@ -37,6 +38,9 @@ attack: $(READY)
 fuzz: $(READY)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --timeout 1800 --hypothesis-profile fuzz -m hypothesis $(ARGS)
 	@CCPROXY_TEST_SEEDS=40 $(BIN)/python -m pytest -n auto --maxprocesses 4 tests/pty/test_truth.py $(ARGS)
+
+simulate: $(READY)
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check .

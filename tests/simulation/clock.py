@@ -19,6 +19,9 @@ class WorldClock:
     def monotonic(self) -> float:
         return self._loop.time()
 
+    def since_boot(self) -> float:
+        return self.true()
+
     def true(self) -> float:
         """Seconds since the start for those whose clock is right, and who never sleep: vendors."""
         return self._loop.time() + self._asleep

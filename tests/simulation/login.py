@@ -19,6 +19,7 @@ class Login:
         self.path = path
         self._vendor, self._disk, self._now = vendor, disk, now
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._seen: tuple[Any, tuple[str, str, float]] = None, ("", "", 0.0)
         self.family: Family
         self.sign_in()
 
@@ -49,9 +50,14 @@ class Login:
     def read(self) -> tuple[str, str, float]:
         """The access token, the refresh token and when the file has it that the first one ends."""
         try:
-            document = json.loads(self.path.read_text())
+            info = self.path.stat()
+            if self._seen[0] != (info.st_mtime_ns, info.st_ino):
+                self._seen = (info.st_mtime_ns, info.st_ino), self._parse(json.loads(self.path.read_text()))
         except (OSError, ValueError):
             return "", "", 0.0
+        return self._seen[1]
+
+    def _parse(self, document: dict[str, Any]) -> tuple[str, str, float]:
         if self.kind == "codex":
             tokens = document.get("tokens") or {}
             access = tokens.get("access_token", "")

@@ -26,6 +26,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._timers: list[tuple[float, float, asyncio.TimerHandle]] = []
         self.steps = 0
+        self.skipped = 0.0  # seconds in which nothing ran
 
     def time(self) -> float:
         return self._now
@@ -33,6 +34,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def skip(self, seconds: float) -> None:
         """Let time pass in which nothing runs, as when the machine is paused."""
         self._now += seconds
+        self.skipped += seconds
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
@@ -63,9 +65,15 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.call_later(self._random() * _SLOWEST_THREAD, step)
         return done
 
+    def stop_process(self, process: Process) -> None:
+        """As SIGSTOP."""
+        if not process.stopped:
+            process.stopped, process.stopped_at = True, self._now
+
     def let_go_on(self, process: Process) -> None:
         """End the stop of a process: what came for it in the time runs now."""
-        process.stopped = False
+        if process.stopped:
+            process.stopped, process.lost = False, process.lost + self._now - process.stopped_at
         self._ready.extend(process.waiting)  # type: ignore[attr-defined]
         process.waiting.clear()
 

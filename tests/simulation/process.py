@@ -22,6 +22,8 @@ class Process:
         self.name = name
         self.dead = False
         self.stopped = False
+        self.stopped_at = 0.0
+        self.lost = 0.0  # seconds that it was stopped for
         self.killed_at = 0.0
         self.on_kill: list[Callable[[], None]] = []
         self.waiting: list[asyncio.Handle] = []  # what it would have run while it was stopped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from ccproxy_tui.core.auth import account
@@ -18,6 +19,7 @@ from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.provider import Answer, Call
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.login import Turns, make_ask, send_by
+from tests.simulation.approvals import Approvals
 from tests.simulation.login import Login
 from tests.simulation.process import Process
 from tests.simulation.vendor import VENDOR
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _UPKEEP = 60.0
+_SETTLE = 5.0
 _HTTP = Http()
 
 
@@ -55,6 +58,22 @@ class Proxy:
         self.process = self._world.process(f"{self.name}.{self.lives}")
         self.pool = self.process.run(self._build)
         self.process.start(self._keep_up(self.pool))
+        self.approvals: Approvals = self.process.run(self._open_approvals)
+
+    def _open_approvals(self) -> Approvals:
+        approvals = Approvals(self._world, self.process, Random(self._world.rng.random()))
+        if not self._world.has_agents:
+            return approvals
+        for name in ("agent1", "agent2"):
+            self.process.start(approvals.agent(name))
+        for name in ("screens", "handler"):
+            self.process.start(approvals.front_end(name))
+        return approvals
+
+    async def stop(self) -> None:
+        """In good order, as by SIGTERM."""
+        self.approvals.close()
+        await asyncio.gather(*(one.settle(_SETTLE) for one in self.pool.accounts))
 
     def _build(self) -> Pool:
         clock = self._world.clock

@@ -201,7 +201,7 @@ class Vendor:
         if family.excuse:
             return
         by = [one.by.name if one.by else "?" for one in (first, second)]
-        if first.lost or second.gone:
+        if first.lost or second.gone or (second.by is not None and second.by.dead):
             family.excuse = "an answer was lost on its way"
         elif by[1].startswith("tool") and second.seen == second.refresh and self._had_no_room():
             family.excuse = "the tool came a moment after the disk had room again"

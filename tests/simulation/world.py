@@ -17,6 +17,7 @@ from unittest import mock
 
 from ccproxy_tui.core.errors import NoAccountServes, NoCredentials
 from ccproxy_tui.core.paths import Paths
+from tests.simulation.approvals import quick_look
 from tests.simulation.clock import WorldClock
 from tests.simulation.disk import Disk
 from tests.simulation.login import Login
@@ -27,8 +28,8 @@ from tests.simulation.tool import Tool
 from tests.simulation.trace import Line
 from tests.simulation.vendor import VENDOR, WALL, TokenConnection, Vendor, Weather
 
-_SECONDS = 1500.0  # of trouble
-_CALM = 1500.0  # seconds of none, after which all must be well: longer than any pause or cooldown
+_SECONDS = 1000.0  # of trouble
+_CALM = 1100.0  # seconds of none, after which all must be well: longer than any pause or cooldown
 _HANGS = 400.0  # seconds after which a request hangs
 _AT_ONCE = 1.0  # seconds in which a request whose token lives is on its way
 
@@ -39,8 +40,8 @@ class Request:
     process: Process
     began: float
     living: list[str]  # the access tokens on the disk that live, all of them or none
+    lost: float  # seconds that its process and the machine had been stopped for when it began
     sent: float | None = None
-    stopped: float = 0.0
 
 
 class World:
@@ -50,18 +51,18 @@ class World:
         self.loop.set_exception_handler(lambda _, context: self._failed(context))
         self.clock = WorldClock(self.loop)
         self.disk = Disk(root, self.clock.now)
-        self.disk.on_call = lambda who, what, path: self.say(who, f"{what} {path.removeprefix(f'{root}/')}")
+        self.disk.on_call = lambda who, what, path: self.say(who, f"{what} {path}")
         self.trace: list[Line] = []
         self.broken: list[str] = []
         self._processes: list[Process] = []
         self._root = root
         self._requests: dict[asyncio.Task[Any], Request] = {}
-        self.calm = False
+        self.judging = False  # all is calm, and every request must be served
 
     # --- what is noted ---
 
     def say(self, who: str, what: str) -> None:
-        self.trace.append(Line(self.loop.time(), who, what))
+        self.trace.append(Line(self.loop.time(), who, what.replace(f"{self._root}/", "")))
 
     def breaks(self, rule: str) -> None:
         """A rule does not hold: the run ends here."""
@@ -87,7 +88,7 @@ class World:
         self.paths = Paths.of_user({"HOME": str(home), "XDG_RUNTIME_DIR": str(self._root / "run")})
         self.vendor = Vendor(self.process("vendor"), Random(rng.random()), self.clock.true, self.say, self.breaks)
         self.vendor.had_room_since = lambda: self.disk.had_room_since
-        self.vendor.lifetime = rng.choice([400.0, 700.0, 1500.0])
+        self.vendor.lifetime = rng.choice([360.0, 500.0, 900.0])
         self.vendor.on_disk = lambda family: next(
             (login.read()[1] for login in self.logins if login.family is family), ""
         )
@@ -97,6 +98,7 @@ class World:
         own = home / (".claude/.credentials.json" if kind == "claude" else ".codex/auth.json")
         places = [own, home / "work" / own.name][: 1 + (rng.random() < 0.3)]
         self.logins = [Login(kind, place, self.vendor, self.disk, self.clock.now) for place in places]
+        self.has_agents = rng.random() < 0.5
         self.proxies = [Proxy(self, f"proxy{n}", self.paths, self.logins) for n in range(rng.randint(1, 3))]
 
     # --- one life ---
@@ -152,7 +154,6 @@ class World:
     async def _calm_down(self) -> None:
         """Everything works again: in the end, whoever has a login is served."""
         self.say("world", "all is calm now")
-        self.calm = True
         self.vendor.weather = Weather()
         self.disk.full.clear()
         self.disk.dies_at.clear()
@@ -163,18 +164,21 @@ class World:
             if proxy.process.dead:
                 proxy.start()
         await asyncio.sleep(_CALM)
+        await self._ask_all()
         for login in self.logins:
             if login.family.dead or not login.read()[1]:
                 if not login.family.excuse:
                     return self.breaks(f"the login {login.family.name} is lost")
                 login.sign_in()
         await asyncio.sleep(1)
+        self.judging = True
+        await self._ask_all()
+
+    async def _ask_all(self) -> None:
         for proxy in self.proxies:
             for account in proxy.pool.accounts:
                 proxy.process.start(account.keep_fresh())
-        for proxy in self.proxies:
-            task = self._ask(proxy)
-            done, _ = await asyncio.wait({task}, timeout=300)
+            done, _ = await asyncio.wait({self._ask(proxy)}, timeout=300)
             if not done:
                 return self.breaks(f"a request to {proxy.name} hangs although all is calm")
 
@@ -187,7 +191,8 @@ class World:
         sound = all(self.vendor.lives(access) and wall < ends for access, _, ends in tokens) and all(
             refresh == login.family.refresh for (_, refresh, _), login in zip(tokens, self.logins, strict=True)
         )
-        request = Request(proxy, proxy.process, now, [access for access, _, _ in tokens] if sound else [])
+        living = [access for access, _, _ in tokens] if sound else []
+        request = Request(proxy, proxy.process, now, living, proxy.process.lost + self.loop.skipped)
         task = proxy.process.start(self._serve(request))
         self._requests[task] = request
         task.add_done_callback(self._served)
@@ -195,14 +200,19 @@ class World:
 
     def _served(self, task: asyncio.Task[Any]) -> None:
         request = self._requests.pop(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Killed):
-            self.breaks(f"a request to {request.process.name} ends with {error!r}")
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed(f"{request.process.name}: a request", error)
+
+    def failed(self, what: str, error: BaseException) -> None:
+        """Something ended with an error, which counts unless its process was killed in it."""
+        if not isinstance(error, Killed):
+            self.breaks(f"{what} ended with {error!r}")
 
     async def _serve(self, request: Request) -> None:
         def sent() -> None:
             if request.sent is None:
                 request.sent = self.loop.time()
-                waited = request.sent - request.began - request.stopped
+                waited = self._waited(request)
                 if self._lives(request) and waited > _AT_ONCE:
                     self.breaks(f"a request to {request.process.name} waited {waited:.1f} s although its token lives")
 
@@ -213,15 +223,19 @@ class World:
             self.say(request.process.name, f"refuses a request: {error}")
         if status == 401 and self._lives(request):
             self.breaks(f"{request.process.name} refused a request although its token lives")
-        if self.calm and status != 200 and self.loop.time() > _SECONDS + _CALM:
+        if self.judging and status != 200:
             self.breaks(f"{request.process.name} answers {status} although all is calm")
+
+    def _waited(self, request: Request) -> float:
+        """For how many seconds it has waited while its process could run."""
+        return self.loop.time() - request.began - (request.process.lost + self.loop.skipped - request.lost)
 
     def _lives(self, request: Request) -> bool:
         return bool(request.living) and all(self.vendor.lives(access) for access in request.living)
 
     async def _requests_of_clients(self) -> None:
         while True:
-            await asyncio.sleep(self.rng.expovariate(1 / 40))
+            await asyncio.sleep(self.rng.expovariate(1 / 30))
             proxy = self.rng.choice(self.proxies)
             if proxy.process.dead:
                 continue
@@ -234,9 +248,11 @@ class World:
         """No request waits for ever."""
         while True:
             await asyncio.sleep(30)
+            for proxy in self.proxies:
+                proxy.approvals.check()
             for request in list(self._requests.values()):
                 alive = not request.process.dead and not request.process.stopped
-                if alive and self.loop.time() - request.began - request.stopped > _HANGS:
+                if alive and self._waited(request) > _HANGS:
                     self.breaks(f"a request to {request.process.name} hangs")
 
     # --- what happens ---
@@ -244,18 +260,18 @@ class World:
     async def _tools(self) -> None:
         number = 0
         while True:
-            await asyncio.sleep(self.rng.expovariate(1 / 90))
+            await asyncio.sleep(self.rng.expovariate(1 / 60))
             number += 1
             process = self.process(f"tool{number}")
             login = self.rng.choice(self.logins)
             process.start(Tool(login, self.rng, self.clock.now, self.disk).run())
-            if self.rng.random() < 0.1:
+            if self.rng.random() < 0.05:
                 self.loop.call_later(self.rng.random() * 3, self._kill, process)
 
     async def _weather(self) -> None:
         while True:
             self.vendor.weather = Weather.drawn(self.rng)
-            await asyncio.sleep(self.rng.uniform(100, 600))
+            await asyncio.sleep(self.rng.uniform(60, 400))
 
     def _kill(self, process: Process) -> None:
         if not process.dead:
@@ -266,7 +282,13 @@ class World:
         while True:
             await asyncio.sleep(self.rng.expovariate(1 / 200))
             proxy = self.rng.choice(self.proxies)
-            if self.rng.random() < 0.5:
+            way = self.rng.random()
+            if way < 0.25 and not proxy.process.dead:
+                self.say(proxy.process.name, "stops")
+                proxy.process.start(proxy.stop())
+                await asyncio.sleep(6)
+                proxy.process.kill()
+            elif way < 0.6:
                 self._kill(proxy.process)
             else:
                 self.disk.dies_at[proxy.process] = self.disk.calls.get(proxy.process, 0) + self.rng.randint(1, 40)
@@ -280,7 +302,7 @@ class World:
         while True:
             await asyncio.sleep(self.rng.expovariate(1 / 300))
             self.disk.full = set(self.rng.choice([folders, folders[:1], folders[:1]]))
-            self.say("disk", f"{' and '.join(one.name for one in self.disk.full)} is full")
+            self.say("disk", f"{' and '.join(sorted(one.name for one in self.disk.full))} is full")
             await asyncio.sleep(self.rng.uniform(30, 900))
             self.disk.full = set()
             self.disk.had_room_since = self.loop.time()
@@ -298,8 +320,6 @@ class World:
             counted = self.rng.random() < 0.5
             seconds = self.rng.choice([70.0, 500.0])
             self.say("machine", f"sleeps for {seconds:.0f} s")
-            for request in self._requests.values():
-                request.stopped += seconds
             self.clock.sleep(seconds, counted=counted)
 
     async def _stops(self) -> None:
@@ -309,12 +329,9 @@ class World:
             if process.dead:
                 continue
             seconds = self.rng.uniform(1, 45)
-            process.stopped = True
+            self.loop.stop_process(process)
             self.say(process.name, f"is stopped for {seconds:.0f} s")
             await asyncio.sleep(seconds)
-            for request in self._requests.values():
-                if request.process is process:
-                    request.stopped += seconds
             self.loop.let_go_on(process)
 
     async def _users(self) -> None:
@@ -345,7 +362,7 @@ def run(seed: int, around: Callable[[], contextlib.AbstractContextManager[Any]] 
     root = Path(tempfile.mkdtemp(prefix="ccproxy-simulation-", dir=_memory()))
     world = World(seed, root)
     try:
-        with _quiet(), world.disk.mounted(), mock.patch("ccproxy_tui.providers.login.Upstream", TokenConnection):
+        with _quiet(), world.disk.mounted(), _replaced(Random(seed)):
             with around():
                 world.live()
                 excused = [family.excuse for family in world.vendor.families.values() if family.excuse]
@@ -353,6 +370,18 @@ def run(seed: int, around: Callable[[], contextlib.AbstractContextManager[Any]] 
     finally:
         shutil.rmtree(root)
     return Run(seed, "; ".join(world.broken[:1]), world.trace, world.loop.steps, excused)
+
+
+@contextlib.contextmanager
+def _replaced(rng: Random) -> Iterator[None]:
+    """Replace what the product would do over sockets, by chance, or apart from what is tested."""
+    with (
+        mock.patch("secrets.token_hex", lambda size: rng.randbytes(size).hex()),
+        mock.patch("secrets.randbits", rng.getrandbits),
+        mock.patch("ccproxy_tui.providers.login.Upstream", TokenConnection),
+        mock.patch("ccproxy_tui.core.server.desk.look_at", quick_look),
+    ):
+        yield
 
 
 def _memory() -> str | None:
