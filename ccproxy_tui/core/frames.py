@@ -163,6 +163,8 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     busy: int = 0
     ready: int = 0
     cost: float | None = None
+    refused: int = 0  # requests that the gate let not in; the latest one in words
+    refusal: str = ""
     notices: list[str] = []
     project: str = ""  # what files of the project folder decide, because they were trusted
 

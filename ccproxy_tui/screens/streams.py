@@ -14,6 +14,7 @@ from textual.widget import Widget
 
 from ccproxy_tui.core import filters
 from ccproxy_tui.core.control import ControlError
+from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import Row, Watch
 from ccproxy_tui.core.ids import short_id
 from ccproxy_tui.screens.base import NARROW, TALL, WIDE, BaseScreen
@@ -210,6 +211,8 @@ class StreamsScreen(BaseScreen):
             parts.append(f"filter: {self._filter_text} ({len(model.order)} shown)")
         if self._sort != "new":
             parts.append(f"by {self._sort}")
+        if status.refused:
+            parts.append(f"{status.refused} refused, last: {escape_line(status.refusal)}")
         title = words.crop("  ".join(parts), max(self.size.width - 6, 10))
         box = self.query_one("#list-box")
         if str(box.border_title) != title.replace("[", r"\["):

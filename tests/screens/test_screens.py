@@ -51,6 +51,15 @@ def text_frame(key: str) -> Frame:
     )
 
 
+async def test_streams_name_the_client_that_was_refused(app: CCProxyApp, control: FakeControl) -> None:
+    async with app.run_test(size=(100, 24)) as pilot:
+        words = "claude-code (pid 7): The proxy's token is missing \x1b[2J"
+        control.push(Frame(2, status=msgspec.structs.replace(STATUS, refused=3, refusal=words)))
+        await until(lambda: "3 refused, last: claude-code (pid 7): The" in screen_text(app))
+        await settle(pilot)
+        assert "\x1b[2J" not in screen_text(app)
+
+
 # --- how they look ---
 
 

@@ -62,6 +62,7 @@ class Gate:
             if CONTROL in scope:
                 receive = await _signed_body(scope, receive)
         except ProxyError as error:
+            await self._hub.refusals.note(scope, error)
             await _refuse(scope, send, error)
             return
         except ClientGone:

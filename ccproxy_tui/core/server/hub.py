@@ -31,6 +31,7 @@ from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.server.reach import Reach
+from ccproxy_tui.core.server.refusals import Refusals
 from ccproxy_tui.core.server.shares import Shares
 from ccproxy_tui.core.settings import Loaded, Settings
 from ccproxy_tui.core.settings.masked import secrets_of
@@ -81,6 +82,7 @@ class Hub:
         self.logins = Logins(self.tasks, self.store.notice)
         self.reach = Reach(clock)
         self.shares = Shares(self._memory_limits)
+        self.refusals = Refusals(clock, self.store.notice)
         self.history = ResponseHistory()
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules, self._session_rule_limits, runs)

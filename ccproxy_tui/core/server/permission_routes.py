@@ -102,7 +102,11 @@ class PermissionApi:
         """A handler whose answer carries a proof for those that ask for one by a nonce."""
 
         async def proving(request: Request) -> Response:
-            response = await handler(request)
+            try:
+                response = await handler(request)
+            except InvalidRequest as error:  # its tool asks elsewhere, or runs nothing: say why
+                await self._hub.refusals.note(request.scope, error)
+                raise
             nonce, key = request.headers.get(NONCE, ""), self._hub.hook_key
             if key and 0 < len(nonce) <= LONGEST_NONCE:
                 answer = bytes(response.body)

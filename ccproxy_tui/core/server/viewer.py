@@ -372,6 +372,8 @@ def status_of(hub: Hub) -> Status:
         agents=agents,
         busy=busy,
         ready=ready,
+        refused=hub.refusals.count,
+        refusal=hub.refusals.last,
         notices=list(hub.notices),
         project="; ".join(filter(None, (hub.loaded.project_words, hub.sdk.project_words if hub.sdk else ""))),
     )

@@ -29,6 +29,7 @@ class PlainFrontEnd:
         self._write = write
         self._now = now
         self._said: dict[str, str] = {}
+        self._refusal = ""  # the latest one that was said
         self._asks = PlainAsks(self.session, self.line, self._more)
         self._ended = asyncio.Event()
         self._state: State = "starting"
@@ -107,6 +108,10 @@ class PlainFrontEnd:
                 self._said[key] = "ended"
                 continue
             self._say_row(row)
+        refusal = self.session.mirror.status.refusal
+        if refusal != self._refusal:
+            self._refusal = refusal
+            self.line(f"refused {refusal}")
         for key in changes.gone:
             self._said.pop(key, None)
         if changes.asks:
