@@ -130,6 +130,7 @@ class CCProxyApp(RecoveringApp):
         self._state: State = "starting"
         self._lost: tuple[int, int] | None = None  # what was shown when the proxy was lost
         self._alarms: dict[str, str] = {}
+        self._history = ""  # why permission requests were not kept, at the last look
         self._heard: set[str] = set()  # questions that wait, as far as the person was told
         self._title = ""
         self._focused = True
@@ -339,12 +340,16 @@ class CCProxyApp(RecoveringApp):
             self.open_tab("approvals")
 
     def _sound_alarms(self) -> None:
-        """Say once what an account warns of."""
+        """Show once what an account warns of, and that the history is not kept."""
         alarms = {account.provider: account.alarm for account in self.session.mirror.status.accounts if account.alarm}
         for provider, alarm in alarms.items():
             if self._alarms.get(provider) != alarm:
                 self.say(f"{provider}: {alarm}", "error")
         self._alarms = alarms
+        history = self.session.mirror.status.history
+        if history and not self._history:
+            self.say(f"history: {history}", "error")
+        self._history = history
 
     def _set_title(self) -> None:
         status = self.session.mirror.status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import IO, Any, ParamSpec, TypeVar
 
@@ -31,8 +32,15 @@ class Failure(click.ClickException):
             click.echo(f"error: {escape_line(line)}", file=file, err=file is None)
 
 
+def os_words(error: OSError) -> str:
+    """Return what the system refused, and for which file, in one line."""
+    reason = error.strerror or str(error) or type(error).__name__
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    return f"{' -> '.join(names)}: {reason}." if names else f"{reason}."
+
+
 def explain(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn the errors that a person can do something about into a Failure."""
+    """Turn the errors that a user can do something about into a Failure."""
 
     @functools.wraps(command)
     def explained(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -46,5 +54,9 @@ def explain(command: Callable[P, R]) -> Callable[P, R]:
             raise Failure("\n".join(str(problem) for problem in error.problems), USAGE) from error
         except (ControlError, NotOurs) as error:
             raise Failure(str(error), FAILURE) from error
+        except BrokenPipeError:  # the reader of our output has ended: click exits without a word
+            raise
+        except OSError as error:
+            raise Failure(os_words(error), FAILURE) from error
 
     return explained

@@ -101,10 +101,12 @@ def _run(server: Any, taken: str, *, demo: bool) -> int:
 def _warn(server: Any, taken: str) -> None:
     import logging
 
+    from ccproxy_tui.core.paths import readable
+
     loaded = server.hub.loaded
     for warning in (*loaded.ignored, *loaded.exposed, *loaded.warnings, *server.missing, *filter(None, [taken])):
         logging.getLogger("ccproxy_tui.settings").warning("%s", escape_line(str(warning)))
-        server.hub.notices.append(str(warning))
+        server.hub.notices.append(readable(str(warning)))
 
 
 def _loop_factory() -> Any:

@@ -84,6 +84,8 @@ def _print(one: Status) -> None:
     click.echo(f"{one.host}:{one.port}  pid {one.pid}  v{one.version}  {one.live} live, {one.total} in all")
     if one.project:
         click.echo(escape_line(f"  {one.project}"))
+    if one.history:
+        click.echo(escape_line(f"  history: {one.history}"))
     if one.waiting:
         click.echo(f"  {one.waiting} permission request{'s' * (one.waiting != 1)} waiting")
     for account in one.accounts:

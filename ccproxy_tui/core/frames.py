@@ -166,6 +166,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     refused: int = 0  # requests that the gate let not in; the latest one in words
     refusal: str = ""
     notices: list[str] = []
+    history: str = ""  # why permission requests are not kept, where they should be
     project: str = ""  # what files of the project folder decide, because they were trusted
 
 

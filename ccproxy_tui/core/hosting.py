@@ -57,7 +57,8 @@ class ProxyProcess:
     def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], paths: Paths) -> None:
         self._arguments = list(arguments)
         self._environ = dict(environ)
-        self._stderr_path = private_dir(paths.state) / STDERR_FILE
+        self._stderr_path = paths.state / STDERR_FILE
+        self._stderr = -1
         self._process: subprocess.Popen[bytes] | None = None
         self._ended: asyncio.Future[int] | None = None
         self._leash: int | None = None
@@ -81,7 +82,7 @@ class ProxyProcess:
         leash_read, leash_write = os.pipe()
         os.set_inheritable(ready_write, True)
         os.set_inheritable(leash_read, True)
-        stderr = os.open(self._stderr_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._stderr = self._open_stderr()
         try:
             # Not asyncio's subprocess: that kills its child when the loop ends, and this one may be left running.
             self._process = subprocess.Popen(
@@ -94,15 +95,22 @@ class ProxyProcess:
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=stderr,
+                stderr=self._stderr,
                 env=self._environ,
             )
         finally:
-            os.close(stderr)
             os.close(ready_write)
             os.close(leash_read)
         self._leash, self._ready = leash_write, ready_read
         return self._process
+
+    def _open_stderr(self) -> int:
+        """Return a file for its standard error stream: ours, or one without a name where ours can't be written."""
+        try:
+            private_dir(self._stderr_path.parent)
+            return os.open(self._stderr_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        except OSError:
+            return os.memfd_create(STDERR_FILE) if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDWR)
 
     def abandon(self) -> None:
         """End it at once, without a loop: this process will not get to use it."""
@@ -135,10 +143,8 @@ class ProxyProcess:
 
     def _last_words(self) -> str:
         """The end of what it wrote to its standard error stream."""
-        try:
-            text = self._stderr_path.read_text("utf-8", "replace")[-_STDERR_TAIL:].strip()
-        except OSError:
-            text = ""
+        size = os.fstat(self._stderr).st_size
+        text = os.pread(self._stderr, _STDERR_TAIL, max(0, size - _STDERR_TAIL)).decode("utf-8", "replace").strip()
         return text.splitlines()[-1] if text else "the proxy process ended without a word"
 
     async def _reap(self) -> int:
@@ -183,6 +189,10 @@ class ProxyProcess:
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
+
+    def __del__(self) -> None:
+        if self._stderr >= 0:
+            os.close(self._stderr)
 
     def release(self) -> None:
         """Leave it running when this process ends."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ccproxy_tui.core.files import replace_file, unlink_link
-from ccproxy_tui.core.paths import Paths, check_ours, check_socket, private_dir, read_ours
+from ccproxy_tui.core.paths import Paths, check_ours, check_socket, private_dir, read_ours, readable
 from ccproxy_tui.core.peers import unix_peer
 
 _TURN_POLL = 0.02
@@ -42,8 +42,7 @@ def register(instance: Instance) -> None:
     """Write the file beside the socket. Raises OSError."""
     private_dir(instance.file.parent)
     unlink_link(instance.file)
-    readable = os.fsencode(instance.socket).decode("utf-8", "replace")  # readers take the path of the file
-    written = msgspec.structs.replace(instance, socket=readable)
+    written = msgspec.structs.replace(instance, socket=readable(instance.socket))  # readers take the path of the file
     replace_file(instance.file, msgspec.json.encode(written), mode=0o600)
 
 

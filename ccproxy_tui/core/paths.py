@@ -166,6 +166,11 @@ def private_dir(path: Path) -> Path:
     return path
 
 
+def readable(path: Path | str) -> str:
+    """Return a path as text for screens and JSON; names that are not UTF-8 have their bytes spelled out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def read_ours(path: Path) -> bytes:
     """Return the content of a file of this user's. Raises NotOurs for another user's file or link, OSError."""
     with open(path, "rb", opener=_open_no_link) as file:

@@ -221,7 +221,7 @@ class ApprovalsScreen(BaseScreen):
     def action_history(self) -> None:
         """What has ended, with who said what to it."""
         self.guard.note_key(self.now())
-        self.app.push_screen(HistoryDialog(self.control))
+        self.app.push_screen(HistoryDialog(self.control, self.mirror.status.history))
 
     def action_open_stream(self) -> None:
         """The exchange that the question came with."""

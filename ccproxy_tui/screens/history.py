@@ -23,14 +23,18 @@ class HistoryDialog(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "dismiss(None)", show=False, id="history.close")]
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, problem: str = "") -> None:
+        """`problem` is why rows are not kept, if they are not."""
         super().__init__()
+        self._problem = f"History: {escape_line(problem)}" if problem else ""
         self._history_control = control
         self._rows: dict[str, AuditRow] = {}
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide-dialog rules-dialog"):
             yield LiveList[AuditRow]([], id="history-list", empty=("", "no tool has asked yet"))
+            if self._problem:
+                yield Static(self._problem, markup=False, id="history-problem")
             yield Static("", markup=False, id="history-told")
 
     @property

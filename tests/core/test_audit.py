@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,17 +70,127 @@ async def test_a_database_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     audit.close()
 
 
-async def test_a_database_that_can_t_be_used_is_said_and_nothing_waits(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_damaged_database_is_put_aside_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "history.duckdb"
-    path.write_bytes(b"this is no database" * 1000)
+    damaged = b"this is no database" * 1000
+    path.write_bytes(damaged)
     audit = Audit(path, 90, 0.0)
     audit.note(row("p1"))
-    assert await audit.recent(5) == []
+    assert [one.id for one in await audit.recent(5)] == ["p1"]
     audit.close()
-    assert "are not kept" in caplog.text
-    assert audit.problem
+    assert audit.problem == ""
+    [aside] = tmp_path.glob("history.duckdb.damaged-*")
+    assert aside.read_bytes() == damaged
+    assert f"was moved to {aside}" in caplog.text
+
+
+ROWS = """
+import asyncio, os, signal, sys, time
+from pathlib import Path
+from ccproxy_tui.core.storage import Audit
+from ccproxy_tui.core.frames import AuditRow
+name, end = sys.argv[1:]
+fields = dict.fromkeys(AuditRow.__struct_fields__, "x")
+audit = Audit(Path("history.duckdb"), 90, 1_790_000_000.0)
+audit.start()
+async def run():
+    for number in range(20):
+        audit.note(AuditRow(**fields | {"id": f"{name}{number}", "asked": 1_790_000_000.0 + number, "seconds": 1.0}))
+        await asyncio.sleep(0.02)
+asyncio.run(run())
+print("noted", flush=True)
+if end == "kill":
+    time.sleep(1)  # what is older than a second is not lost
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.stdin.read()
+audit.close()
+"""
+
+
+def test_every_row_of_two_proxies_is_kept_also_of_a_killed_one(tmp_path: Path) -> None:
+    """The database is held by another program at first; rows that are 20 ms old survive a kill at any time."""
+
+    def proxy(name: str, end: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", ROWS, name, end], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    hold = "import duckdb, sys; base = duckdb.connect('history.duckdb'); print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen([sys.executable, "-c", hold], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    killed, first, second = proxy("k", "kill"), proxy("a", "close"), proxy("b", "close")
+    killed.communicate(timeout=30)
+    for one in (first, second):
+        assert one.stdout is not None
+        assert one.stdout.readline() == b"noted\n"
+    holder.communicate(timeout=30)
+    for one in (first, second):
+        one.communicate(timeout=30)
+    asyncio.run(_settled(tmp_path / "history.duckdb"))
+    with duckdb.connect(str(tmp_path / "history.duckdb"), read_only=True) as database:
+        found = {name for (name,) in database.execute("SELECT id FROM permissions").fetchall()}
+    assert found >= {f"{name}{number}" for name in "ab" for number in range(20)}
+    assert found >= {f"k{number}" for number in range(20)}
+    assert list((tmp_path / "history.waiting").iterdir()) == []
+
+
+async def _settled(path: Path) -> None:
+    """The next proxy takes over what others have left."""
+    audit = Audit(path, 90, 1_790_000_000.0)
+    await audit.recent(1)
+    audit.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=False)
+    if made.returncode:
+        if os.environ.get("CCPROXY_TEST_REQUIRE_ALL"):
+            pytest.fail("a small disk needs the right to mount one")
+        pytest.skip("a small disk needs the right to mount one")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes what room there is."""
+    path = folder / "full"
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+    return path
+
+
+@pytest.mark.parametrize("when", ["at start", "later"])
+async def test_rows_of_a_full_disk_are_counted_and_kept_when_there_is_room(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    monkeypatch.setattr("ccproxy_tui.core.storage.audit._RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ccproxy_tui.core.storage.audit._MOST_IN_MEMORY", 30)
+    caplog.set_level("WARNING")
+    audit = Audit(small_disk / "data" / "history.duckdb", 90, 1_790_000_000.0)
+    if when == "later":
+        audit.note(row("before"))
+        assert len(await audit.recent(5)) == 1
+    full = fill(small_disk)
+    for number in range(40):
+        audit.note(row(f"p{number}", 1_790_000_000.0 + number, input="x" * 5000))
+    await until(lambda: "No space left" in audit.problem)
+    shown = await audit.recent(100)
+    assert shown[0].id == "p39"
+    full.unlink()
+    await until(lambda: "No space left" not in audit.problem and "wait" not in audit.problem)
+    found = {one.id for one in await audit.recent(100)} - {"before"}
+    assert found >= {f"p{number}" for number in range(10, 40)}
+    lost = 40 - len(found)
+    assert audit.problem == (f"{lost} rows are lost" if lost else "")
+    assert lost == (10 if when == "at start" else lost)
+    assert len([one for one in caplog.records if "are not kept" in one.message]) == 1
+    assert len([one for one in caplog.records if "kept again" in one.message]) == 1
+    audit.close()
 
 
 async def test_each_request_and_its_answer_are_kept(start_proxy: StartProxy) -> None:

@@ -431,6 +431,7 @@ class Exchange:
         if self._answer is not None:
             await close_answer(self._answer)
         self._publish_report()
+        self._log_early_end(reason, error)
         said = self._said()
         self._hub.bus.publish(
             Ended(
@@ -443,6 +444,18 @@ class Exchange:
                 stop_reason=said.stop_reason,
             )
         )
+
+    def _log_early_end(self, reason: EndReason, error: str) -> None:
+        """The one line of an answer that its client did not get whole."""
+        sink = self._sink
+        if sink.started and sink.status < 400 and reason not in ("done", "client_gone"):
+            level = logging.INFO if reason in ("stopped", "drained") else logging.WARNING
+            log.log(
+                level,
+                "the answer ended early (%s) after %d bytes: %s",
+                *(reason.replace("_", " "), sink.written, error or "no reason is known"),
+                extra={"exchange": self.id},
+            )
 
     def _said(self) -> Outcome:
         """What the answer said of itself, read from the bytes where nobody parsed them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import time
@@ -195,6 +196,10 @@ class Hub:
     def start_upkeep(self) -> None:
         """Renew logins in use ahead of their end, and know the installed tools, for as long as the proxy runs."""
         self.tasks.keep(self._keep_up, name="accounts")
+        if self.audit is not None:
+            loop = asyncio.get_running_loop()
+            self.audit.changed = lambda: _from_thread(loop, self.store.notice)
+            self.audit.start()
         if self.demo or self.settings.server.bypass_mode:
             return
         if self.sdk is not None:
@@ -283,6 +288,11 @@ class Hub:
             await asyncio.to_thread(self.audit.close)
         self.memory.close()
         await self.tasks.close()
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the proxy has ended
+        loop.call_soon_threadsafe(call)
 
 
 def give_back_memory() -> None:

@@ -28,12 +28,13 @@ from ccproxy_tui.core.control_key import ProofReader, new_key
 from ccproxy_tui.core.hook_proof import install_key
 from ccproxy_tui.core.instances import Instance
 from ccproxy_tui.core.limits import KB, LAST_SECONDS, MB, WAITING_CONNECTIONS
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.paths import Paths, readable
 from ccproxy_tui.core.patience import SECOND_LOOK
 from ccproxy_tui.core.processes import adopt_orphans
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.server.app import create_app
+from ccproxy_tui.core.server.client_noise import quiet_clients
 from ccproxy_tui.core.server.gate import LOCAL, is_loopback
 from ccproxy_tui.core.server.hub import Hub, keep_large_blocks_apart
 from ccproxy_tui.core.server.memory import Memory
@@ -138,7 +139,7 @@ class ProxyServer:
         self._local: list[tuple[EmbeddedServer, socket.socket]] = []
         self.hub = Hub(loaded, clock, ProofReader(key, clock))
         self.hub.client_token = _client_token(loaded, paths)
-        self.hub.client_token_file = str(client_token_file(paths))
+        self.hub.client_token_file = readable(client_token_file(paths))
         learn_secret(self.hub.client_token)
         self.hub.hook_key = self._hook_key()
         self.hub.memory = Memory(paths.data / "memory.sqlite3")
@@ -155,6 +156,7 @@ class ProxyServer:
     async def run(self) -> int:
         """Serve until stopped. The exit status."""
         hub = self.hub
+        quiet_clients()
         keep_large_blocks_apart()
         if (files := raise_file_limit()) < FEW_FILES:
             log.warning("only %d files may be open at once: each stream takes two (raise it with `ulimit -n`)", files)

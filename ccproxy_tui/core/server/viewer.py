@@ -365,6 +365,7 @@ def status_of(hub: Hub) -> Status:
         errors=hub.store.errors,
         draining=hub.draining,
         ending=hub.ending,
+        history=hub.audit.problem if hub.audit is not None else "",
         auth_required=bool(security.token) or is_wanted(security),
         token_file=hub.client_token_file if is_wanted(security) else "",
         accounts=[] if hub.demo else [hub.reach.seen(account.view()) for account in hub.accounts()],

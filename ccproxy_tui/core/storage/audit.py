@@ -1,23 +1,29 @@
 """Who asked for what, and who said what to it: a row for each permission request that has ended.
 
-One thread owns the database and imports it when the first row comes. Rows wait for it in a queue; what can't be written
-is said once, and lost from the disk alone.
+A row goes into a file of this proxy first (`waiting`) and from there into the database, which is open for moments:
+every proxy of the user writes and reads it, one after the other. What can't be written is tried again; what no file
+takes is kept in memory as far as `_MOST_IN_MEMORY`, and counted beyond that. A thread each sees to file and database.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ccproxy_tui.core.frames import AuditRow
-from ccproxy_tui.core.paths import private_dir
+from ccproxy_tui.core.paths import private_dir, readable
 from ccproxy_tui.core.permissions.rule_book import Hits
+from ccproxy_tui.core.storage.waiting import RowFile, WaitingRows
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,102 +47,230 @@ _HITS = """SELECT substr("by", 6), count(*), max(asked + seconds) FROM permissio
     WHERE "by" LIKE 'rule %' GROUP BY 1"""
 _FORGET = "DELETE FROM permissions WHERE asked < ?"
 _LAST_SECONDS = 2.0
+_MOST_IN_MEMORY = 1000  # rows; each has some KB
+_RETRY_SECONDS = 5.0
+_LOCK_TRIES = 20
+_LOCK_PAUSE = 0.05
+_SETTLE, _END = "settle", "end"
+# How DuckDB words that a file is no database, or a broken one. Seen with 1.4.
+_DAMAGED = ("not a valid DuckDB database file", "replaying WAL", "Corrupt", "checksum", "Checksum", "deserializ")
 
-Work = Callable[["duckdb.DuckDBPyConnection"], object]
+Query = tuple[str, list[object], "Future[list[tuple[Any, ...]] | None]"]
 
 
 class Audit:
-    """`days` is how long rows are kept, by `now` (seconds since the epoch) when the database is opened."""
+    """`days` is how long rows are kept, by `now` (seconds since the epoch) when the database is first opened."""
 
     def __init__(self, path: Path, days: float, now: float) -> None:
         self._path = path
         self._oldest = now - days * 86_400
-        self._queue: queue.SimpleQueue[AuditRow | tuple[Work, Future[object]] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._rows_in: queue.SimpleQueue[AuditRow | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Query | str] = queue.SimpleQueue()  # a query, _SETTLE or _END
+        self._lock = threading.Lock()  # of the rows below
+        self._waiting = WaitingRows(path.with_name("history.waiting"))
+        self._unwritten: deque[AuditRow] = deque()  # what no file takes
+        self._taken: list[RowFile] = []  # on their way into the database
+        self._lost = 0
+        self._swept = False
+        self._threads: list[threading.Thread] = []
         self._closed = False
-        self.problem = ""
+        self._reporting = threading.Lock()
+        self._reasons = {"file": "", "database": ""}
+        self.changed: Callable[[], None] = lambda: None  # called in a thread when `problem` may have changed
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the history, in words; empty while all is kept."""
+        reason = "; ".join(filter(None, self._reasons.values()))
+        waiting = f"{len(self._unwritten)} rows wait in memory" if self._unwritten else ""
+        lost = f"{self._lost} rows are lost" if self._lost else ""
+        return "; ".join(filter(None, [reason, waiting, lost]))
+
+    def start(self) -> None:
+        """Open the database ahead of the first row, and take over what an earlier proxy has left."""
+        if not self._threads:
+            for work, name in ((self._write_rows, "history rows"), (self._keep_database, "history")):
+                self._threads.append(threading.Thread(target=work, name=name, daemon=True))
+                self._threads[-1].start()
 
     def note(self, row: AuditRow) -> None:
         """Never blocks."""
-        self._start()
-        self._queue.put(row)
+        self.start()
+        self._rows_in.put(row)
 
     async def recent(self, count: int) -> list[AuditRow]:
-        """The latest first. Empty when the database can't be used, or is closed."""
-        return [AuditRow(*row) for row in await self._rows(_SELECT, [count])]
+        """Return the latest first; of this proxy alone while the database can't be used. Empty once it is closed."""
+        rows = await self._rows(_SELECT, [count])
+        if rows is not None:
+            return [AuditRow(*row) for row in rows]
+        with self._lock, contextlib.suppress(OSError):
+            own = [*(row for one in self._taken for row in one.rows()), *self._waiting.rows(), *self._unwritten]
+            return sorted(own, key=lambda row: row.asked, reverse=True)[:count]
+        return []
 
     async def hits(self) -> dict[str, Hits]:
-        """How often each rule has answered, and when last (seconds since the epoch)."""
-        return {text: Hits(count, last) for text, count, last in await self._rows(_HITS, [])}
+        """Return how often each rule has answered, and when last (seconds since the epoch)."""
+        return {text: Hits(count, last) for text, count, last in await self._rows(_HITS, []) or []}
 
-    async def _rows(self, query: str, values: list[object]) -> list[tuple[Any, ...]]:
+    async def _rows(self, query: str, values: list[object]) -> list[tuple[Any, ...]] | None:
+        """Return what the database has; None when it can't be used."""
         if self._closed:
             return []
-        self._start()
-        done: Future[object] = Future()
-        self._queue.put((lambda database: database.execute(query, values).fetchall(), done))
-        rows = await asyncio.wrap_future(done)
-        return rows if isinstance(rows, list) else []
+        self.start()
+        done: Future[list[tuple[Any, ...]] | None] = Future()
+        self._work.put((query, values, done))
+        return await asyncio.wrap_future(done)
 
     def close(self) -> None:
-        """Write what waits. Bounded in time."""
+        """Write what waits. Bounded in time; what is not in the database then is taken over by the next proxy."""
         self._closed = True
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join(_LAST_SECONDS)
+        if self._threads:
+            writer, keeper = self._threads
+            self._rows_in.put(None)
+            writer.join(_LAST_SECONDS)
+            self._work.put(_END)
+            keeper.join(_LAST_SECONDS)
 
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="history", daemon=True)
-            self._thread.start()
+    # --- the thread of the file: quick, so that a kill costs no row that is older than a moment ---
 
-    # --- the thread ---
+    def _write_rows(self) -> None:
+        while (row := self._rows_in.get()) is not None:
+            with self._lock:
+                self._unwritten.append(row)
+                self._write_down()
+            self._work.put(_SETTLE)
 
-    def _run(self) -> None:
-        database = self._open()
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, AuditRow):
-                self._write(database, item)
-            else:
-                self._answer(database, *item)
-        if database is not None:
-            database.close()
+    def _write_down(self) -> None:
+        """Into the file, else keep them in memory. With the lock."""
+        try:
+            while self._unwritten:
+                try:
+                    self._waiting.add(self._unwritten[0])
+                except UnicodeError:  # no text of one request is worth all others
+                    self._lost += 1
+                self._unwritten.popleft()
+        except OSError as error:
+            while len(self._unwritten) > _MOST_IN_MEMORY:
+                self._unwritten.popleft()
+                self._lost += 1
+            self._report("file", f"{self._path.parent} can't be written ({error.strerror or error})")
+        else:
+            self._report("file", "")
 
-    def _open(self) -> duckdb.DuckDBPyConnection | None:
+    # --- the thread of the database ---
+
+    def _keep_database(self) -> None:
+        self._settle(None)
+        while True:
+            try:
+                item = self._work.get(timeout=None if self._is_settled() else _RETRY_SECONDS)
+            except queue.Empty:
+                item = _SETTLE
+            if item == _END:
+                break
+            if isinstance(item, tuple):
+                self._settle(item)
+            elif self._work.empty():
+                self._settle(None)
+        self._settle(None)
+        for one in self._taken:
+            one.close()
+
+    def _is_settled(self) -> bool:
+        return not (self._taken or self._unwritten or any(self._reasons.values()))
+
+    def _settle(self, query: Query | None) -> None:
+        """Bring what waits into the database, and answer a query. What fails is reported, and tried again later."""
         import duckdb
 
+        with self._lock:
+            self._write_down()
+            self._taken += self._waiting.hand_over()
+        rows = None
         try:
-            private_dir(self._path.parent)  # its log beside it is made with the rights that others may read
-            database = duckdb.connect(str(self._path), config={"threads": 1, "memory_limit": "64MB"})
+            with self._opened() as database:
+                self._take_over(database)
+                if query is not None:
+                    rows = database.execute(query[0], query[1]).fetchall()
+        except (OSError, duckdb.Error, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+            self._report("database", f"{self._path} can't be used ({reason})")
+        else:
+            self._report("database", "")
+        if query is not None:
+            query[2].set_result(rows)
+
+    def _take_over(self, database: duckdb.DuckDBPyConnection) -> None:
+        self._taken += self._waiting.left_behind()
+        with self._lock:
+            in_memory = list(self._unwritten)
+        rows = [*(row for one in self._taken for row in one.rows()), *in_memory]
+        if rows:
+            database.begin()
+            database.executemany(_INSERT, [[getattr(row, name) for name in _COLUMNS] for row in rows])
+            database.commit()
+        with self._lock:
+            taken, self._taken = self._taken, []
+            written = {row.id for row in in_memory}
+            self._unwritten = deque(row for row in self._unwritten if row.id not in written)
+        for one in taken:
+            one.remove()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The database, for a moment. Raises OSError, duckdb.Error, UnicodeError."""
+        private_dir(self._path.parent)  # its log beside it is made with the rights that others may read
+        database = self._connect()
+        try:
             self._path.chmod(0o600)
             for change in (_SCHEMA, *_LATER):
                 database.execute(change)
-            database.execute(_FORGET, [self._oldest])
-        except (OSError, duckdb.Error) as error:
-            self._fail(str(error))
-            return None
-        return database
+            if not self._swept:
+                database.execute(_FORGET, [self._oldest])
+                self._swept = True
+            yield database
+        finally:
+            database.close()
 
-    def _write(self, database: duckdb.DuckDBPyConnection | None, row: AuditRow) -> None:
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        """Wait for other proxies; put a damaged file aside. Raises OSError, duckdb.Error, UnicodeError."""
         import duckdb
 
-        if database is None:
-            return
-        try:
-            database.execute(_INSERT, [getattr(row, name) for name in _COLUMNS])
-        except (duckdb.Error, UnicodeError) as error:
-            self._fail(str(error))
+        if readable(self._path) != str(self._path):
+            raise OSError(errno.EILSEQ, "DuckDB opens no path that is not UTF-8", str(self._path))
+        is_new = not self._path.exists()
+        for _ in range(_LOCK_TRIES):
+            try:
+                return duckdb.connect(str(self._path), config={"threads": 1, "memory_limit": "64MB"})
+            except duckdb.Error as error:
+                if any(word in str(error) for word in _DAMAGED):
+                    self._put_aside(str(error).split("\n")[0])
+                elif "lock" not in str(error):
+                    if is_new:  # a full disk leaves the start of a file, which is no database
+                        self._path.unlink(missing_ok=True)
+                    raise
+                else:
+                    time.sleep(_LOCK_PAUSE)
+        return duckdb.connect(str(self._path), config={"threads": 1, "memory_limit": "64MB"})
 
-    def _answer(self, database: duckdb.DuckDBPyConnection | None, work: Work, done: Future[object]) -> None:
-        import duckdb
+    def _put_aside(self, reason: str) -> None:
+        """Raises OSError."""
+        aside = self._path.with_name(f"{self._path.name}.damaged-{int(self._path.stat().st_mtime)}")
+        self._path.replace(aside)
+        with contextlib.suppress(FileNotFoundError):
+            log_of = self._path.with_name(f"{self._path.name}.wal")
+            log_of.replace(aside.with_name(f"{aside.name}.wal"))
+        log.warning("the history is damaged, was moved to %s, and begins again: %s", aside, reason)
 
-        try:
-            done.set_result(work(database) if database is not None else None)
-        except duckdb.Error as error:
-            self._fail(str(error))
-            done.set_result(None)
-
-    def _fail(self, reason: str) -> None:
-        if not self.problem:
-            log.warning("answers to permission requests are not kept in %s: %s", self._path, reason.split("\n")[0])
-        self.problem = reason.split("\n")[0]
+    def _report(self, part: str, reason: str) -> None:
+        """Log that rows are not kept, or that they are again, and let front ends have the figures."""
+        reason = readable(reason)  # it names a path
+        with self._reporting:
+            before = [one for one in self._reasons.values() if one]
+            self._reasons[part] = reason
+            if reason and not before:
+                log.warning("permission requests are not kept: %s", reason)
+            elif before and not any(self._reasons.values()):
+                log.warning("permission requests are kept again")
+        if reason or before:
+            self.changed()
