@@ -24,6 +24,7 @@ from ccproxy_tui.screens.ui.card_view import difference_lines
 from ccproxy_tui.screens.ui.pieces import PieceLine
 from ccproxy_tui.screens.widgets.code_area import CodeArea
 from ccproxy_tui.screens.widgets.piece_view import PieceView
+from ccproxy_tui.screens.widgets.time_left import TimeLeft, Waiting
 
 _ARMED = 0.6  # seconds that a difference must have been on screen before it is sent
 # What is edited as it is, in place of the JSON around it.
@@ -37,17 +38,25 @@ class Denial(NamedTuple):
 
 
 class MessageDialog(ModalScreen["Denial | None"]):
-    """A few words for the model, on a denial."""
+    """A few words for the model, on a denial. They stay when the request ends before they are sent."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", show=False, id="message.cancel"),
         Binding("ctrl+s", "send(True)", "deny, and end its turn", show=False, id="message.interrupt", priority=True),
+        Binding("f8", "more", "more time", show=False, id="message.more", priority=True),
+        Binding("f9", "copy", "copy the text", show=False, id="message.copy", priority=True),
     ]
+
+    def __init__(self, waiting: Waiting, written: str = "") -> None:
+        super().__init__()
+        self._waiting = waiting
+        self._written = written
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Deny, and say to the model:", markup=False, classes="dialog-text")
-            yield Input(id="denial", placeholder="use git mv instead", compact=True)
+            yield Input(self._written, id="denial", placeholder="use git mv instead", compact=True)
+            yield TimeLeft(self._waiting)
             yield Static("enter denies, ctrl+s denies and ends its turn", markup=False, classes="dialog-hint")
 
     def on_mount(self) -> None:
@@ -58,14 +67,23 @@ class MessageDialog(ModalScreen["Denial | None"]):
 
     def action_send(self, interrupt: bool) -> None:
         message = self.query_one(Input).value.strip()
+        if self._waiting.ended:
+            self.query_one(TimeLeft).count()
+            return
         self.dismiss(Denial(message, interrupt) if message else None)
+
+    def action_more(self) -> None:
+        self._waiting.extend()
+
+    def action_copy(self) -> None:
+        self._waiting.copy(self.query_one(Input).value, "words")
 
 
 class EditDialog(ModalScreen[Any]):
     """The input, changed, to be allowed so: what has changed is shown before it is sent.
 
     A command, or the text that a tool takes, is edited as it is; everything else as JSON. Ends with the whole input, or
-    None when the person leaves.
+    None when the person leaves. What is written stays when the request ends before it is sent.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -73,21 +91,27 @@ class EditDialog(ModalScreen[Any]):
         Binding("ctrl+s", "send", "allow it so", show=False, id="edit.send", priority=True),
         Binding("f2", "whole", "all of it as JSON", show=False, id="edit.whole", priority=True),
         Binding("f4", "editor", "open $EDITOR", show=False, id="edit.editor", priority=True),
+        Binding("f8", "more", "more time", show=False, id="edit.more", priority=True),
+        Binding("f9", "copy", "copy the text", show=False, id="edit.copy", priority=True),
     ]
 
-    def __init__(self, given: Any, now: Callable[[], float]) -> None:
+    def __init__(self, given: Any, waiting: Waiting, now: Callable[[], float], written: Any = None) -> None:
+        """`written`: what has been edited before, and could not be sent."""
         super().__init__()
         self._given = given
+        self._waiting = waiting
+        self._written = given if written is None else written
         self._now = now
-        self._field = _text_of(given)
+        self._field = _text_of(given) if written is None else ""
         self._reviewed: Any = None
         self._shown = float("inf")
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide-dialog"):
             yield Static("", markup=False, id="edit-title")
-            yield CodeArea(self._text(self._given), id="edited")
+            yield CodeArea(self._text(self._written), id="edited")
             yield PieceView(id="edit-difference")
+            yield TimeLeft(self._waiting)
             yield Static("", markup=False, classes="dialog-hint", id="edit-told")
 
     def on_mount(self) -> None:
@@ -103,6 +127,9 @@ class EditDialog(ModalScreen[Any]):
 
     def action_send(self) -> None:
         """First show what has changed, then allow it."""
+        if self._waiting.ended:
+            self.query_one(TimeLeft).count()
+            return
         if self._is_reviewing:
             if self._now() - self._shown >= _ARMED:
                 self.dismiss(self._reviewed)
@@ -116,6 +143,12 @@ class EditDialog(ModalScreen[Any]):
             self._tell("nothing has changed: esc leaves, and a on the card allows it as it is")
             return
         self._review(edited)
+
+    def action_more(self) -> None:
+        self._waiting.extend()
+
+    def action_copy(self) -> None:
+        self._waiting.copy(self._area.text, "edited text")
 
     def action_whole(self) -> None:
         """All of the input as JSON, with what was edited so far."""

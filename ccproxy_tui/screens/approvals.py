@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
+from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import AskView, Watch
 from ccproxy_tui.core.permissions.sources import TAKES_NO_EDIT
@@ -29,6 +30,7 @@ from ccproxy_tui.screens.ui.pieces import PieceLine
 from ccproxy_tui.screens.widgets.bars import KeyLine
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
 from ccproxy_tui.screens.widgets.permission_card import PermissionCard, Verb
+from ccproxy_tui.screens.widgets.time_left import Waiting
 
 MORE_SECONDS = 120.0
 TOLD_SECONDS = 2.0
@@ -291,10 +293,14 @@ class ApprovalsScreen(BaseScreen):
         return "denied"
 
     async def _deny_with_message(self, ask: AskView) -> str:
-        denial = await self.app.push_screen_wait(MessageDialog())
-        if denial is None:
-            return ""
-        await self.control.answer_permission(ask.id, allowed=False, message=denial.message, interrupt=denial.interrupt)
+        written = ""
+        while True:
+            denial = await self.app.push_screen_wait(MessageDialog(self._waiting(ask), written))
+            if denial is None:
+                return ""
+            written, ends = denial.message, denial.interrupt
+            if await self._sent(self.control.answer_permission(ask.id, allowed=False, message=written, interrupt=ends)):
+                break
         self._leave(ask)
         return f"denied, with your words{', and its turn ends' if denial.interrupt else ''}"
 
@@ -320,19 +326,36 @@ class ApprovalsScreen(BaseScreen):
         if ask.source in TAKES_NO_EDIT:
             return f"{ask.source} takes no other input: D denies it with words for the model"
         try:
-            dialog = EditDialog(json.loads(ask.input), self.now)
+            given = json.loads(ask.input)
         except (ValueError, RecursionError):
             return "it can't be edited here: it is nested too deeply"
-        edited = await self.app.push_screen_wait(dialog)
-        if edited is None:
-            return ""
-        await self.control.answer_permission(ask.id, allowed=True, edited=edited)
+        edited = None
+        while True:
+            edited = await self.app.push_screen_wait(EditDialog(given, self._waiting(ask), self.now, edited))
+            if edited is None:
+                return ""
+            if await self._sent(self.control.answer_permission(ask.id, allowed=True, edited=edited)):
+                break
         self._leave(ask)
         return "allowed as edited"
 
+    def _waiting(self, ask: AskView) -> Waiting:
+        """The request as a dialog shows it: a decision elsewhere, or its time, may end it first."""
+        extend = partial(self.carry_out, ask.tool, partial(self._extend, ask))
+        return Waiting(self.mirror, ask, extend, self.proxy_app.copy)
+
+    async def _sent(self, decision: Awaitable[None]) -> bool:
+        """Send a decision that took some writing. False when it does not count: what was written is shown again."""
+        try:
+            await decision
+        except ControlError as error:
+            self.proxy_app.say(str(error), "error")
+            return False
+        return True
+
     async def _add_rules(self, ask: AskView) -> str:
         proposal = await self.control.propose_rules(ask.id)
-        made = await self.app.push_screen_wait(RuleDialog(proposal, self.now))
+        made = await self.app.push_screen_wait(RuleDialog(proposal, self._waiting(ask), self.now))
         if made is None:
             return ""
         note = await self.control.add_rules(ask.id, made.rules, action=made.action, scope=made.scope, hours=made.hours)

@@ -21,6 +21,7 @@ from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.card_guard import CardGuard
 from ccproxy_tui.screens.widgets.code_area import CodeArea
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
+from ccproxy_tui.screens.widgets.time_left import TimeLeft, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,13 @@ class RuleDialog(ModalScreen["NewRules | None"]):
             Binding(one.key, f"choose('{one.key}')", one.words, show=False, id=f"rule.{one.key}", priority=True)
             for one in (*_CHOICES, _OFFER)
         ),
+        Binding("f8", "more", "more time", show=False, id="rule.more", priority=True),
+        Binding("f9", "copy", "copy the text", show=False, id="rule.copy", priority=True),
     ]
 
-    def __init__(self, proposal: RuleProposal, now: Callable[[], float]) -> None:
+    def __init__(self, proposal: RuleProposal, waiting: Waiting, now: Callable[[], float]) -> None:
         super().__init__()
+        self._waiting = waiting
         self._proposal = proposal
         self._now = now
         self._guard = CardGuard()
@@ -98,15 +102,25 @@ class RuleDialog(ModalScreen["NewRules | None"]):
             yield CodeArea("\n".join(proposal.rules), id="rules")
             yield Static(told, markup=False, classes="dialog-hint", id="rule-told")
             yield _Choices("\n".join(lines), markup=False, id="rule-choices")
+            yield TimeLeft(self._waiting)
             yield Static("a function key, or tab and the letter; esc leaves", markup=False, classes="dialog-hint")
 
     def on_mount(self) -> None:
         self.query_one(TextArea).focus()
         self._guard.show("offer", self._now())
 
+    def action_more(self) -> None:
+        self._waiting.extend()
+
+    def action_copy(self) -> None:
+        self._waiting.copy(self.query_one(TextArea).text, "rules")
+
     def action_choose(self, key: str) -> None:
         choice = self._choices.get(key)
         if choice is None:
+            return
+        if self._waiting.ended:
+            self.query_one(TimeLeft).count()
             return
         if choice.scope == _OFFER.scope:
             self._take_offer(choice)

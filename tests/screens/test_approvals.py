@@ -6,6 +6,7 @@ import json
 import unicodedata
 from typing import Any, cast
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 from textual import events
@@ -13,6 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import TextArea
 
 from ccproxy_tui.app import CCProxyApp
+from ccproxy_tui.core.control import ControlError
 from ccproxy_tui.core.escape import has_hidden
 from ccproxy_tui.core.frames import AskView, Frame
 from ccproxy_tui.screens.answers import EditDialog, MessageDialog
@@ -210,6 +212,53 @@ async def test_an_edit_is_shown_before_it_is_sent(
         clock.advance(1)
         await pilot.press("ctrl+s")
         await until(lambda: edits(control) == [{"command": "git diff", "timeout": 5}])
+
+
+@pytest.mark.parametrize(("key", "what"), [("e", "edit"), ("D", "words"), ("A", "rules")])
+async def test_what_is_written_stays_when_the_request_ends(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, key: str, what: str
+) -> None:
+    copied: list[str] = []
+    monkeypatch.setattr(CCProxyApp, "copy", lambda _, text, name: copied.append(text))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1", input_='{"command": "git status"}'))
+        clock.advance(1)
+        await pilot.press(key)
+        await until(lambda: "s left; f8 gives it more time" in screen_text(app))
+        await pilot.press("f8")
+        await until(lambda: ("extend", "1", 120.0) in control.calls)
+        await pilot.press("x", "y")
+        ended = msgspec.structs.replace(app.session.mirror.asks[0], status="expired", by="time-out")
+        control.push(Frame(201, asks=[ended]))
+        await until(lambda: "The request has expired: nothing is sent." in screen_text(app))
+        await pilot.press("f2" if what == "rules" else "enter" if what == "words" else "ctrl+s")
+        await settle(pilot)
+        assert not any(call[0] in ("answer ask", "add rules") for call in control.calls)
+        await pilot.press("f9")
+        await until(lambda: len(copied) == 1 and "xy" in copied[0])
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, ApprovalsScreen))
+
+
+async def test_an_edit_that_came_too_late_is_shown_again(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise ControlError("Permission request '1' already resolved with status: expired")
+
+    monkeypatch.setattr(control, "answer_permission", refuse)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1", input_='{"command": "git status"}'))
+        clock.advance(1)
+        await pilot.press("e")
+        await until(lambda: isinstance(app.screen, EditDialog))
+        app.screen.query_one(TextArea).text = "git diff"
+        await pilot.press("ctrl+s")
+        await until(lambda: "+git diff" in screen_text(app))
+        clock.advance(1)
+        await pilot.press("ctrl+s")
+        await until(lambda: "already resolved" in screen_text(app) or '"git diff"' in screen_text(app))
+        await until(lambda: isinstance(app.screen, EditDialog) and '"git diff"' in app.screen.query_one(TextArea).text)
 
 
 async def test_all_of_an_input_is_edited_as_json(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
