@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -56,15 +56,22 @@ class Served:
                 self.process.wait()
 
 
-def start(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Served:
-    """Start `serve` in `folder` on a free port and wait until it is registered."""
+def start(
+    folder: Path, *arguments: str, environ: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+) -> Served:
+    """Start `serve` in `folder` on a free port, by the command `prefix` if any, and wait until it is registered."""
     log = folder.parent / f"{folder.name}-serve.log"
     env = {**os.environ, "SERVER__PORT": "0", **(environ or {})}
     runtime = Path(env["XDG_RUNTIME_DIR"]) / "ccproxy"
     before = set(runtime.glob("*.json"))
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*PROGRAM, "serve", *arguments], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            [*prefix, *PROGRAM, "serve", *arguments],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
         )
     deadline = time.monotonic() + START_SECONDS
     while True:

@@ -33,6 +33,7 @@ from ccproxy_tui.core.patience import SECOND_LOOK
 from ccproxy_tui.core.processes import adopt_orphans
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.redact import learn_secret
+from ccproxy_tui.core.server.acceptor import Acceptor
 from ccproxy_tui.core.server.app import create_app
 from ccproxy_tui.core.server.client_noise import quiet_clients
 from ccproxy_tui.core.server.gate import LOCAL, is_loopback
@@ -57,6 +58,8 @@ _ENDING_POLL = 0.05
 _OLD_TOKEN = "control-token"  # of versions whose token never changed
 MAX_FILES = 65_536  # children get the limit, too, and some close every number up to it
 FEW_FILES = 1024
+ENOUGH_FILES = 16_384
+OWN_FILES = 40  # sockets, pipes, logs, databases, front ends, children that start
 
 
 class StartError(Exception):
@@ -96,10 +99,20 @@ class EmbeddedServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    async def open(self, sock: socket.socket) -> None:
+    async def open(self, sock: socket.socket, most: int = 0) -> None:
+        """Serve on `sock`; with `most`, so many connections at once."""
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup(sockets=[sock])
+        if not most:
+            await self.startup(sockets=[sock])
+            return
+        await self.startup(sockets=[])
+        self.servers.append(Acceptor(sock, most, self.server_state.connections, self._protocol))  # type: ignore[arg-type]  # it has what is used of a server
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
 
     async def close(self, sock: socket.socket) -> None:
         await self.shutdown(sockets=[sock])
@@ -165,7 +178,7 @@ class ProxyServer:
             hub.notices.append(violation)
         app = create_app(hub)
         public = self._server(app)
-        await public.open(self._tcp)
+        await public.open(self._tcp, most_connections())
         if self._unix is not None:
             await self._open_local(_local(app), self._unix)
         self._publish()
@@ -377,8 +390,20 @@ def raise_file_limit() -> int:
 
 
 def waiting_connections() -> int:
-    """How many connections may wait for a request: never so many that none is left for one that comes."""
-    return min(WAITING_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    """Return how many connections may wait for a request: never so many that none is left for one that comes."""
+    limit = most_connections() or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return min(WAITING_CONNECTIONS, max(1, limit // 2))
+
+
+def most_connections() -> int:
+    """Return how many clients may be connected where few files may be open; 0 where there are enough.
+
+    Each stream takes two files, and this process some of its own.
+    """
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files == resource.RLIM_INFINITY or files >= ENOUGH_FILES:
+        return 0
+    return max(2, (files - OWN_FILES) // 2)
 
 
 def _client_token(loaded: Loaded, paths: Paths) -> str:
