@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 
 log = logging.getLogger(__name__)
 
@@ -60,28 +61,42 @@ class LastingFile:
             self._gone = True
 
 
+class _Lasting(LinuxDriver):
+    """Writes through a LastingFile, and outlives stops and keys that can't be read."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        app: Any = self._app
+        self._file = cast("Any", LastingFile(cast("IO[str]", self._file), lambda: app.ui.symbols == "ascii"))
+
+    def _sigcont_application(self, *arguments: Any) -> None:
+        """Textual starts a second time after a SIGSTOP, with the modes of the screens taken for the shell's."""
+        stopped_itself = self._must_signal_resume
+        if stopped_itself or not self._auto_restart or self._writer_thread is None:
+            super()._sigcont_application(*arguments)
+        else:  # not in the handler: the writer's queue may be locked by what it has interrupted
+            self._loop.call_soon_threadsafe(self._start_over)
+
+    def _start_over(self) -> None:
+        """Leave the modes of the screens and take them again: the shell may have used the terminal in between."""
+        self.suspend_application_mode()
+        self._must_signal_resume = True
+        self.resume_application_mode()
+
+    def _run_input_thread(self) -> None:
+        """Textual ends the app when a key can't be read. Bytes that are no UTF-8 cost what was read, no more."""
+        while not self.exit_event.is_set():
+            try:
+                self.run_input_thread()
+            except OSError:  # the terminal is gone, which the app looks for
+                time.sleep(_PAUSE)
+            except Exception:
+                log.exception("a key could not be read")
+                time.sleep(_PAUSE)
+            else:
+                return
+
+
 def lasting(driver_class: type[Driver]) -> type[Driver]:
-    """The driver class, writing through a LastingFile where it writes to a file at all."""
-
-    class LastingDriver(driver_class):  # type: ignore[misc, valid-type]  # the class is known only at run time
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            file = getattr(self, "_file", None)
-            if file is not None:
-                app: Any = self._app
-                self._file = cast("IO[str]", LastingFile(file, lambda: app.ui.symbols == "ascii"))
-
-        def _run_input_thread(self) -> None:
-            """Textual ends the app when a key can't be read. Bytes that are no UTF-8 cost what was read, no more."""
-            while not self.exit_event.is_set():
-                try:
-                    self.run_input_thread()
-                except OSError:  # the terminal is gone, which the app looks for
-                    time.sleep(_PAUSE)
-                except Exception:
-                    log.exception("a key could not be read")
-                    time.sleep(_PAUSE)
-                else:
-                    return
-
-    return LastingDriver
+    """Return the driver for a terminal in place of Textual's; another one, such as for tests, as it is."""
+    return _Lasting if driver_class is LinuxDriver else driver_class
