@@ -150,7 +150,8 @@ class CCProxyApp(RecoveringApp):
             self.set_keymap(self.ui.keys)
         if terminal.over_ssh(self.environ) or self.ui.slow:
             self.animation_level = "none"
-        self._catch_signals()
+        self._look_around()
+        self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
         self._show_notice(*self.last_notice)
         self._write(terminal.PUSH_TITLE)
         self.run_worker(self.session.run(), name="session")
@@ -200,28 +201,24 @@ class CCProxyApp(RecoveringApp):
 
     def _write(self, text: str) -> None:
         """Straight to the terminal, for what Textual has no call for."""
-        if self._driver is not None and not self.is_headless:
+        if self._driver is not None and not self.is_headless and getattr(self._driver, "_writer_thread", None):
             self._driver.write(text)
 
-    def _catch_signals(self) -> None:
-        """Every way to be ended gives the terminal back and the right exit status."""
+    def _look_around(self) -> None:
+        """Know of what goes wrong outside of the screens."""
         if self.is_headless:
             return
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_log_loop_error)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            loop.add_signal_handler(number, self._end_by, number, "stop")
-        loop.add_signal_handler(signal.SIGHUP, self._end_by, signal.SIGHUP, "hangup")
-
+        asyncio.get_running_loop().set_exception_handler(_log_loop_error)
         self.set_interval(TERMINAL_SECONDS, self._look_for_terminal)
 
     def _look_for_terminal(self) -> None:
         """Only the leader of a session hears that its terminal is gone: below make, that is not this program."""
         if sys.__stdin__ is not None and not os.isatty(sys.__stdin__.fileno()):
-            self._end_by(signal.SIGHUP, "hangup")
+            os.kill(os.getpid(), signal.SIGHUP)
 
-    def _end_by(self, number: int, outcome: str) -> None:
-        self.exit(outcome, return_code=128 + number)
+    def end_by(self, outcome: str, status: int) -> None:
+        """End with an exit status, as a signal wants it."""
+        self.exit(outcome, return_code=status)
 
     # --- the session ---
 

@@ -126,21 +126,21 @@ def _run_plain(source: Source, loaded: Loaded, notice: str, *, seconds: float | 
 
     from ccproxy_tui.core.clock import SystemClock
     from ccproxy_tui.screens.ui.plain import HELP, PlainFrontEnd
+    from ccproxy_tui.screens.ui.signals import EndSignals
 
     def write(text: str) -> None:
         click.echo(text, nl=False)
 
     async def run() -> int:
         front = PlainFrontEnd(source, write, SystemClock().now)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            loop.add_signal_handler(number, front.end, "stop", 128 + number)
-        loop.add_signal_handler(signal.SIGHUP, front.end, "hangup", 128 + signal.SIGHUP)
+        signals = EndSignals(front.end, source.abandon)
+        signals.install()
         if notice:
             front.line(notice)
         if tty:
             front.line(HELP)
         await front.run(seconds=seconds, commands=tty)
+        signals.over()
         await _let_go(source, front.outcome, loaded)
         return front.exit_code
 
@@ -157,6 +157,7 @@ def _run_screens(source: Source, loaded: Loaded, paths: Paths, offers: list[Offe
     from ccproxy_tui.app import LOG_FILE, CCProxyApp
     from ccproxy_tui.core.clock import SystemClock
     from ccproxy_tui.core.logging import configure
+    from ccproxy_tui.screens.ui.signals import EndSignals
     from ccproxy_tui.screens.ui.terminal import restore_terminal
 
     ui = loaded.settings.ui
@@ -165,10 +166,13 @@ def _run_screens(source: Source, loaded: Loaded, paths: Paths, offers: list[Offe
     atexit.register(restore_terminal)
 
     async def run() -> str:
+        signals = EndSignals(app.end_by, source.abandon)
+        signals.install()
         outcome = await app.run_async(mouse=ui.mouse) or "stop"
         atexit.unregister(restore_terminal)  # Textual has put the terminal back
         if outcome == "stop" and source.owned and app.session.mirror.status.live:
             click.echo("stopping the proxy…", err=True)
+        signals.over()
         await _let_go(source, outcome, loaded)
         return outcome
 

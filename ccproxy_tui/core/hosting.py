@@ -203,6 +203,11 @@ class ProxyProcess:
                 pass
             self._drop_leash()
 
+    def terminate(self) -> None:
+        """Ask it to end, and wait for nothing."""
+        if self._process is not None:
+            self._process.terminate()
+
     async def stop(self, seconds: float) -> None:
         """End it: politely, then after `seconds` for good."""
         process, ended = self._process, self._ended

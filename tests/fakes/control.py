@@ -494,5 +494,8 @@ class FakeSource:
     def release(self) -> None:
         self.released = True
 
+    def abandon(self, outcome: str) -> None:
+        self.stopped = outcome == "stop"
+
     async def stop(self, seconds: float) -> None:
         self.stopped = True

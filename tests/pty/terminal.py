@@ -41,6 +41,15 @@ class Terminal:
     def send(self, keys: str) -> None:
         os.write(self._fd, keys.encode())
 
+    def fileno(self) -> int:
+        return self._fd
+
+    def is_cooked(self) -> bool:
+        """Whether the terminal's modes are those of a shell: it echoes, and Ctrl+C is a signal."""
+        flags = int(termios.tcgetattr(self._fd)[3])
+        wanted = termios.ECHO | termios.ICANON | termios.ISIG
+        return flags & wanted == wanted
+
     def kill(self, number: int) -> None:
         os.kill(self.pid, number)
 

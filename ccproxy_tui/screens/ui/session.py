@@ -60,6 +60,10 @@ class Source(Protocol):
         """End an owned proxy."""
         ...
 
+    def abandon(self, outcome: str) -> None:
+        """Do at once, from any thread, what becomes of an owned proxy: "stop" asks it to end."""
+        ...
+
 
 class Hosted:
     """A proxy of our own: a child process. Where another one of this user has taken the port, that one."""
@@ -123,6 +127,11 @@ class Hosted:
         if self._process is not None:
             await self._process.stop(seconds)
 
+    def abandon(self, outcome: str) -> None:
+        process = self._process or self._first
+        if process is not None and outcome == "stop":
+            process.terminate()
+
 
 class Attached:
     """A proxy that somebody else runs, on a socket of this machine."""
@@ -149,6 +158,9 @@ class Attached:
         """Nothing is owned."""
 
     async def stop(self, seconds: float) -> None:
+        """Nothing is owned."""
+
+    def abandon(self, outcome: str) -> None:
         """Nothing is owned."""
 
 
