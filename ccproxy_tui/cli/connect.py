@@ -111,9 +111,11 @@ def _proxy(url: str, security: Security) -> Proxy:
 
 def _key(proxy: Proxy) -> str:
     """Return what a shell is to send as the key."""
+    from ccproxy_tui.core.connect import NO_KEY
+
     if proxy.token_file:
         return f'"$(cat {shlex.quote(proxy.token_file)})"'
-    return "$CCPROXY_TOKEN" if proxy.token else "any-word"
+    return "$CCPROXY_TOKEN" if proxy.token else NO_KEY
 
 
 def program() -> str:
@@ -143,10 +145,19 @@ def _change(tool: str, target: Target, proxy: Proxy, *, undo: bool, dry_run: boo
     for line in difflib.unified_diff(
         before.splitlines(), (after or "").splitlines(), str(path), str(path), lineterm="", n=2
     ):
-        click.echo(escape_block(redact_setting(line)))
+        click.echo(escape_block(_shown(line, path)))
     if not dry_run:
         _write(tool, target, path, before, after, undo=undo)
     return True
+
+
+def _shown(line: str, path: Path) -> str:
+    """A line of the difference without secrets. A program of ours, and the word for no key, hold none."""
+    from ccproxy_tui.core.connect import NO_KEY
+
+    if line.startswith("+") and f'": "{NO_KEY}"' in line:
+        return line
+    return redact_text(line) if path.suffix == ".js" else redact_setting(line)
 
 
 def _place(name: str) -> Path:

@@ -21,6 +21,7 @@ from ccproxy_tui.core.opencode_plugin import PLUGIN
 
 Document = dict[str, Any]
 
+NO_KEY = "any-word"  # for tools that want a key where the proxy wants none
 TOKEN_VARIABLE = "CCPROXY_TOKEN"
 _EVENT = "PermissionRequest"
 # After these, a question of that session has been answered in its own terminal (Claude keeps the hook's request open).
@@ -229,7 +230,7 @@ _OPENCODE = (("anthropic", "/api/v1"), ("openai", "/codex/v1"))
 
 def add_to_opencode(text: str, proxy: Proxy) -> str:
     document = _json(text)
-    key = f"{{env:{TOKEN_VARIABLE}}}" if proxy.token else "any-word"
+    key = f"{{env:{TOKEN_VARIABLE}}}" if proxy.token else NO_KEY
     if proxy.token_file:
         key = f"{{file:{proxy.token_file}}}"
     for vendor, path in _OPENCODE:

@@ -33,12 +33,22 @@ _SECRET_HEADER = re.compile(
     re.IGNORECASE,
 )
 # Header names that hold a counter or a limit of tokens, not a secret.
-_COUNTER_HEADER = re.compile(r"ratelimit|rate-limit|tokens|token-count|token-efficient", re.IGNORECASE)
+_COUNTER_HEADER = re.compile(
+    r"ratelimit|rate-limit|token-count|token-efficient"
+    r"|(input|output|prompt|completion|total|cached?|reasoning|max|used|remaining|billed|num)[-_]tokens"
+    r"|tokens[-_](used|remaining|limit|reset|count|total|in|out|consumed|per)",
+    re.IGNORECASE,
+)
 
 _SETTING = re.compile(
     r"""((?:"[^"]*|\b[\w.-]*)(?:token|key|secret|password|credential|authorization)[\w-]*"?\s*[:=]\s*)("""
     r""""(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,\[{"'][^\s,}]*)""",
     re.IGNORECASE,
+)
+# A name of a file, a variable or an address; a line whose value only says where a secret is.
+_PLACE_NAME = re.compile(r"""[\w."-]*(?:(?:file|path|env|url|name|type|header)|env_\w+)"?\s*[:=]""", re.IGNORECASE)
+_REFERENCE = re.compile(
+    r"""[-+ ]*"?[\w.-]+"?\s*[:=]\s*["']?(?:\{(?:env|file):[^{}"]+\}|\$\{[A-Z_0-9]+\}|\$[A-Z_][A-Z_0-9]*)["']?,?"""
 )
 _SECRET_NAME = re.compile(
     r"token|secret|passw|pwd|passphrase|credential|authorization|cookie|signature|^sig$|^code$|verifier|assertion|jwt"
@@ -219,7 +229,13 @@ def masked(data: bytes, spans: Iterable[tuple[int, int]]) -> bytes:
 
 def redact_setting(line: str) -> str:
     """A line of a settings file (JSON or TOML) with the value masked where its name speaks of a secret."""
-    return redact_text(_SETTING.sub(rf"\1{MASK}", line))
+    if _REFERENCE.fullmatch(line):
+        return line
+    return redact_text(_SETTING.sub(_setting_masked, line))
+
+
+def _setting_masked(match: re.Match[str]) -> str:
+    return match[0] if _PLACE_NAME.match(match[0]) else f"{match[1]}{MASK}"
 
 
 # --- addresses ---

@@ -192,6 +192,12 @@ def test_names_that_do_not(name: str) -> None:
         ('"password":"a', '"password":[redacted]'),
         ('"ANTHROPIC_BASE_URL": "http://x"', '"ANTHROPIC_BASE_URL": "http://x"'),
         ('"tokens": {', '"tokens": {'),
+        ('+  "apiKey": "{env:CCPROXY_TOKEN}",', '+  "apiKey": "{env:CCPROXY_TOKEN}",'),
+        ('+  "apiKey": "{file:/home/me/token}"', '+  "apiKey": "{file:/home/me/token}"'),
+        ('"API_KEY": "$CCPROXY_TOKEN"', '"API_KEY": "$CCPROXY_TOKEN"'),
+        ('"API_KEY": "$ecret-word"', '"API_KEY": [redacted]'),
+        ('env_key = "CCPROXY_TOKEN"', 'env_key = "CCPROXY_TOKEN"'),
+        ('"tokenFile": "/home/me/token"', '"tokenFile": "/home/me/token"'),
     ],
 )
 def test_a_setting_with_a_secret_name_is_masked(line: str, masked: str) -> None:
@@ -249,6 +255,10 @@ def test_ordinary_text_stays(text: str) -> None:
         ("client-secret", True),
         ("anthropic-ratelimit-input-tokens-remaining", False),
         ("x-ratelimit-limit-tokens", False),
+        ("x-api-tokens", True),
+        ("access-tokens", True),
+        ("x-total-tokens", False),
+        ("x-tokens-used", False),
         ("content-type", False),
         ("x-goog-api-key", True),
         ("ocp-apim-subscription-key", True),

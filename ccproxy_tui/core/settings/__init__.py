@@ -488,10 +488,20 @@ def show(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, list):
-        return ", ".join(show(item) for item in value)
+        return ", ".join(_inner(item) for item in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key}={show(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={_inner(item)}" for key, item in value.items())
     return str(value)
+
+
+def _inner(value: Any) -> str:
+    """A value inside of another one: lists and tables say where they end."""
+    match value:
+        case list():
+            return f"[{show(value)}]"
+        case dict():
+            return f"{{{show(value)}}}"
+    return show(value)
 
 
 def _is_literal(info: FieldInfo) -> bool:

@@ -15,6 +15,8 @@ from pydantic import BaseModel, SecretStr
 from ccproxy_tui.core.redact import is_secret_name, redact_text, redact_url
 
 MASKED = "********"
+# What follows in long options with one dash. After `-p`, MySQL's tools and others take a password.
+_WORDS_OF_P = frozenset({"ath", "ort", "rint", "rint0", "rune", "rofile", "roject", "lugin", "lugins", "refix", "ipe"})
 _TABLES = frozenset({"env", "environment", "headers", "http_headers", "env_http_headers", "query_params"})
 
 
@@ -55,6 +57,8 @@ def _masked_arguments(items: list[Any]) -> list[Any]:
         option, sign, value = text.partition("=")
         if _takes_secret(before) and not text.startswith("-"):
             item = MASKED
+        elif _glues_secret(text):
+            item = f"{text[:2]}{MASKED}"
         elif value and (_takes_secret(option) or is_secret_name(option)):
             item = f"{option}{sign}{MASKED}"
         found.append(item)
@@ -65,6 +69,19 @@ def _masked_arguments(items: list[Any]) -> list[Any]:
 def _takes_secret(option: str) -> bool:
     name = option.lstrip("-")
     return option.startswith("-") and (is_secret_name(name) or name.lower() in ("header", "h", "env", "e", "u", "user"))
+
+
+def _glues_secret(argument: str) -> bool:
+    """Return whether a short option has its secret attached: `-pSECRET`, `-uNAME:PASSWORD`, `-HAuthorization: x`."""
+    option, given = argument[:2], argument[2:]
+    match option:
+        case "-p":
+            return bool(given) and given not in _WORDS_OF_P and not given.replace(":", "").isdigit()
+        case "-u" | "-H":
+            return ":" in given
+        case "-e":
+            return "=" in given
+    return False
 
 
 def secrets_of(value: Any, name: str = "") -> Iterator[str]:

@@ -35,6 +35,8 @@ CASES: list[tuple[str, Any]] = [
     ("claude.code_options.mcp_servers", {"a": {"command": "x", "args": ["--api-key", CANARY, "-v"]}}),
     ("claude.code_options.mcp_servers", {"a": {"command": "x", "args": [f"--token={CANARY}"]}}),
     ("claude.code_options.mcp_servers", {"a": {"command": "x", "args": ["--header", f"X-Any: {CANARY}"]}}),
+    ("claude.code_options.mcp_servers", {"a": {"command": "x", "args": [f"-p{CANARY}", f"-ume:{CANARY}"]}}),
+    ("claude.code_options.mcp_servers", {"a": {"command": "x", "args": [f"-HX-Any: {CANARY}", f"-eX={CANARY}"]}}),
     ("claude.code_options.mcp_servers", {"a": {"url": f"https://mcp.example/x?api_key={CANARY}"}}),
     ("claude.code_options.mcp_servers", {"a": {"oauth": {"client_secret": CANARY}}}),
     ("providers.claude_api.base_url", f"https://me:{CANARY.replace('/', '%2F')}@gate.example/v1"),
@@ -58,9 +60,15 @@ def test_a_setting_hides_its_secret(key: str, value: Any) -> None:
 
 def test_what_is_no_secret_is_shown() -> None:
     value = {
-        "a": {"command": "npx", "args": ["-y", "@vendor/server", "--port", "80"], "url": "https://h.example/x?v=1"}
+        "a": {
+            "command": "npx",
+            "args": ["-y", "@vendor/server", "--port", "80", "-p80:80", "-print"],
+            "url": "https://h.example/x?v=1",
+        }
     }
-    assert show(value) == "a=command=npx, args=-y, @vendor/server, --port, 80, url=https://h.example/x?v=1"
+    args = "[-y, @vendor/server, --port, 80, -p80:80, -print]"
+    assert show(value) == f"a={{command=npx, args={args}, url=https://h.example/x?v=1}}"
+    assert show([{"match": "a", "to": ["b", "c"]}, {"match": "d"}]) == "{match=a, to=[b, c]}, {match=d}"
     for entry in entries(Settings(), {}):
         assert "***" not in entry.value, entry.key
 
