@@ -237,6 +237,9 @@ class Renewer:
         why = f" ({reason})" if reason else ""
         self._note(f"renewed, but {source} can't be written{why}; kept {place}")
         log.warning("%s can't be written%s: the renewed login is kept %s until it can", source, why, place)
+        self._return_soon()
+
+    def _return_soon(self) -> None:
         if self._returning is None:
             self._returning = asyncio.ensure_future(self._return())
             self._returning.add_done_callback(self._returned)
@@ -262,6 +265,7 @@ class Renewer:
                 self._put_back(found.source)
         except (OSError, LockTimeout, UnreadableCredentials) as error:
             log.debug("%s still waits for its file: %s", self._title, error)
+            self._return_soon()
 
     def _put_back(self, source: str) -> None:
         """With every lock held."""

@@ -212,6 +212,8 @@ class Hub:
         await asyncio.sleep(TICK)  # nothing of this delays readiness
         if not self.demo and not any(account.view().ok for account in self.accounts()):
             log.warning("nothing is logged in: `ccproxy-tui auth login` (or codex, copilot) does it")
+        for account in self.accounts():
+            await account.keep_fresh()  # puts back what an earlier proxy could not write
         ended: frozenset[int] = frozenset()
         while True:
             await asyncio.sleep(UPKEEP)

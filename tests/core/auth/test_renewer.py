@@ -344,6 +344,9 @@ async def test_there_is_no_wait_for_the_next_renewal_to_put_it_back(endpoint: To
     filler = fill(small_disk)
     account = account_on(endpoint)
     await account.credential()
+    await account.settle(5)
+    after_a_restart = account_on(endpoint)
+    await after_a_restart.keep_fresh()
     filler.unlink()
     await until(lambda: written()["accessToken"] == "fresh-1", seconds=15)
 
