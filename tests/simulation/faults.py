@@ -17,6 +17,7 @@ from ccproxy_tui.core.auth.renewal import RenewalFailed
 from ccproxy_tui.core.auth.renewer import Renewer
 from ccproxy_tui.core.permissions import Broker, Decision, Entry
 from ccproxy_tui.core.permissions.rule_book import RuleBook
+from ccproxy_tui.core.server.tap import Tap
 
 
 @contextlib.asynccontextmanager
@@ -108,6 +109,11 @@ def rule_outlives_front_ends() -> AbstractContextManager[Any]:
     return mock.patch.object(RuleBook, "detach")
 
 
+def end_mark_not_looked_for() -> AbstractContextManager[Any]:
+    """A stream that was relayed to the end of its connection counts as whole."""
+    return mock.patch.object(Tap, "has_end_mark", True)
+
+
 FAULTS: list[Callable[[], AbstractContextManager[Any]]] = [
     owner_lock_ignored,
     renewal_in_the_way,
@@ -118,4 +124,5 @@ FAULTS: list[Callable[[], AbstractContextManager[Any]]] = [
     late_decision_taken,
     no_time_out,
     rule_outlives_front_ends,
+    end_mark_not_looked_for,
 ]

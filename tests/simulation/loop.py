@@ -73,6 +73,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def let_go_on(self, process: Process) -> None:
         """End the stop of a process: what came for it in the time runs now."""
         if process.stopped:
+            process.runs_since = self._now
             process.stopped, process.lost = False, process.lost + self._now - process.stopped_at
         self._ready.extend(process.waiting)  # type: ignore[attr-defined]
         process.waiting.clear()

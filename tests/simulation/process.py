@@ -22,6 +22,7 @@ class Process:
         self.name = name
         self.dead = False
         self.stopped = False
+        self.runs_since = loop.time()  # when it began, or was last let go on
         self.stopped_at = 0.0
         self.lost = 0.0  # seconds that it was stopped for
         self.killed_at = 0.0

@@ -22,6 +22,7 @@ from ccproxy_tui.providers.login import Turns, make_ask, send_by
 from tests.simulation.approvals import Approvals
 from tests.simulation.login import Login
 from tests.simulation.process import Process
+from tests.simulation.streams import Streams
 from tests.simulation.vendor import VENDOR
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ class Proxy:
         self.pool = self.process.run(self._build)
         self.process.start(self._keep_up(self.pool))
         self.approvals: Approvals = self.process.run(self._open_approvals)
+
+        if self._world.has_streams:
+            self.process.start(self.process.run(self._open_streams).run())
+
+    def _open_streams(self) -> Streams:
+        return Streams(self._world, self.process, Random(self._world.rng.random()))
 
     def _open_approvals(self) -> Approvals:
         approvals = Approvals(self._world, self.process, Random(self._world.rng.random()))
@@ -101,10 +108,11 @@ class Proxy:
         )
 
     async def _keep_up(self, pool: Pool) -> None:
+        await asyncio.sleep(1)
         while True:
-            await asyncio.sleep(_UPKEEP)
             for one in pool.accounts:
                 await one.keep_fresh()
+            await asyncio.sleep(_UPKEEP)
 
     async def send(self, on_send: Callable[[], None] = lambda: None) -> Answer:
         """Serve one request of a client. Raises NoCredentials, NoAccountServes."""

@@ -21,7 +21,6 @@ from tests.simulation.process import CURRENT, Process
 
 VENDOR: ContextVar[Vendor] = ContextVar("vendor")
 _WRITING = 0.1  # seconds in which a program has written what it got; killed in that time, it loses it
-_PUT_BACK = 70.0  # seconds in which a proxy puts back what it kept while the disk was full
 
 TOKEN_TROUBLE = ("refused", "500", "429", "garbled", "slow", "late", "trickle", "endless", "lost")
 _LOSING = {"trickle", "endless", "lost", "late"}  # a token may be spent, and its successor never come
@@ -115,7 +114,7 @@ class Vendor:
         self.lifetime = 900.0  # seconds of an access token
         self.families: dict[str, Family] = {}
         self.on_disk: Callable[[Family], str] = lambda _: ""  # the refresh token that the login's file has now
-        self.had_room_since: Callable[[], float] = lambda: 0.0
+        self.kept_aside: Callable[[], bool] = lambda: False  # no proxy had the time to put it back
         self._process, self._rng, self._true, self._say, self._broken = process, rng, true, say, broken
 
     # --- tokens ---
@@ -203,15 +202,12 @@ class Vendor:
         by = [one.by.name if one.by else "?" for one in (first, second)]
         if first.lost or second.gone or (second.by is not None and second.by.dead):
             family.excuse = "an answer was lost on its way"
-        elif by[1].startswith("tool") and second.seen == second.refresh and self._had_no_room():
-            family.excuse = "the tool came a moment after the disk had room again"
+        elif by[1].startswith("tool") and second.seen == second.refresh and self.kept_aside():
+            family.excuse = "the tool came before any proxy could put back what it kept"
         elif family.lockless and _is_race(by[0], by[1], second):
             family.excuse = "its owner takes no lock"
         else:
             self._broken(f"{second.refresh} was spent by {by[0]} and again by {by[1]}")
-
-    def _had_no_room(self) -> bool:
-        return 0 < asyncio.get_running_loop().time() - self.had_room_since() < _PUT_BACK
 
     # --- the API ---
 

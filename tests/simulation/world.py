@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,7 +31,9 @@ from tests.simulation.vendor import VENDOR, WALL, TokenConnection, Vendor, Weath
 
 _SECONDS = 1000.0  # of trouble
 _CALM = 1100.0  # seconds of none, after which all must be well: longer than any pause or cooldown
+_PUT_BACK = 15.0  # seconds in which a proxy puts back what was kept while the disk was full
 _HANGS = 400.0  # seconds after which a request hangs
+_KEPT_NAME = re.compile(r"(?<=kept/credentials.json).[0-9a-f]{16}")  # made from a path, which differs with each run
 _AT_ONCE = 1.0  # seconds in which a request whose token lives is on its way
 
 
@@ -62,7 +65,7 @@ class World:
     # --- what is noted ---
 
     def say(self, who: str, what: str) -> None:
-        self.trace.append(Line(self.loop.time(), who, what.replace(f"{self._root}/", "")))
+        self.trace.append(Line(self.loop.time(), who, _KEPT_NAME.sub("", what.replace(f"{self._root}/", ""))))
 
     def breaks(self, rule: str) -> None:
         """A rule does not hold: the run ends here."""
@@ -87,7 +90,7 @@ class World:
         home = self._root / "home"
         self.paths = Paths.of_user({"HOME": str(home), "XDG_RUNTIME_DIR": str(self._root / "run")})
         self.vendor = Vendor(self.process("vendor"), Random(rng.random()), self.clock.true, self.say, self.breaks)
-        self.vendor.had_room_since = lambda: self.disk.had_room_since
+        self.vendor.kept_aside = lambda: not any(map(self._could_put_back, self.proxies))
         self.vendor.lifetime = rng.choice([360.0, 500.0, 900.0])
         self.vendor.on_disk = lambda family: next(
             (login.read()[1] for login in self.logins if login.family is family), ""
@@ -98,8 +101,14 @@ class World:
         own = home / (".claude/.credentials.json" if kind == "claude" else ".codex/auth.json")
         places = [own, home / "work" / own.name][: 1 + (rng.random() < 0.3)]
         self.logins = [Login(kind, place, self.vendor, self.disk, self.clock.now) for place in places]
-        self.has_agents = rng.random() < 0.5
+        self.has_agents, self.has_streams = rng.random() < 0.5, rng.random() < 0.3
         self.proxies = [Proxy(self, f"proxy{n}", self.paths, self.logins) for n in range(rng.randint(1, 3))]
+
+    def _could_put_back(self, proxy: Proxy) -> bool:
+        """Whether a proxy has run for long enough, while there was room, to write what was kept aside."""
+        since = max(proxy.process.runs_since, self.disk.had_room_since)
+        runs = not (proxy.process.dead or proxy.process.stopped or self.disk.full)
+        return runs and self.loop.time() - since > _PUT_BACK
 
     # --- one life ---
 
