@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -15,6 +17,7 @@ def replace_file(path: Path, data: bytes, *, mode: int | None = None) -> None:
     A symlink stays and its target is replaced. The mode of an existing file is kept unless `mode` is given; a new file
     gets 0600. Raises OSError and leaves the old file as it was.
     """
+    sweep(path)
     with Room(path, len(data), mode=mode) as room:
         room.fill(data)
 
@@ -28,47 +31,88 @@ def unlink_link(path: Path) -> None:
 class Room:
     """Space on the disk for the next content of a file, reserved and synced before the content is known.
 
-    A context manager: what was not filled is removed. Raises OSError when there is no space, or no right to write.
+    A context manager: what was not filled is removed. It is locked as long as its writer lives, so that others know
+    what a killed one has left. Raises OSError when there is no space, or no right to write.
     """
 
     def __init__(self, path: Path, size: int, *, mode: int | None = None) -> None:
         self._target = path.resolve()
         self._mode = _mode_of(self._target) if mode is None else mode
         self._target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._temporary = self._target.parent / f".{self._target.name}.{secrets.token_hex(6)}.tmp"
+        self._open()
         try:
-            self._reserve(size)
+            self._write(os.urandom(size))  # zeros would be compressed away by some file systems
+            os.fsync(self._descriptor)
         except BaseException:  # Ctrl+C, too: nothing must stay behind
             self.release()
             raise
 
-    def _reserve(self, size: int) -> None:
-        descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.urandom(size))  # zeros would be compressed away by some file systems
-            file.flush()
-            os.fsync(file.fileno())
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._temporary = self._target.parent / f".{self._target.name}.{secrets.token_hex(6)}.tmp"
+        self._descriptor = os.open(self._temporary, flags, 0o600)
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        if not os.fstat(self._descriptor).st_nlink:  # it was swept before it was locked
+            os.close(self._descriptor)
+            self._open()
+
+    def _write(self, data: bytes) -> None:
+        with os.fdopen(os.dup(self._descriptor), "r+b") as file:
+            file.seek(0)
+            file.write(data)
+            file.truncate()
 
     def fill(self, data: bytes) -> None:
         """Put `data` in place of the file, over the space that is held for it. Raises OSError."""
-        with self._temporary.open("r+b") as file:
-            file.write(data)
-            file.truncate()
-            file.flush()
-            os.fchmod(file.fileno(), self._mode)
-            os.fsync(file.fileno())
+        self._finish(data)
         self._temporary.replace(self._target)
+        self._done()
+
+    def fill_first(self, data: bytes) -> None:
+        """Put `data` where the file would be, unless there is one by now. Raises OSError."""
+        self._finish(data)
+        with suppress(FileExistsError):
+            os.link(self._temporary, self._target)
+        self.release()
+        _sync_folder(self._target.parent)
+
+    def _finish(self, data: bytes) -> None:
+        self._write(data)
+        os.fchmod(self._descriptor, self._mode)
+        os.fsync(self._descriptor)
+
+    def _done(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
         _sync_folder(self._target.parent)
 
     def release(self) -> None:
-        """Give the space back, unless it was filled."""
-        self._temporary.unlink(missing_ok=True)
+        """Give the space back, unless it was filled. What can't be removed now is swept later."""
+        if self._descriptor < 0:
+            return
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = -1
 
     def __enter__(self) -> Room:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def sweep(path: Path) -> None:
+    """Remove what writers of `path` left behind when they were killed: it may hold a secret."""
+    for left in leftovers(path):
+        with suppress(OSError):
+            descriptor = os.open(left, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer holds it
+                left.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
 
 
 def leftovers(path: Path) -> list[Path]:

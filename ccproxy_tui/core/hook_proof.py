@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
+from ccproxy_tui.core.files import Room, sweep
 from ccproxy_tui.core.paths import Paths, private_dir, read_ours
 
 NONCE = "x-ccproxy-nonce"
@@ -30,17 +29,12 @@ def install_key(paths: Paths) -> bytes:
     """Return the key of this install; made at the first call. Raises OSError."""
     private_dir(paths.state)
     path = key_file(paths)
+    sweep(path)
     if (key := read_key(path)) is not None:
         return key
     path.unlink(missing_ok=True)  # readable by others, or half of one
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    temporary.touch(0o600, exist_ok=False)
-    try:
-        temporary.write_bytes(secrets.token_bytes(_BYTES))
-        with suppress(FileExistsError):  # another proxy was quicker: its key counts
-            os.link(temporary, path)
-    finally:
-        temporary.unlink()
+    with Room(path, _BYTES, mode=0o600) as room:
+        room.fill_first(secrets.token_bytes(_BYTES))  # where another proxy was quicker, its key counts
     key = read_key(path)
     if key is None:
         raise OSError(f"{path} holds no key")

@@ -134,7 +134,8 @@ class JsonFile:
         """Write the document, into `room` when space was reserved. Raises OSError, and leaves what was there."""
         self._looked = -RECHECK
         if room is None:
-            replace_file(Path(source), _encoded(document))
+            with Room(Path(source), len(_encoded(document))) as own:  # what a killed writer left is for `recover`
+                own.fill(_encoded(document))
         else:
             room.fill(_encoded(document))
 

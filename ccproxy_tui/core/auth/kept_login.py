@@ -7,6 +7,7 @@ is the newer one is not left to the times in them, which a wrong clock may have 
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import RECHECK, Document
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import Room
+from ccproxy_tui.core.files import Room, sweep
 
 _SPARE = 8192  # bytes by which a renewed login may be longer than the one before
 
@@ -87,11 +88,14 @@ class KeptLogin:
 
     def _room(self, size: int) -> Room:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(self._path)
         return Room(self._path, size, mode=0o600)
 
     def drop(self) -> None:
         self._unwritten = self._found = self._stamp = None
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # it counts no more: it follows a login that the file has no longer
+            self._path.unlink(missing_ok=True)
+        sweep(self._path)
 
 
 def _mark(credential: Credential) -> str:

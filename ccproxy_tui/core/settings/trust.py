@@ -62,21 +62,37 @@ class TrustStore:
     def records(self) -> dict[str, Record]:
         """Return every trusted file by path. A store that can't be read, or is not ours alone, trusts nothing."""
         try:
-            found = read_own(self.path, limit=_LIMIT)
-            return {} if found is None else msgspec.json.decode(found.data, type=_Store).files
-        except (Refused, msgspec.DecodeError, UnicodeDecodeError) as problem:
+            return self._read()
+        except Refused as problem:
             log.warning("%s is not used, so no project file is trusted: %s", self.path, problem)
             return {}
+
+    def _read(self) -> dict[str, Record]:
+        """Raises Refused."""
+        found = read_own(self.path, limit=_LIMIT)
+        try:
+            return {} if found is None else msgspec.json.decode(found.data, type=_Store).files
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Refused(str(error)) from error
+
+    def _records_to_change(self) -> dict[str, Record]:
+        """The same for a change, which must not drop what could not be read just now. Raises OSError."""
+        try:
+            return self._read()
+        except Refused as problem:
+            if isinstance(problem.__cause__, OSError):
+                raise OSError(problem.__cause__.errno, f"{self.path} {problem}") from problem
+            return self.records()
 
     def trust(self, path: Path, digest: str, shown: Mapping[str, str], now: float) -> None:
         """Trust the file at `path` with the content of that digest. Raises OSError."""
         with self._turn():
-            self._write({**self.records(), str(path): Record(digest, now, dict(shown))})
+            self._write({**self._records_to_change(), str(path): Record(digest, now, dict(shown))})
 
     def revoke(self, path: Path) -> list[str]:
         """Trust no longer the file at `path`, or anything below the folder. Return what was revoked. Raises OSError."""
         with self._turn():
-            records = self.records()
+            records = self._records_to_change()
             gone = [name for name in records if Path(name) == path or Path(name).is_relative_to(path)]
             if gone:
                 self._write({name: record for name, record in records.items() if name not in gone})
