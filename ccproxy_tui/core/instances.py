@@ -176,23 +176,37 @@ def _exists(pid: int) -> bool:
 
 
 def port_holder(port: int) -> str:
-    """Who listens on a TCP port, in words ("nginx, pid 123"), or nothing when the system does not tell (Linux only)."""
-    inodes = _listening_inodes(port)
-    if not inodes:
+    """Who listens on a TCP port, in words ("nginx, pid 123"), or nothing when the system does not tell (Linux only).
+
+    Of a process that can't be looked into only the user is known, by its socket: the files of one that is not dumpable
+    (a proxy of ours) belong to root.
+    """
+    listening = _listening(port)
+    if not listening:
         return ""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            links = [link.readlink() for link in (process / "fd").iterdir()]
-            if any(str(link) in inodes for link in links):
+            if any(_target(link) in listening for link in (process / "fd").iterdir()):
                 name = (process / "comm").read_text().strip()
                 return f"{name}, pid {process.name}"
         except OSError:  # it ended, or it is somebody else's
             continue
-    return "a process of another user"
+    uids = set(listening.values())
+    if os.geteuid() in uids:
+        return "a program of yours that hides what it is, as ccproxy-tui does"
+    return f"a program of another user (uid {', '.join(map(str, sorted(uids)))})"
 
 
-def _listening_inodes(port: int) -> set[str]:
-    found = set()
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed since it was listed
+        return ""
+
+
+def _listening(port: int) -> dict[str, int]:
+    """Return the sockets that listen on a port, as links to them read, and their users."""
+    found = {}
     for table in ("tcp", "tcp6"):
         try:
             lines = Path("/proc/net", table).read_text().splitlines()[1:]
@@ -201,5 +215,5 @@ def _listening_inodes(port: int) -> set[str]:
         for line in lines:
             fields = line.split()
             if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
-                found.add(f"socket:[{fields[9]}]")
+                found[f"socket:[{fields[9]}]"] = int(fields[7])
     return found
