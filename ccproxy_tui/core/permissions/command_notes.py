@@ -43,6 +43,24 @@ _CALLS = {
         r"git\s(.*\s)?push\s(.*\s)?:\S|git\s(.*\s)?worktree\s+remove\s.*(-f|--force)(?!\S)",
         r"git\s(.*\s)?(filter-branch|filter-repo|reflog\s+(expire|delete)|gc\s+.*--prune=now|update-ref\s+-d)(?!\S)",
     ),
+    "publishes to others": (
+        r"(npm|pnpm|yarn|bun|lerna|cargo|poetry|uv|flit|hatch|pdm|maturin|vsce|ovsx)\s(.*\s)?publish(?!\S)",
+        r"twine\s+upload|gem\s+push|nuget\s+push|dotnet\s+nuget\s+push|helm\s+push|(docker|podman|nerdctl)\s+push",
+        r"gh\s+(release\s+(create|upload)|gist\s+create)|mvn\s(.*\s)?deploy(?!\S)|gradlew?\s(.*\s)?publish",
+    ),
+    "installs from a place of its own": (
+        (
+            r"((pip|pipx|uv|poetry|pdm)[\d.]*|\S+\s+-m\s+pip)\s(.*\s)?(--(extra-)?index-url|--(default-)?index"
+            r"|--find-links|--trusted-host)(?![\w-])"
+        ),
+        r"(?-i:((pip|uv)[\d.]*|\S+\s+-m\s+pip)\s(.*\s)?-[if](?![A-Za-z]))|gem\s+install\s(.*\s)?(-s|--source)(?![\w-])",
+        r"(npm|npx|pnpm|yarn|bun|cargo)\s(.*\s)?--(registry|index)(?![\w-])",
+        r"(npm|pnpm|yarn|pip3?|go)\s+(config|env)\s(.*\s)?(registry|index-url|goproxy)",
+    ),
+    "sends files out": (
+        r"(?-i:curl\s(.*\s)?(-\w*T|--upload-file|-\w*F\s*\S*=[@<]|--form[= ]\S*=[@<]))",
+        r"(?-i:curl\s(.*\s)?(-\w*d|--data(-\w+)?|--json)[= ]?@)|wget\s(.*\s)?--(post|body)-file",
+    ),
     "gives a connection a program": (
         r"(nc|ncat|netcat)\s(.*\s)?(-\w*[ec]\w*|--exec|--sh-exec)(\s|$)|socat\s.*(exec|system|shell):",
     ),
@@ -144,6 +162,7 @@ _GRAVE_VARIABLES = re.compile(
     r"|(HTTPS?|ALL)_PROXY"
     r"|JAVA_TOOL_OPTIONS|_JAVA_OPTIONS|JDK_JAVA_OPTIONS|GCONV_PATH|GLIBC_TUNABLES|OPENSSL_CONF|SSL_CERT_\w+"
     r"|REQUESTS_CA_BUNDLE"
+    r"|(PIP|UV)_\w*(INDEX|FIND_LINKS)\w*|NPM_CONFIG_REGISTRY|GOPROXY"
     r"|CURL_HOME|WGETRC|TMUX|DOCKER_HOST|KUBECONFIG)",
     re.IGNORECASE,
 )
@@ -159,11 +178,12 @@ _BEHIND = frozenset(("nohup", "setsid", "disown", "daemonize"))
 _SEARCHES = frozenset(("grep", "egrep", "fgrep", "rg", "ag", "ack"))
 _TALKS = frozenset(("commit", "log", "grep", "show", "blame", "tag"))  # verbs of git whose words are text
 _RUNS = re.compile(r"-O|--op|--pre(=|$)|--hostname-bin|--ext-diff|--textconv")  # options of those
+_SENDS = frozenset(("nc", "ncat", "netcat", "socat", "telnet", "ssh"))  # what comes in, they send
 _TEXT_OPTION = re.compile(r"-\w*[cerp]|--eval|--print|eval|-")
 _PATTERN = re.compile(r"[*?{]|\[.+\]")
 GRAVE = (
     *(note for note in (*_CALLS, *_ANYWHERE) if note not in _QUIET),
-    *("a program's name is", "sets", "empties", "pipes into", "can't be read"),
+    *("a program's name is", "sets", "empties", "pipes into", "can't be read", "sends"),
 )  # how notes begin that ask for the key twice
 
 
@@ -242,4 +262,6 @@ def _of_pipe(before: Call, after: Call) -> list[str]:
     named = [word for word in after.words[1:] if word != "-"]
     if _SHELLS.fullmatch(program) and not any(not word.startswith("-") for word in named):
         return ["pipes into a shell"]
+    if program in _SENDS:
+        return [f"sends what comes before with {program}"]
     return [f"pipes into {cut(program, _NAME)}"] if _INTERPRETERS.fullmatch(program) and not named else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -62,6 +63,22 @@ _NOTHING: tuple[list[str], ...] = (
 _MOST_PATHS = 40
 _CODES = {"a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _CODE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{1,4})|U([0-9a-fA-F]{1,8})|([0-7]{1,3})|(.))", re.DOTALL)
+
+
+# The way in which agents give a message of several lines to a program: a text that no shell changes.
+_LITERAL = re.compile(r"""\"\$\(cat <<'(\w+)'\n((?:(?!\1\n)[^\n]*\n)*)\1\n?[ \t]*\)\"""")
+
+
+def plain_texts(line: str) -> str:
+    """Return the line with each `"$(cat <<'EOF' ... EOF)"` as the quoted word that it stands for."""
+    return _LITERAL.sub(_as_word, line) if "<<'" in line else line
+
+
+def _as_word(match: re.Match[str]) -> str:
+    text = match[2].rstrip("\n")
+    # Shells of another time look for the closing bracket inside of the text.
+    odd = "`" in text or "$(" in text or text.count("(") != text.count(")") or ')"' in text
+    return match[0] if odd else shlex.quote(text)
 
 
 @dataclass(slots=True)
@@ -248,9 +265,17 @@ def _command(words: list[str]) -> int:
 def _discards(words: list[str]) -> bool:
     """Whether git, with these words, drops changes or what others have pushed."""
     verb = next((word for word in words if word in _DROPS), "")
-    if verb in ("clean", "restore"):
+    if verb == "clean":
+        return not _only_shows(words)
+    if verb == "restore":
         return True
     return any(word in _DROPS[verb] or word.startswith(_LONG) for word in words if verb)
+
+
+def _only_shows(words: list[str]) -> bool:
+    """Whether `git clean` says what it would delete. An option with a value could have `-n` for it."""
+    plain = all(re.fullmatch(r"clean|-[dfxXqn]+|--dry-run|[^-].*", word) for word in words)
+    return plain and any(re.fullmatch(r"-\w*n\w*|--dry-run", word) for word in words)
 
 
 def _programs(words: Sequence[str]) -> list[int]:

@@ -10,11 +10,12 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Literal
 
 from ccproxy_tui.core.escape import ODD_SPACES, cut, has_hidden
 from ccproxy_tui.core.permissions.command_notes import GRAVE, command_notes
-from ccproxy_tui.core.permissions.command_words import LONGEST, is_outside, read_command
+from ccproxy_tui.core.permissions.command_words import LONGEST, Call, is_outside, plain_texts, read_command
 from ccproxy_tui.core.permissions.patch import changes_in, patch_of
 from ccproxy_tui.core.permissions.programs import is_bounded
 from ccproxy_tui.core.permissions.runs_later import BY_ITSELF, runs_later
@@ -37,6 +38,10 @@ _ADDRESSES = ("url", "uri", "href", "endpoint", "base_url", "baseUrl", "link", "
 _MOST_PATHS = 200
 _DELETES = re.compile(r"(?<![\w-])(rm|rmdir|unlink|shred|truncate|mkfs\S*|dd)(?![\w-])|(?<!\S)--?delete(?![\w-])")
 _DISCARDS = re.compile(r"git\s+(clean|reset\s+--hard)(?![\w.-])")
+_DRY_CLEAN = re.compile(
+    r"git[ \t]+clean(?=[ \t]+(?:-[dfxXq]*n|[^;&|\n]*--dry-run))"
+    r"(?:[ \t]+(?:-[dfxXqn]+|--dry-run|[\w./][\w./-]*))+[ \t]*(?=$|[\n;&|])"
+)
 _NETWORK = re.compile(
     r"(?<![\w-])(curl|wget|nc|ncat|ssh|scp|rsync|ftp|telnet|git\s+(push|clone|fetch|pull)|pip3?\s+install"
     r"|npm\s+(install|i|publish)|npx|uvx?|docker\s+(pull|push))(?![\w-])"
@@ -84,7 +89,8 @@ def risk_notes(tool: str, given: Any, cwd: str = "") -> list[str]:
         notes.append(_naming(f"writes {len(paths)} files:", paths))
     notes += runs_later([*paths, *(read_command(command).writes if command else ())])
     notes += _of_addresses(given)
-    if any(_is_in(_SECRETS, text) for text in texts):
+    named = [_of_files(text) if command is not None and text == command else text for text in texts]
+    if any(_is_in(_SECRETS, text) for text in named):
         notes.append("touches a place where secrets lie")
     notes += _of_letters(tool, given, texts)
     return list(dict.fromkeys(notes))
@@ -112,6 +118,7 @@ _GRAVE = (
     "can't be read",
     "network: an address that can't be read",
     "writes outside",
+    "runs a recipe",
     "longer",
 )
 
@@ -201,11 +208,13 @@ def programs_of(tool: str, given: Any) -> list[str]:
 
 def _of_command(command: str, cwd: str) -> list[str]:
     notes = []
+    lines = command.strip().count("\n") + 1
+    command = plain_texts(command)
     words = read_command(command)
     run = _run_text(command)
     if words.deletes or _is_in(_DELETES, run):
         notes.append(_naming("deletes", words.deletes))
-    if words.discards or _is_in(_DISCARDS, run):
+    if words.discards or _is_in(_DISCARDS, _DRY_CLEAN.sub("", run)):
         notes.append("discards changes")
     if _is_in(_SUDO, run):
         notes.append("sudo")
@@ -216,6 +225,8 @@ def _of_command(command: str, cwd: str) -> list[str]:
     lasting = [path for path in outside if path not in passing]
     notes += [_naming("writes outside the project:", lasting)] if lasting else []
     notes += [_naming("writes", passing)] if passing else []
+    foreign = _foreign_builds(words.calls, cwd)
+    notes += [_naming("runs a recipe from outside the project:", foreign)] if foreign else []
     urls = {address: read_url(address) for address in _ADDRESS.findall(command[:LONGEST])}
     odd = [url for address, url in urls.items() if not url.readable and not _OPEN_URL.search(address)]
     notes += [_unread(odd[0])] if odd else []
@@ -225,9 +236,30 @@ def _of_command(command: str, cwd: str) -> list[str]:
     notes += command_notes(words)
     if not _is_readable(command):
         notes.append("can't be read as shell words")
-    if "\n" in command.strip():
-        notes.append(f"{command.strip().count(chr(10)) + 1} lines")
+    if lines > 1:
+        notes.append(f"{lines} lines")
     return notes
+
+
+_BUILDS = frozenset(
+    ("make", "gmake", "just", "rake", "task", "ninja", "ant", "gradle", "mvn", "scons", "cmake", "meson")
+)
+_BUILD_FILE = re.compile(
+    r"(-[fCbP]|--(file|makefile|directory|justfile|taskfile|build-file|buildfile))(=?)(.*)", re.DOTALL
+)
+
+
+def _foreign_builds(calls: list[Call], cwd: str) -> list[str]:
+    """The files and folders outside of the project whose recipes a build would run."""
+    found = []
+    for call in calls:
+        if not call.words or call.words[0].rpartition("/")[2] not in _BUILDS:
+            continue
+        for word, after in pairwise([*call.words[1:], ""]):
+            match = _BUILD_FILE.fullmatch(word)
+            if match is not None and is_outside(path := match[4] or after, cwd or "/-"):
+                found.append(path)
+    return found
 
 
 def _run_text(command: str) -> str:
@@ -241,6 +273,29 @@ def _run_text(command: str) -> str:
     if not parts or (others and "|" in command):
         return command
     return "\n".join(map(shlex.join, others))
+
+
+_FLAGS_OF_SEARCH = re.compile(r"-[rRniIlLwvcqhHoEFPsax]+")  # those without a value
+
+
+def _of_files(command: str) -> str:
+    """Return what of a line may name files: without patterns to look for, and messages of commits.
+
+    In a line with a pipe, what is found may be the files of another part.
+    """
+    parts = split_command(plain_texts(command)) or []
+    if not parts or ("|" in command and not all(is_bounded(part, lambda _: True) for part in parts)):
+        return command
+    return "\n".join(" ".join(_without_text(part)) for part in parts)
+
+
+def _without_text(part: list[str]) -> list[str]:
+    if part[0] in ("grep", "egrep", "fgrep", "rg"):
+        place = next((at for at, word in enumerate(part[1:], 1) if not _FLAGS_OF_SEARCH.fullmatch(word)), 0)
+        return part[:place] + part[place + 1 :] if place and not part[place].startswith("-") else part
+    if part[:2] == ["git", "commit"]:
+        return [word for at, word in enumerate(part) if at < 2 or part[at - 1] not in ("-m", "-am", "--message")]
+    return part
 
 
 def _naming(what: str, names: list[str]) -> str:
