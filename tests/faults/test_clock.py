@@ -20,6 +20,7 @@ from ccproxy_tui.core.auth.claude_file import ClaudeFile
 from ccproxy_tui.core.auth.pool import Pool
 from ccproxy_tui.core.auth.refusal import Refusal
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal, Headers, TokenAnswer
+from ccproxy_tui.core.clock import Clock, SystemClock
 from ccproxy_tui.core.control_client import ControlClient
 from ccproxy_tui.core.frames import AskView, Frame, Watch
 from ccproxy_tui.core.paths import Paths
@@ -166,7 +167,7 @@ async def _never(method: str, url: str, headers: Headers, body: bytes) -> TokenA
     raise AssertionError(url)
 
 
-def pool_of(clock: FakeClock) -> Pool:
+def pool_of(clock: Clock) -> Pool:
     paths = Paths.of_user()
     renewal = ClaudeRenewal(_never, lambda: "", lambda: "", clock)
     return Pool([Account("claude", "Claude", ClaudeFile(paths, clock), renewal, clock, paths.state, "")], clock)
@@ -217,6 +218,21 @@ def test_plan_windows_are_reckoned_by_the_providers_clock(clock: FakeClock) -> N
     assert window.resets == pytest.approx(clock.now() + 3600, abs=1)
     clock.advance(3601)
     assert account.view().windows == []
+
+
+def test_a_moment_that_is_shown_stays_the_same_while_no_clock_jumps() -> None:
+    write_claude_login()
+    clock = SystemClock()
+    account = pool_of(clock).accounts[0]
+    resets = int(clock.now()) + 3600
+    account.note_answer(
+        [
+            ("anthropic-ratelimit-unified-5h-utilization", "0.5"),
+            ("anthropic-ratelimit-unified-5h-reset", str(resets)),
+            ("date", formatdate(clock.now(), usegmt=True)),
+        ]
+    )
+    assert {account.view().windows[0].resets for _ in range(50)} == {resets}
 
 
 def test_a_mirror_counts_down_by_its_own_clock() -> None:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _USED = 3600.0  # an account that was used within this many seconds is renewed ahead of time
 _TRUSTED = 300.0  # seconds for which a 401 is not blamed on a token that was renewed because of one
 _HISTORY = 20
+_SAME = 5.0  # seconds by which two wall clocks differ that show the same time
 
 Check = Callable[[Credential], Awaitable[Reading]]  # asks the provider how the plan is. Raises ProxyError
 
@@ -128,6 +129,7 @@ class Account:
         self._renewer = Renewer(title, file, renewal, clock, locks, self.note)
         self._last_used = 0.0  # to be shown
         self._used = -_USED  # the same in seconds since the start of the machine
+        self._jumped = 0.0  # our wall clock before that of the provider
         self._ahead = 0.0  # of the provider's clock, by which it names resets, before ours since the start
         self.served = 0  # answers that came with it
         self._quota = Quota()
@@ -322,9 +324,12 @@ class Account:
 
     def _windows(self) -> list[WindowView]:
         def shown(moment: float | None) -> float | None:
-            return None if moment is None else self._clock.now() + moment - now
+            return None if moment is None else moment + self._jumped
 
         now = self._plan_time()
+        jumped = self._clock.now() - now
+        if abs(jumped - self._jumped) > _SAME:  # else front ends would get another moment with each frame
+            self._jumped = jumped
         return [
             WindowView(one.name, round(one.used * 100), shown(one.resets), shown(one.fills))
             for one in self._quota.windows(now)
