@@ -12,7 +12,7 @@ import msgspec
 from ccproxy_tui.core import instances
 from ccproxy_tui.core.control_key import ControlKey, drop_key, find_key, keep_key
 from ccproxy_tui.core.instances import Instance
-from ccproxy_tui.core.paths import Paths, private_dir
+from ccproxy_tui.core.paths import NotOurs, Paths, private_dir
 
 _BACKLOG = 64
 
@@ -117,6 +117,8 @@ class Registration:
 
 def _in_the_way(folder: Path, error: OSError | UnicodeEncodeError) -> str:
     """Return, in words, why a folder takes no control socket."""
+    if isinstance(error, NotOurs):
+        return str(error).rstrip(".")
     reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
     where = getattr(error, "filename", None)
     return f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else folder}: {reason}"

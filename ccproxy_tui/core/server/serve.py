@@ -279,7 +279,8 @@ class ProxyServer:
                     if sock is not None:
                         await self._open_local(app, sock)
                         self._registration.republish()
-                        log.warning("the control socket was gone; it is %s now", self._registration.socket)
+                        why = f", because of {self._registration.problem}" if self._registration.problem else ""
+                        log.warning("the control socket was gone; it is %s now%s", self._registration.socket, why)
             except OSError as error:
                 problem = str(error)
             if problem and problem != reported:
