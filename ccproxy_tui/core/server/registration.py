@@ -108,11 +108,12 @@ class Registration:
             self.publish(self._instance)
 
     def end(self) -> None:
-        """Remove what was made, unless a newer proxy has taken the port over."""
-        if self.socket and self._instance is not None:
+        """Remove what was made, unless a newer proxy has taken the port over. Nothing of it is made again."""
+        instance, self._instance = self._instance, None
+        if self.socket and instance is not None:
             with contextlib.suppress(OSError):
                 drop_key(Path(self.socket).parent, self._port, self._key)
-                instances.unregister(self._instance)
+                instances.unregister(instance)
 
 
 def _in_the_way(folder: Path, error: OSError | UnicodeEncodeError) -> str:
