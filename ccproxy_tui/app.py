@@ -120,7 +120,9 @@ class CCProxyApp(RecoveringApp):
         self.is_demo = is_demo
         self.session = Session(source, self._on_changes, self._on_state, clock.monotonic)
         self.last_notice: tuple[str, str] = (notice, "dim")
-        self.state_file: Path | None = paths.state / "screens.json" if remember else None
+        self.state_file: Path | None = (
+            paths.state / ("demo-screens.json" if is_demo else "screens.json") if remember else None
+        )
         self.remembered = load_state(self.state_file) if self.state_file else SessionState(welcomed=True)
         self._offers = [offer for offer in offers if offer.digest not in self.remembered.declined]
         self._tab = "streams"
@@ -156,7 +158,7 @@ class CCProxyApp(RecoveringApp):
         self._write(terminal.PUSH_TITLE)
         self.run_worker(self.session.run(), name="session")
         self.run_worker(self._read_keys(), name="keyboard")
-        if self.remembered.tab in TABS:
+        if self.remembered.tab in TABS and not self.is_demo:  # a demo begins with its streams
             self.open_tab(self.remembered.tab)
         if not self.remembered.welcomed and not self.is_demo:
             self.remembered.welcomed = True

@@ -94,6 +94,8 @@ class StreamsScreen(BaseScreen):
     def _restore(self) -> None:
         """Sort and filter as they were left. What no longer fits is forgotten."""
         remembered = self.proxy_app.remembered
+        if self.proxy_app.is_demo:
+            return
         if remembered.sort in row_view.SORTS:
             self._sort = remembered.sort
         try:

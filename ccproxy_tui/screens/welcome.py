@@ -27,15 +27,16 @@ def base_url(status: Status) -> str:
 def tool_lines(status: Status, prefix: str = "api") -> list[tuple[str, list[str]]]:
     """Tool -> the shell lines that point it here. The proxy's token stays in a variable, or in its file."""
     url = base_url(status)
-    secured = f',env_key="{TOKEN[1:]}"' if status.auth_required else ""
-    codex = f'{{name="here",base_url="{url}/{"codex" if prefix == "api" else prefix}",wire_api="responses"{secured}}}'
+    codex = {"name": "here", "base_url": f"{url}/{'codex' if prefix == 'api' else prefix}", "wire_api": "responses"}
+    codex |= {"env_key": TOKEN[1:]} if status.auth_required else {}
+    options = ["model_provider=here", *(f"model_providers.here.{name}={value}" for name, value in codex.items())]
     key = TOKEN if status.auth_required else "any-word"
     sent = f' -H "x-api-key: {TOKEN}"' if status.auth_required else ""
     token = f'export {TOKEN[1:]}="$(cat {shlex.quote(status.token_file)})"'
     return [
         *([("The token, in each shell", [token])] if status.token_file else []),
         ("Claude Code", [f"export ANTHROPIC_BASE_URL={url}/{prefix}", f"export ANTHROPIC_AUTH_TOKEN={key}"]),
-        ("Codex", [f"codex -c model_provider=here -c 'model_providers.here={codex}'"]),
+        ("Codex", ["codex \\", *(f"  -c {one} \\" for one in options[:-1]), f"  -c {options[-1]}"]),
         ("aider", [f"export ANTHROPIC_API_BASE={url}/{prefix}", f"export ANTHROPIC_API_KEY={key}"]),
         ("Anthropic SDK", [f"export ANTHROPIC_BASE_URL={url}/{prefix}", f"export ANTHROPIC_API_KEY={key}"]),
         ("OpenAI SDK, opencode", [f"export OPENAI_BASE_URL={url}/{prefix}/v1", f"export OPENAI_API_KEY={key}"]),

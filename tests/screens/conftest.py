@@ -45,13 +45,16 @@ def control() -> FakeControl:
     return fake
 
 
-def make_app(control: FakeControl, *, owned: bool = True, remember: bool = False, **ui: object) -> CCProxyApp:
+def make_app(
+    control: FakeControl, *, owned: bool = True, remember: bool = False, is_demo: bool = False, **ui: object
+) -> CCProxyApp:
     return CCProxyApp(
         FakeSource(control, owned=owned),
         Ui(**{"theme": "dark", **ui}),  # type: ignore[arg-type]
         FakeClock(STARTED),
         Paths.of_user(),
         remember=remember,
+        is_demo=is_demo,
     )
 
 

@@ -702,3 +702,18 @@ async def test_a_remembered_filter_that_no_longer_fits_is_forgotten(control: Fak
         await until(lambda: len(app.session.mirror.rows) == 12)
         await settle(pilot)
         assert "filter" not in screen_text(app).splitlines()[2]
+
+
+async def test_a_demo_begins_with_its_streams_and_keeps_a_state_of_its_own(control: FakeControl) -> None:
+    state = Paths.of_user().state
+    state.mkdir(parents=True)
+    for name in ("screens.json", "demo-screens.json"):
+        (state / name).write_text('{"tab": "accounts", "filter": "aider", "theme": "light"}')
+    app = make_app(control, remember=True, is_demo=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: isinstance(app.screen, StreamsScreen) and len(app.session.mirror.rows) == 12)
+        await settle(pilot)
+        assert "filter" not in screen_text(app).splitlines()[2]
+        app.open_tab("logs")
+    await until(lambda: '"tab":"logs"' in (state / "demo-screens.json").read_text())
+    assert '"accounts"' in (state / "screens.json").read_text()

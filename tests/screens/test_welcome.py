@@ -19,6 +19,19 @@ def test_without_a_token_any_word_does() -> None:
     assert "CCPROXY_TOKEN" not in lines_of(Status())
 
 
+@pytest.mark.parametrize("prefix", ["api", "demo"])
+def test_no_line_is_cut_at_80_columns_and_a_shell_joins_those_of_codex(prefix: str) -> None:
+    status = Status(host="127.0.0.1", port=65535, auth_required=True)
+    blocks = dict(tool_lines(status, prefix))
+    assert max(len(line) for tool, lines in blocks.items() if tool != "curl" for line in lines) <= 74
+    script = "codex() { printf '%s\\n' \"$@\"; }\n" + "\n".join(blocks["Codex"])
+    told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split("-c\n")[1:]
+    values = dict(line.strip().split("=", 1) for line in told)
+    folder = "codex" if prefix == "api" else prefix
+    assert values["model_providers.here.base_url"] == f"http://127.0.0.1:65535/{folder}"
+    assert values["model_providers.here.env_key"] == "CCPROXY_TOKEN"
+
+
 @pytest.mark.parametrize("token_file", ["", "/state/client-token"])
 def test_every_tool_sends_the_token(token_file: str) -> None:
     for tool, lines in tool_lines(Status(auth_required=True, token_file=token_file)):

@@ -28,7 +28,7 @@ ATTEMPTS = (
     Attempt("A web page by a name of the local network", "GET /health", ("Host: rebound",), "security.allowed_hosts"),
     Attempt("A web page of another origin", "GET /v1/models", ("Origin: https://page.example",), "cors.origins"),
     Attempt("A web page's image", "GET /v1/models", ("Sec-Fetch-Site: cross-site",), "cors.origins"),
-    Attempt("A client without the control token", "GET /control/status"),
+    Attempt("A client without the control key", "GET /control/status"),
     Attempt("A client that decides for you", "POST /permissions/probe/respond", body=b'{"allowed": true}'),
     Attempt("A client that leaves a provider's path", "GET /demo/v1/../../conversations"),
     Attempt("A client that leaves it encoded", "GET /demo/v1/%2e%2e/%2e%2e/conversations"),

@@ -150,7 +150,7 @@ class Deciders:
         try:
             line = self._line(scope)
         except NotOfThisMachine:
-            return Decider(f"control token over TCP from {_client(scope)}"), ""
+            return Decider(f"signed over TCP from {_client(scope)}"), ""
         except _Ended as ended:
             return UNKNOWN, "" if self._mode == "any" else str(ended)
         terminal = terminal_of(line)

@@ -1,6 +1,6 @@
 """Permission requests over HTTP: those who ask, those who answer, and those who only watch.
 
-Asking is open to whoever may use the proxy. Watching and answering need the unix socket or the control token, so that
+Asking is open to whoever may use the proxy. Watching and answering need the unix socket or the control key, so that
 neither a web page nor a client's own token can approve anything.
 """
 

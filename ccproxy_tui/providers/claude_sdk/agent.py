@@ -175,7 +175,7 @@ class Agent:
 
     async def ask_to_stop(self) -> None:
         """Have the turn that runs end soon; whoever reads it sees its end."""
-        self.stopped = "The turn was interrupted by the person at the proxy."
+        self.stopped = "The turn was interrupted by the user at the proxy."
         with contextlib.suppress(OSError, ClaudeSDKError):
             await self._client.interrupt()
 
@@ -231,7 +231,7 @@ class Agent:
         if decision is None or not decision.allowed:
             interrupt = decision is not None and decision.interrupt
             if interrupt:
-                self.stopped = f"The person at the proxy has denied {tool} and ended the turn."
+                self.stopped = f"The user at the proxy has denied {tool} and ended the turn."
             return PermissionResultDeny(message=denial_of(entry), interrupt=interrupt)
         edited = decision.input if isinstance(decision.input, dict) else given
         updates = [PermissionUpdate.from_dict(update) for update in decision.updates]

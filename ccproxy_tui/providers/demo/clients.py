@@ -31,6 +31,7 @@ class Persona:
     stream: bool = True
     tools: bool = False
     asks: bool = False
+    responses: bool = False  # speaks OpenAI's Responses, not Anthropic's Messages
 
 
 # What the coding agent asks to do, in turn, as Claude Code's hook says it. Nothing of it is ever run.
@@ -79,7 +80,7 @@ PERSONAS = (
         ("Write the change log.", "demo: error=429\nAgain.", "Shorter.\ndemo: tokens=80"),
     ),
     Persona("Anthropic/Python 2.12.0", "claude-sonnet-4-5-20250929", ("Summarise this.\ndemo: stall=25, tokens=300",)),
-    Persona("codex_exec/0.169.0", "claude-opus-4-1-20250805", ("Plan it.\ndemo: think, tokens=1200", "demo: overload")),
+    Persona("codex_exec/0.169.0", "gpt-5.4", ("Plan it.\ndemo: think, tokens=1200", "demo: overload"), responses=True),
     Persona("curl/8.5.0", "claude-haiku-4-5-20251001", ("One line, please.\ndemo: tokens=12",), stream=False),
 )
 _TOOLS = [
@@ -132,17 +133,18 @@ async def _ask(client: httpx.AsyncClient, session: str, tool: str, given: dict[s
 
 
 async def _prompt(client: httpx.AsyncClient, persona: Persona, prompt: str) -> None:
-    body: dict[str, Any] = {
-        "model": persona.model,
-        "max_tokens": 2000,
-        "stream": persona.stream,
-        "system": _FILLER,
-        "messages": [{"role": "user", "content": prompt}],
-    }
+    body: dict[str, Any] = {"model": persona.model, "stream": persona.stream}
+    if persona.responses:
+        path = "/demo/v1/responses"
+        body |= {"instructions": _FILLER, "store": False, "reasoning": {"effort": "medium"}}
+        body["input"] = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": prompt}]}]
+    else:
+        path = "/demo/v1/messages"
+        body |= {"max_tokens": 2000, "system": _FILLER, "messages": [{"role": "user", "content": prompt}]}
     if persona.tools:
         body["tools"] = _TOOLS
     try:
-        async with client.stream("POST", "/demo/v1/messages", json=body) as response:
+        async with client.stream("POST", path, json=body) as response:
             async for _ in response.aiter_raw():
                 pass
     except httpx.HTTPError as error:

@@ -158,7 +158,7 @@ async def test_the_person_interrupts_a_turn(start_proxy: StartProxy, environ: di
     await until(lambda: [one.state for one in agents_of(proxy).view().agents] == ["busy"])
     [agent] = (await control.sdk()).agents
     await control.interrupt_agent(agent.id)
-    assert "The turn was interrupted by the person at the proxy." in (await asking).text
+    assert "The turn was interrupted by the user at the proxy." in (await asking).text
     assert (await proxy.ended()).ended == "stopped"
     with pytest.raises(ControlError, match="nothing that could be interrupted"):
         await control.interrupt_agent(agent.id)
