@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -42,8 +44,10 @@ FAR_FUTURE = 2_106_000_000_000
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No test sees the machine's own settings, credentials or proxies."""
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """No test sees the machine's own settings, credentials or proxies, or leaves a proxy behind."""
     kept = {"PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTEST_CURRENT_TEST", "CCPROXY_TEST_REQUIRE_ALL"}
     kept |= {name for name in os.environ if name.startswith(("PYTEST_", "COV_"))}
     for name in list(os.environ):
@@ -61,7 +65,24 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("CLAUDE__DETECTION", "false")
     monkeypatch.chdir(home)
     yield
+    if _STARTS_PROGRAMS & set(request.path.parts):
+        end_leftovers(home)
     assert_no_secret_in(tmp_path)
+
+
+_STARTS_PROGRAMS = {"attack", "cli", "e2e", "pty"}  # folders of tests that start the program, with hosts that they kill
+
+
+def end_leftovers(home: Path) -> None:
+    """End every process whose home is `home`: a killed host leaves its proxy running, also one that still starts."""
+    mark = f"HOME={home}".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        pid = int(environ.parent.name)
+        if pid == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if mark in environ.read_bytes().split(b"\0"):
+                os.kill(pid, signal.SIGKILL)
 
 
 _CREDENTIAL_FILES = (".credentials.json", "auth.json", "credentials.json")

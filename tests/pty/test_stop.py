@@ -15,6 +15,7 @@ import pytest
 
 from ccproxy_tui.core import instances
 from ccproxy_tui.core.paths import Paths
+from tests.conftest import end_leftovers
 from tests.pty.terminal import is_running, program
 from tests.pty.test_terminal import Start, free_port, start, up, wait
 
@@ -141,3 +142,16 @@ def test_a_proxy_that_starts_while_another_one_ends_waits_for_the_port(
 def status(port: int) -> str:
     done = subprocess.run(program("status", "--line"), capture_output=True, text=True, timeout=30, check=False)
     return done.stdout.strip()
+
+
+def test_a_killed_host_that_a_test_forgets_leaves_no_process(tmp_path: Path) -> None:
+    """Of the fixtures: whatever has the home of a test ends with it."""
+    port = free_port()
+    host = subprocess.Popen(program("--plain", "--port", str(port)), stdout=subprocess.DEVNULL)
+    wait(lambda: instances.on_port(Paths.of_user(), port) is not None, 20)
+    proxy = instances.on_port(Paths.of_user(), port)
+    assert proxy is not None
+    host.kill()
+    host.wait()
+    end_leftovers(Path.home())
+    wait(lambda: not is_running(proxy.pid))
