@@ -119,8 +119,8 @@ def cache(ctx: click.Context, /, raw: bool, as_json: bool, clear: bool, refresh:
 
 
 def _print_capture(view: Any) -> None:
-    age = int(time.time() - view.captured) // 60  # noqa: TID251 - the age of a file, for people
-    click.echo(escape_line(f"{view.tool} {view.captured_version}, captured {age} minutes ago ({view.state})"))
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(view.captured))
+    click.echo(escape_line(f"{view.tool} {view.captured_version}, captured {at} ({view.state})"))
     click.echo(escape_line(f"{view.file}"))
     for name, value in view.headers:
         click.echo(escape_line(f"  {name}: {value or '(left out)'}"))

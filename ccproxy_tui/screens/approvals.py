@@ -144,7 +144,9 @@ class ApprovalsScreen(BaseScreen):
     def _is_shown_so(self, ask: AskView) -> bool:
         """Whether a card is still the one that was revealed."""
         now = self._asks.get(ask.id)
-        return now is not None and (now.status, now.looks, now.expires) == (ask.status, ask.looks, ask.expires)
+        if now is None or (now.status, now.looks) != (ask.status, ask.looks):
+            return False
+        return abs(now.expires - ask.expires) < 1  # reckoned for each view; more time makes it another one
 
     @property
     def _is_free(self) -> bool:
@@ -402,7 +404,7 @@ def _lines(unseen: int) -> str:
 
 def ask_line(asks: Sequence[AskView], left_of: Callable[[AskView], float]) -> str:
     """The oldest question in one line, for the foot of every other screen; nothing when none waits."""
-    pending = sorted((ask for ask in asks if ask.status == "pending"), key=lambda ask: ask.created)
+    pending = [ask for ask in asks if ask.status == "pending"]  # the proxy's order: the oldest first
     if not pending:
         return ""
     first = pending[0]

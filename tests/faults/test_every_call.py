@@ -18,11 +18,14 @@ from ccproxy_tui.core import instances
 from ccproxy_tui.core.auth import owner_lock, renewer
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
+from ccproxy_tui.core.auth.file_lock import LockTimeout
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal, Headers, TokenAnswer
 from ccproxy_tui.core.client_token import client_token, client_token_file
 from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.connect import TARGETS
 from ccproxy_tui.core.control_key import ControlKey, find_key, keep_key
+from ccproxy_tui.core.detection.cache import DetectionCache
+from ccproxy_tui.core.detection.record import Detected
 from ccproxy_tui.core.errors import NoCredentials
 from ccproxy_tui.core.files import replace_file
 from ccproxy_tui.core.hook_proof import install_key, key_file, read_key
@@ -279,3 +282,59 @@ def test_no_login_is_lost_by_a_renewal(tmp_path: Path, monkeypatch: pytest.Monke
         assert time.monotonic() - before < 30, f"{outcome}: a lock is left"
         assert [name for name in leftovers(folder) if "credentials" in name] == [], f"{outcome}: never swept"
     assert lost < 12
+
+
+def test_a_login_is_saved_and_taken_out_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = Path.home() / ".claude"
+    path = folder / ".credentials.json"
+    before = {"mcpOAuth": {"other": "login"}, "claudeAiOauth": {"accessToken": "old", "refreshToken": "r"}}
+    after = {**before, "claudeAiOauth": {"accessToken": "new", "refreshToken": "s"}}
+    account = account_of(Vendor(tmp_path / "ledger"))
+
+    def prepare() -> None:
+        fresh(folder)()
+        path.write_text(json.dumps(before))
+
+    async def log_in() -> str:
+        return await account.log_in(lambda _: after)
+
+    for outcome in runs(prepare, log_in, LockTimeout):
+        found = json.loads(path.read_text())
+        assert found in (before, after), outcome
+        if not outcome.killed:
+            assert (found == after) is (not outcome.error), outcome
+
+    async def log_out() -> str:
+        return await account.log_out()
+
+    for outcome in runs(prepare, log_out, LockTimeout):
+        found = json.loads(path.read_text())
+        assert found in (before, {"mcpOAuth": {"other": "login"}}), outcome
+        if not outcome.killed:
+            assert ("claudeAiOauth" in found) is bool(outcome.error), outcome
+
+
+def test_a_capture_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    cache = DetectionCache(tmp_path / "captures")
+
+    def capture(version: str, captured: float) -> Detected:
+        return Detected("codex", version, captured)
+
+    def prepare() -> None:
+        fresh(tmp_path / "captures")()
+        cache.save(capture("1", 100.0))
+
+    for outcome in runs(prepare, lambda: cache.save(capture("2", 200.0))):
+        versions = [one.version for one in cache.load("codex")]
+        assert versions in (["1"], ["2", "1"]), outcome
+        if not outcome.killed and not outcome.error:
+            assert versions == ["2", "1"], outcome
+        cache.save(capture("2", 300.0))
+        assert leftovers(tmp_path) == [], outcome
+
+
+def test_a_capture_is_the_newest_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    cache = DetectionCache(tmp_path)
+    for version in range(8):
+        cache.save(Detected("codex", str(version), 1000.0 - version))
+    assert [one.version for one in cache.load("codex")] == ["7", "6", "5", "4", "3"]

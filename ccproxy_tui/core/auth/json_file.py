@@ -122,7 +122,9 @@ class JsonFile:
         path = Path(source)
         try:
             return self.document(source) if path.exists() else {}
-        except UnreadableCredentials:
+        except UnreadableCredentials as error:
+            if isinstance(error.__cause__, OSError):  # just now: what is in it may be good
+                raise error.__cause__ from None
             replace_file(path.with_name(f"{path.name}.broken"), path.read_bytes())
             return {}
 

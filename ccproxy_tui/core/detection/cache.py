@@ -34,6 +34,9 @@ class DetectionCache:
 
     def save(self, detected: Detected) -> None:
         """Keep it, and the one that it replaces as `...previous`. Old versions are forgotten. Raises OSError."""
+        newest = max((one.captured for one in self.load(detected.tool)), default=0.0)
+        if detected.captured <= newest:  # the clock was set back: this one is the newest all the same
+            detected = msgspec.structs.replace(detected, captured=newest + 0.001)
         path = self.path(detected.tool, detected.version)
         before = self._read(path)
         if before is not None and before.digest != detected.digest:
