@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -185,6 +186,14 @@ class Proxy:
         """The last exchange, once it is over."""
         await until(lambda: len(self.hub.store) > 0 and not self.last.live)
         return self.last
+
+
+@pytest.fixture
+def login_ports() -> Iterator[None]:
+    """The ports that browsers come back to after a login are those of the vendors: one test at a time has them."""
+    with Path("/tmp/ccproxy-test-login-ports.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:

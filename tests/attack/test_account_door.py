@@ -520,6 +520,7 @@ def visit(port: int, target: str, headers: str) -> int:
         return status(connection.recv(65536))
 
 
+@pytest.mark.usefixtures("login_ports")
 def test_end_or_take_over_a_login_from_a_web_page(served: Served, upstream: Upstream) -> None:
     view = control(served, "POST", "/accounts/claude/login")
     assert "url" in view, view

@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import FAR_FUTURE, write_claude_login
 from tests.fakes.upstream import Reply, ScriptedUpstream, Seen, json_reply
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("login_ports")]
 
 PROGRAM = Path(sys.executable).with_name("ccproxy-tui")
 

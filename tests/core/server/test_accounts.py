@@ -293,6 +293,7 @@ async def test_accounts_are_shown_without_their_secrets(proxy: Proxy) -> None:
     assert "test-refresh-token" not in details
 
 
+@pytest.mark.usefixtures("login_ports")
 async def test_a_login_from_the_screens_ends_by_paste(start_proxy: StartProxy, upstream: ScriptedUpstream) -> None:
     path = write_claude_login(accessToken="old")
     upstream.default = lambda seen: json_reply({"access_token": "new-one", "refresh_token": "r", "expires_in": 3600})
@@ -428,6 +429,7 @@ async def test_a_provider_tells_how_a_plan_is_when_it_is_asked(
     assert "Log in with" in refused["failures"]["copilot"]
 
 
+@pytest.mark.usefixtures("login_ports")
 async def test_a_browser_may_come_back_to_the_proxy_itself(start_proxy: StartProxy, upstream: ScriptedUpstream) -> None:
     path = write_claude_login(accessToken="old")
     upstream.default = lambda seen: json_reply({"access_token": "new-one", "refresh_token": "r", "expires_in": 3600})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from ccproxy_tui.core.frames import AccountView, Watch
 from tests.conftest import Proxy, StartProxy, until, write_claude_login
 from tests.core.server.test_accounts import token_settings
@@ -40,6 +42,7 @@ async def test_an_upstream_that_does_not_answer_is_said_until_it_does(proxy: Pro
     await watcher.stop()
 
 
+@pytest.mark.usefixtures("login_ports")
 async def test_the_next_frame_after_a_login_says_so(start_proxy: StartProxy, upstream: ScriptedUpstream) -> None:
     write_claude_login().unlink()
     upstream.default = lambda seen: json_reply({"access_token": "new-one", "refresh_token": "r", "expires_in": 3600})
