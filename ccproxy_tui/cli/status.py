@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 import msgspec
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
     from ccproxy_tui.core.frames import Status
     from ccproxy_tui.core.instances import Instance
 
+T = TypeVar("T")
+
+ANSWER_SECONDS = 3.0  # for a proxy to answer; one that works does so in milliseconds
+TERM_SECONDS = 10.0  # to end by itself after SIGTERM: its live streams have server.drain_seconds
+KILL_SECONDS = 5.0
+GONE_SECONDS = 610.0  # the longest server.drain_seconds, and a little
+_POLL = 0.1
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -29,49 +39,60 @@ def status(as_json: bool, line: bool) -> None:
     from ccproxy_tui.core.paths import Paths
 
     paths = Paths.of_user()
-    found, silent = _ask_each(instances.running(paths))
+    found, silent = asyncio.run(_ask_all(instances.running(paths)))
     if line:
-        click.echo(" ".join(_short(one) for one in found) or "ccproxy off")
+        shown = [*map(_short, found), *(f":{instance.port} {reason}" for instance, reason in silent)]
+        click.echo(" ".join(shown) or "ccproxy off")
     elif as_json:
         click.echo(json.dumps([msgspec.to_builtins(one) for one in found], indent=2))
     else:
         for one in found:
             _print(one)
     if silent:
-        raise Failure("\n".join(silent))
+        raise Failure("\n".join(f"{one.host}:{one.port}  pid {one.pid}  {reason}" for one, reason in silent))
     if not found:
         if not (as_json or line):
             click.echo(none_runs(paths))
         raise click.exceptions.Exit(NOT_RUNNING)
 
 
-def _ask_each(running: list[Instance]) -> tuple[list[Status], list[str]]:
-    """Return the status of each proxy, and a line for each that gives none. One that ended since is in neither."""
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.control import ControlError
+async def _ask_all(running: list[Instance]) -> tuple[list[Status], list[tuple[Instance, str]]]:
+    """Return the status of each proxy, all asked at once, and those that give none with the reason.
 
-    found: list[Status] = []
-    silent: list[str] = []
-    for instance in running:
+    One that ended since is in neither.
+    """
+    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.control import ControlError, ControlLost
+
+    async def ask(instance: Instance) -> Status | ControlError:
         try:
-            found.append(_ask(instance.socket, lambda control: control.status()))
+            return await _ask(instance.socket, lambda control: control.status())
         except ControlError as error:
-            if instances.accepts(instance.socket):
-                silent.append(f"{instance.host}:{instance.port}, pid {instance.pid}: {error}")
+            return error
+
+    answers = await asyncio.gather(*map(ask, running))
+    found = [answer for answer in answers if not isinstance(answer, ControlError)]
+    silent = [
+        (instance, "not answering" if isinstance(answer, ControlLost) else str(answer))
+        for instance, answer in zip(running, answers, strict=True)
+        if isinstance(answer, ControlError) and instances.accepts(instance.socket)
+    ]
     return found, silent
 
 
-def _ask(socket: str, verb: Callable[[Control], Awaitable[Any]]) -> Any:
+async def _ask(socket: str, verb: Callable[[Control], Awaitable[T]]) -> T:
+    """Return what a proxy answers within ANSWER_SECONDS. Raises ControlLost for one that stands still."""
+    from ccproxy_tui.core.control import ControlLost
     from ccproxy_tui.core.control_client import ControlClient
 
-    async def run() -> Any:
-        control = ControlClient(socket=socket)
-        try:
+    control = ControlClient(socket=socket)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
             return await verb(control)
-        finally:
-            await control.close()
-
-    return asyncio.run(run())
+    except TimeoutError:
+        raise ControlLost("The proxy does not answer.") from None
+    finally:
+        await control.close()
 
 
 def _short(one: Status) -> str:
@@ -108,19 +129,43 @@ def stop(target: str | None, now: bool) -> None:
     paths = Paths.of_user()
     socket = find_socket(target, paths)
     try:
-        _ask(socket, lambda control: control.shutdown(drain=not now))
+        asyncio.run(_ask(socket, lambda control: control.shutdown(drain=not now)))
     except ControlLost:
         if instances.accepts(socket):
-            raise
+            _end_by_signal(socket)
+            return
         raise Failure(none_runs(paths, target), NOT_RUNNING) from None
-    if not asyncio.run(_gone(instances.accepts, socket)):
+    if not asyncio.run(_gone(socket, GONE_SECONDS)):
         raise Failure("The proxy did not stop in time; its live streams may take longer.")
     click.echo("stopped")
 
 
-async def _gone(accepts: Callable[[str], bool], socket: str) -> bool:
-    for _ in range(6100):
-        if not accepts(socket):
+def _end_by_signal(socket: str) -> None:
+    """End a proxy that does not answer: politely, then for good. Raises Failure when neither ends it."""
+    import signal
+
+    from ccproxy_tui.core import instances
+
+    for number, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+        pid = instances.listener(socket)
+        if pid is None:
+            break
+        click.echo(f"the proxy (pid {pid}) does not answer: sending {number.name}", err=True)
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+            os.kill(pid, signal.SIGCONT)  # one that was stopped can end only when it goes on
+        if asyncio.run(_gone(socket, seconds)):
+            click.echo("stopped" if number == signal.SIGTERM else "killed")
+            return
+    raise Failure("The proxy does not answer, and could not be ended.")
+
+
+async def _gone(socket: str, seconds: float) -> bool:
+    """Return whether nothing listens on the socket any more within that time."""
+    from ccproxy_tui.core import instances
+
+    for _ in range(int(seconds / _POLL)):
+        if not instances.accepts(socket):
             return True
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(_POLL)
     return False

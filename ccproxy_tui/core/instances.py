@@ -150,6 +150,21 @@ def at(socket: str) -> Instance | None:
     return read(Path(socket).with_suffix(".json"))
 
 
+def listener(path: str) -> int | None:
+    """Return the process of this user that listens on the socket, as the kernel knows it; else as its file names it."""
+    if not accepts(path):
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(path)
+        except OSError:
+            return None
+        known = unix_peer(client).pid
+    named = at(path)
+    return known or (named.pid if named is not None else None)
+
+
 def accepts(path: str) -> bool:
     """Return whether a program of this user listens on the unix socket at `path`."""
     try:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from click.testing import CliRunner
 
-from tests.pty.test_terminal import Start, start, up
+from ccproxy_tui.cli import cli
+from ccproxy_tui.core import instances
+from ccproxy_tui.core.paths import Paths
+from tests.pty.terminal import is_running
+from tests.pty.test_terminal import Start, free_port, run, start, up, wait
 
 __all__ = ["start"]
 pytestmark = [pytest.mark.pty, pytest.mark.timeout(120)]
@@ -50,3 +57,77 @@ def test_screens_that_stood_still_read_before_they_judge(start: Start) -> None:
     terminal.quiet(2.5)
     assert b"has not answered" not in terminal.output
     assert f" * 127.0.0.1:{port}" in terminal.text
+
+
+@contextmanager
+def serving() -> Iterator[subprocess.Popen[bytes]]:
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "ccproxy_tui", "serve", "--port", str(port)], stderr=-3)
+    try:
+        wait(lambda: instances.on_port(Paths.of_user(), port) is not None, 20)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_status_asks_all_at_once_and_names_those_that_do_not_answer() -> None:
+    with serving() as first, serving() as second, serving() as third, standing(first.pid), standing(third.pid):
+        began = time.monotonic()
+        done = run("status")
+        assert time.monotonic() - began < 15  # not 30 s for each
+        line = run("status", "--line")
+    assert done.returncode == 1
+    assert f"pid {second.pid}" in done.stdout
+    assert done.stderr.count("not answering") == 2
+    assert all(f"pid {process.pid}" in done.stderr for process in (first, third))
+    assert "ReadTimeout" not in done.stderr
+    assert line.stdout.count("not answering") == 2
+    assert "0 live" in line.stdout
+
+
+def test_stop_ends_a_proxy_that_stands_still() -> None:
+    with serving() as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        [instance] = instances.running(Paths.of_user())
+        done = run("stop", str(instance.port))
+        assert done.returncode == 0, done.stderr
+        assert f"the proxy (pid {process.pid}) does not answer: sending SIGTERM" in done.stderr
+        assert done.stdout.strip() == "stopped"
+        process.wait(5)
+        assert instances.running(Paths.of_user()) == []
+
+
+STUCK = """
+import os, signal, socket, time
+from ccproxy_tui.core import instances
+from ccproxy_tui.core.paths import Paths
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+paths = Paths.of_user()
+path = str(paths.runtime / "7.sock")
+paths.runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+os.chmod(path, 0o600)
+listener.listen()
+instances.register(instances.Instance(os.getpid(), "127.0.0.1", 7, path, "0", time.time()))
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+def test_stop_kills_what_no_signal_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ccproxy_tui.cli.status.TERM_SECONDS", 0.5)
+    process = subprocess.Popen([sys.executable, "-c", STUCK], stdout=-1)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        done = CliRunner().invoke(cli, ["stop", "7"])
+        assert "sending SIGTERM" in done.output
+        assert "sending SIGKILL" in done.output
+        assert done.output.strip().endswith("killed")
+        assert process.wait(5) == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.communicate()
+    assert not is_running(process.pid)
