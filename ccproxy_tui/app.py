@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 from textual import events
+from textual._styles_cache import StylesCache
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.driver import Driver
@@ -23,6 +25,7 @@ from textual.worker import Worker
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.core.heap import give_back_memory
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings.models import Ui
 from ccproxy_tui.core.settings.offer import Offer
@@ -69,6 +72,7 @@ SLOW_HZ = 0.5
 LOG_FILE = "screens.log"  # in the state folder
 TERMINAL_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
+FREE_SECONDS = 1.0  # after the last screen was left
 _DECLINED_KEPT = 200
 
 
@@ -135,6 +139,7 @@ class CCProxyApp(RecoveringApp):
         self._history = ""  # why permission requests were not kept, at the last look
         self._heard: set[str] = set()  # questions that wait, as far as the person was told
         self._title = ""
+        self._freeing: Timer | None = None
         self._focused = True
 
     # --- life ---
@@ -195,6 +200,17 @@ class CCProxyApp(RecoveringApp):
             self._keyboard.take(event)
             return
         await super().on_event(event)
+
+    def free_soon(self) -> None:
+        """Free screens that were left, once no more are left for a while.
+
+        They are cycles, which Python looks for ever more rarely, and 20 of them take 10 MB.
+        """
+        if self._exit:
+            return
+        if self._freeing is not None:
+            self._freeing.stop()
+        self._freeing = self.set_timer(FREE_SECONDS, _free)
 
     def on_unmount(self) -> None:
         self._write(terminal.POP_TITLE)
@@ -496,6 +512,13 @@ def _back_words(same: bool, rows: int) -> tuple[str, str]:
         return "The connection to the proxy is back", "dim"
     gone = f"; {rows} earlier request{'s are' if rows != 1 else ' is'} gone" if rows else ""
     return f"The proxy was restarted{gone}", "warning"
+
+
+def _free() -> None:
+    """Textual remembers colours by the widgets that asked for them, 1,024 widgets with all their lines."""
+    StylesCache.get_inner_outer.cache_clear()
+    gc.collect()
+    give_back_memory()
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -116,6 +116,9 @@ class BaseScreen(Screen[None]):
         self.refresh_bars()
         self.set_interval(1.0, self._count_down_asks)
 
+    def on_unmount(self) -> None:
+        self.proxy_app.free_soon()
+
     def _count_down_asks(self) -> None:
         """Nothing moves when nothing waits."""
         if self.is_current and self.query_one(AskLine).display:

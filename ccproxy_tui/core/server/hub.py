@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader
 from ccproxy_tui.core.detection import Detector
+from ccproxy_tui.core.heap import give_back_memory
 from ccproxy_tui.core.limits import MB, SETTLE_SECONDS
 from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
@@ -47,7 +47,6 @@ TICK = 1.0
 DRAIN_POLL = 0.05
 UPKEEP = 60.0
 ROUTES_KEPT = 1000
-_M_MMAP_THRESHOLD = -3
 
 
 Interruption = Literal["client_gone", "stopped", "drained"]
@@ -295,23 +294,6 @@ class Hub:
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: the proxy has ended
         loop.call_soon_threadsafe(call)
-
-
-def give_back_memory() -> None:
-    """Let the C library return what is free. It keeps the peak of a busy minute for ever otherwise (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
-def keep_large_blocks_apart() -> None:
-    """Let the C library return each large block when it is freed (glibc keeps them for later, from the second one on).
-
-    Source: mallopt(3), M_MMAP_THRESHOLD.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, MB)
 
 
 def _compressed(blocks: list[Block]) -> list[bytes]:

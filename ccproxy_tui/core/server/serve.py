@@ -25,6 +25,7 @@ from ccproxy_tui.core import instances
 from ccproxy_tui.core.client_token import client_token, client_token_file, is_wanted
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader, new_key
+from ccproxy_tui.core.heap import keep_large_blocks_apart
 from ccproxy_tui.core.hook_proof import install_key
 from ccproxy_tui.core.instances import Instance
 from ccproxy_tui.core.limits import KB, LAST_SECONDS, MB, WAITING_CONNECTIONS
@@ -37,7 +38,7 @@ from ccproxy_tui.core.server.acceptor import Acceptor
 from ccproxy_tui.core.server.app import create_app
 from ccproxy_tui.core.server.client_noise import quiet_clients
 from ccproxy_tui.core.server.gate import LOCAL, is_loopback
-from ccproxy_tui.core.server.hub import Hub, keep_large_blocks_apart
+from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.server.protocol import protocol_with_limits
 from ccproxy_tui.core.server.registration import Registration
