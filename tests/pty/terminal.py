@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyte
 
+_SKIMMED = 65536
 RESTORE_MARKS = (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1003l", b"\x1b[?1004l", b"\x1b[?2004l")
 
 
@@ -49,6 +50,20 @@ class Terminal:
         flags = int(termios.tcgetattr(self._fd)[3])
         wanted = termios.ECHO | termios.ICANON | termios.ISIG
         return flags & wanted == wanted
+
+    def send_bytes(self, data: bytes) -> None:
+        os.write(self._fd, data)
+
+    def skim(self, seconds: float) -> None:
+        """Take what comes within a time, and keep the end of it alone. The screen is not drawn."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self._fd], [], [], left)[0]:
+                try:
+                    self.output += os.read(self._fd, 65536)
+                except OSError:
+                    return
+        del self.output[:-_SKIMMED]
 
     def kill(self, number: int) -> None:
         os.kill(self.pid, number)

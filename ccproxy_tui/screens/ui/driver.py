@@ -88,6 +88,8 @@ class _Lasting(LinuxDriver):
         while not self.exit_event.is_set():
             try:
                 self.run_input_thread()
+            except UnicodeDecodeError:
+                log.debug("bytes came from the terminal that are no UTF-8")
             except OSError:  # the terminal is gone, which the app looks for
                 time.sleep(_PAUSE)
             except Exception:
