@@ -41,7 +41,8 @@ _LATER = tuple(
     f"ALTER TABLE permissions ADD COLUMN IF NOT EXISTS {name} VARCHAR DEFAULT ''"
     for name in ("decider", "original", "digest")
 )
-_INSERT = f"INSERT OR REPLACE INTO permissions ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - our names
+_INSERT = f"INSERT OR REPLACE INTO permissions ({_NAMES}) VALUES "  # noqa: S608 - our names
+_VALUES = f"({', '.join('?' * len(_COLUMNS))})"
 _SELECT = f"SELECT {_NAMES} FROM permissions ORDER BY asked DESC LIMIT ?"  # noqa: S608 - our names
 _HITS = """SELECT substr("by", 6), count(*), max(asked + seconds) FROM permissions
     WHERE "by" LIKE 'rule %' GROUP BY 1"""
@@ -49,6 +50,8 @@ _FORGET = "DELETE FROM permissions WHERE asked < ?"
 _LAST_SECONDS = 2.0
 _MOST_IN_MEMORY = 1000  # rows; each has some KB
 _RETRY_SECONDS = 5.0
+_GATHER_SECONDS = 1.0  # to open the database takes longer than to write a row
+_AT_ONCE = 100  # rows of one statement: one after the other takes ten times as long
 _LOCK_TRIES = 20
 _LOCK_PAUSE = 0.05
 _SETTLE, _END = "settle", "end"
@@ -161,23 +164,30 @@ class Audit:
 
     def _keep_database(self) -> None:
         self._settle(None)
+        due: float | None = None  # when rows that came go into the database
         while True:
             try:
-                item = self._work.get(timeout=None if self._is_settled() else _RETRY_SECONDS)
+                item = self._work.get(timeout=self._pause(due))
             except queue.Empty:
-                item = _SETTLE
+                self._settle(None)
+                due = None
+                continue
             if item == _END:
                 break
             if isinstance(item, tuple):
                 self._settle(item)
-            elif self._work.empty():
-                self._settle(None)
+                due = None
+            elif due is None:
+                due = time.monotonic() + _GATHER_SECONDS
         self._settle(None)
         for one in self._taken:
             one.close()
 
-    def _is_settled(self) -> bool:
-        return not (self._taken or self._unwritten or any(self._reasons.values()))
+    def _pause(self, due: float | None) -> float | None:
+        """Return how long nothing is to be done, if nothing comes."""
+        if due is not None:
+            return max(0.0, due - time.monotonic())
+        return _RETRY_SECONDS if self._taken or self._unwritten or any(self._reasons.values()) else None
 
     def _settle(self, query: Query | None) -> None:
         """Bring what waits into the database, and answer a query. What fails is reported, and tried again later."""
@@ -204,11 +214,9 @@ class Audit:
         self._taken += self._waiting.left_behind()
         with self._lock:
             in_memory = list(self._unwritten)
-        rows = [*(row for one in self._taken for row in one.rows()), *in_memory]
+        rows = {row.id: row for one in self._taken for row in one.rows()} | {row.id: row for row in in_memory}
         if rows:
-            database.begin()
-            database.executemany(_INSERT, [[getattr(row, name) for name in _COLUMNS] for row in rows])
-            database.commit()
+            _insert(database, list(rows.values()))
         with self._lock:
             taken, self._taken = self._taken, []
             written = {row.id for row in in_memory}
@@ -274,3 +282,12 @@ class Audit:
                 log.warning("permission requests are kept again")
         if reason or before:
             self.changed()
+
+
+def _insert(database: duckdb.DuckDBPyConnection, rows: list[AuditRow]) -> None:
+    """All of them or none. No two may have the same id. Raises duckdb.Error."""
+    database.begin()
+    for chunk in (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)):
+        values = [getattr(row, name) for row in chunk for name in _COLUMNS]
+        database.execute(_INSERT + ", ".join([_VALUES] * len(chunk)), values)
+    database.commit()
