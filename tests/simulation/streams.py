@@ -49,11 +49,9 @@ class Script:
 
     async def stream(self) -> AsyncIterator[bytes]:
         rng, at = self.rng, 0
-        end = (
-            len(_STREAM)
-            if not self.trouble
-            else rng.choice([rng.randrange(len(_STREAM)), len(_STREAM) - rng.randrange(8, 60)])
-        )
+        end = len(_STREAM)
+        if self.trouble:  # anywhere, or a little before its end
+            end = rng.choice([rng.randrange(end - 8), end - rng.randrange(8, 60)])
         while at < end:
             await asyncio.sleep(rng.choice([0, 0.01, 0.01, 6]))
             size = rng.choice([1, 40, 200, 1000])

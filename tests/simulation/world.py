@@ -43,6 +43,7 @@ class Request:
     process: Process
     began: float
     living: list[str]  # the access tokens on the disk that live, all of them or none
+    ends: float  # when the first of them ends, by the wall clock
     lost: float  # seconds that its process and the machine had been stopped for when it began
     sent: float | None = None
 
@@ -201,7 +202,8 @@ class World:
             refresh == login.family.refresh for (_, refresh, _), login in zip(tokens, self.logins, strict=True)
         )
         living = [access for access, _, _ in tokens] if sound else []
-        request = Request(proxy, proxy.process, now, living, proxy.process.lost + self.loop.skipped)
+        ends = min(ends for _, _, ends in tokens)
+        request = Request(proxy, proxy.process, now, living, ends, proxy.process.lost + self.loop.skipped)
         task = proxy.process.start(self._serve(request))
         self._requests[task] = request
         task.add_done_callback(self._served)
@@ -240,7 +242,8 @@ class World:
         return self.loop.time() - request.began - (request.process.lost + self.loop.skipped - request.lost)
 
     def _lives(self, request: Request) -> bool:
-        return bool(request.living) and all(self.vendor.lives(access) for access in request.living)
+        lives = all(self.vendor.lives(access) for access in request.living)
+        return bool(request.living) and lives and self.clock.now() < request.ends
 
     async def _requests_of_clients(self) -> None:
         while True:
@@ -319,13 +322,23 @@ class World:
 
     async def _jumps(self) -> None:
         while True:
-            await asyncio.sleep(self.rng.expovariate(1 / 500))
+            await self._moment(500)
             self.clock.wrong = self.rng.choice([-86_400.0, 86_400.0, -3600.0, 3600.0, 0.0])
             self.say("clock", f"is wrong by {self.clock.wrong:+.0f} s")
 
+    async def _moment(self, seconds: float) -> None:
+        """Wait for about so long, and often for the moment in which a lock of a tool is held."""
+        await asyncio.sleep(self.rng.expovariate(1 / seconds))
+        if self.rng.random() < 0.6:
+            for _ in range(600):
+                if any(folder.suffix == ".lock" for folder in self.disk.makers):
+                    break
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(self.rng.random())
+
     async def _suspends(self) -> None:
         while True:
-            await asyncio.sleep(self.rng.expovariate(1 / 600))
+            await self._moment(400)
             counted = self.rng.random() < 0.5
             seconds = self.rng.choice([70.0, 500.0])
             self.say("machine", f"sleeps for {seconds:.0f} s")
