@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ class Login:
         self._vendor, self._disk, self._now = vendor, disk, now
         path.parent.mkdir(parents=True, exist_ok=True)
         self._seen: tuple[Any, tuple[str, str, float]] = None, ("", "", 0.0)
+        self.since = 0.0  # when the file was first found to be as it is now
         self.family: Family
         self.sign_in()
 
@@ -52,6 +54,7 @@ class Login:
         try:
             info = self.path.stat()
             if self._seen[0] != (info.st_mtime_ns, info.st_ino):
+                self.since = asyncio.get_running_loop().time()
                 self._seen = (info.st_mtime_ns, info.st_ino), self._parse(json.loads(self.path.read_text()))
         except (OSError, ValueError):
             return "", "", 0.0

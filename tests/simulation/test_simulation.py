@@ -12,8 +12,10 @@ import pytest
 from tests.simulation.faults import FAULTS
 from tests.simulation.world import run
 
+pytestmark = pytest.mark.timeout(300)  # seconds for a part of the seeds, also on a busy machine
+
 _SEEDS = 2000
-_CHUNK = 100
+_CHUNK = 50
 _WITHIN = 600  # seeds in which every fault is found
 _KEPT = [
     int(line.partition("#")[0])

@@ -33,6 +33,7 @@ _SECONDS = 1000.0  # of trouble
 _CALM = 1100.0  # seconds of none, after which all must be well: longer than any pause or cooldown
 _PUT_BACK = 15.0  # seconds in which a proxy puts back what was kept while the disk was full
 _HANGS = 400.0  # seconds after which a request hangs
+_LOOKS = 0.5  # seconds after which a proxy has looked at a file again
 _KEPT_NAME = re.compile(r"(?<=kept/credentials.json).[0-9a-f]{16}")  # made from a path, which differs with each run
 _AT_ONCE = 1.0  # seconds in which a request whose token lives is on its way
 
@@ -198,8 +199,9 @@ class World:
         now = self.loop.time()
         tokens = [login.read() for login in self.logins]
         wall = self.clock.now()
-        sound = all(self.vendor.lives(access) and wall < ends for access, _, ends in tokens) and all(
-            refresh == login.family.refresh for (_, refresh, _), login in zip(tokens, self.logins, strict=True)
+        sound = all(
+            self.vendor.lives(access) and wall < ends and refresh == login.family.refresh and now - login.since > _LOOKS
+            for login, (access, refresh, ends) in zip(self.logins, tokens, strict=True)
         )
         living = [access for access, _, _ in tokens] if sound else []
         ends = min(ends for _, _, ends in tokens)
