@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import statistics
 import tempfile
 import time
@@ -206,6 +207,11 @@ def to_the_list(terminal: Terminal) -> None:
     for key in ("\x1b", "\x1b", "\x1b", "\x1b", "1", "\x1b", "g"):
         terminal.send(key)
         terminal.quiet(0.3)
+    for _ in range(8):
+        if not re.search(r"streams .* by \w", terminal.text):
+            return
+        terminal.send("s")  # the order that agrees with the control API is the one by age
+        terminal.quiet(0.3)
 
 
 def main() -> None:
@@ -265,6 +271,7 @@ def soak(home: Path, rng: random.Random, minutes: int, share: float) -> None:
             agree(user)
         except AssertionError as error:
             lies.append(str(error))
+            print(error, flush=True)
         terminal.quiet(2)
         rows.append([*figures(found.pid, home / "tasks"), *figures(terminal.pid, home / "tasks")])
         wrong = sum(traffic.wrong.values())
@@ -277,8 +284,6 @@ def soak(home: Path, rng: random.Random, minutes: int, share: float) -> None:
     world.close()
     report(rows)
     print(f"{traffic.sent} requests, wrong: {dict(traffic.wrong) or 0}; lies: {len(lies)}; tracebacks: {tracebacks}")
-    for lie in lies[:3]:
-        print(lie)
 
 
 def shown(row: list[float]) -> list[str]:
