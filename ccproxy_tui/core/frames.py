@@ -8,6 +8,7 @@ import msgspec
 
 PROTOCOL = 2  # of the frames and verbs; a proxy and its front ends compare it. 2: heartbeats
 HEARTBEAT = 2.0  # seconds; an empty frame is sent after that long without another
+SILENCE = 5  # seconds without a frame after which the proxy is said to stand still
 
 StateWord = str  # wait, live, stall, tool, retry, a status number, STOP, or ERR
 SegmentKind = Literal["text", "thinking", "tool", "arguments", "note", "error"]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ccproxy_tui.core.auth.file_lock import LOCK_SECONDS
 from ccproxy_tui.core.auth.owner_lock import OWNER_SECONDS, STALE, TOUCH
 from ccproxy_tui.core.auth.renewal import CLAUDE_LIFETIME, COPILOT_LIFETIME, COPILOT_MARGIN, MARGIN
+from ccproxy_tui.core.frames import HEARTBEAT, SILENCE
 from ccproxy_tui.core.limits import HOOK_SECONDS, LAST_SECONDS, SETTLE_SECONDS, STOP_MARGIN, TOKEN_SECONDS
 from ccproxy_tui.core.settings.models import Settings
 
@@ -55,6 +56,7 @@ def violations(settings: Settings) -> list[str]:
 def orders(settings: Settings) -> Iterator[Order]:
     """Every order that the times must keep."""
     yield from _of_streams(settings)
+    yield from _of_front_ends()
     yield from _of_permissions(settings)
     yield from _of_ends(settings)
     yield from _of_renewals()
@@ -73,6 +75,11 @@ def _of_streams(settings: Settings) -> Iterator[Order]:
     yield Order(connect, read, "an upstream that can't be reached is given up later than one that is silent")
     hold = Time("accounts.hold_seconds", settings.accounts.hold_seconds)
     yield Order(hold, Time("the time-out of clients", CLIENT_TIMEOUT), "requests without a stream end while they wait")
+
+
+def _of_front_ends() -> Iterator[Order]:
+    beats = Time("two heartbeats", 2 * HEARTBEAT)
+    yield Order(beats, Time("the silence after which a proxy is said to stand still", SILENCE), "living proxies are")
 
 
 def _of_permissions(settings: Settings) -> Iterator[Order]:

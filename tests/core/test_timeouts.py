@@ -56,6 +56,7 @@ def test_a_setting_that_breaks_an_order_is_named_with_its_value(name: str, value
         ("COPILOT_MARGIN", 60.0),
         ("COPILOT_LIFETIME", 100.0),
         ("STOP_MARGIN", 3.0),
+        ("HEARTBEAT", 2.5),
     ],
 )
 def test_a_constant_that_breaks_an_order_is_found(monkeypatch: pytest.MonkeyPatch, constant: str, value: float) -> None:

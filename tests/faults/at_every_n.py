@@ -14,7 +14,7 @@ import io
 import json
 import os
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,10 +171,14 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 def runs(
-    prepare: Callable[[], object], operation: Callable[[], Any], *expects: type[Exception], most: int = 200
+    prepare: Callable[[], object],
+    operation: Callable[[], Any],
+    *expects: type[Exception],
+    most: int = 200,
+    modes: Sequence[str] = MODES,
 ) -> Iterator[Outcome]:
     """Yield the outcome of each run, after `prepare`, in each mode, until a run has no call left to fail."""
-    for mode in MODES:
+    for mode in modes:
         for n in range(1, most):
             prepare()
             outcome = attempt(operation, n, mode, (OSError, *expects))

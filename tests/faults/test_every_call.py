@@ -10,7 +10,9 @@ import shutil
 import stat
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,12 +30,15 @@ from ccproxy_tui.core.detection.cache import DetectionCache
 from ccproxy_tui.core.detection.record import Detected
 from ccproxy_tui.core.errors import NoCredentials
 from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.hook_proof import install_key, key_file, read_key
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings import edit
 from ccproxy_tui.core.settings.trust import TrustStore
+from ccproxy_tui.core.storage.audit import _SELECT, Audit
 from tests.faults.at_every_n import runs
 
+NOW = 1_790_000_000.0
 OLD, NEW = b'{"old": true}', b'{"new": "' + b"x" * 5000 + b'"}'
 
 
@@ -338,3 +343,32 @@ def test_a_capture_is_the_newest_though_the_clock_was_set_back(tmp_path: Path) -
     for version in range(8):
         cache.save(Detected("codex", str(version), 1000.0 - version))
     assert [one.version for one in cache.load("codex")] == ["7", "6", "5", "4", "3"]
+
+
+# --- history ---
+
+
+def test_no_row_of_the_history_is_lost_in_silence(tmp_path: Path) -> None:
+    folder = tmp_path / "history"
+    path = folder / "history.duckdb"
+    empty = dict.fromkeys(AuditRow.__struct_fields__, "")
+    rows = [AuditRow(**{**empty, "id": str(n), "asked": NOW + n, "seconds": 1.0}) for n in range(3)]
+
+    def operation() -> str:
+        """As its two threads do, in one: so that the n-th call is always the same one."""
+        audit = Audit(path, 90, NOW)
+        for row in rows:
+            audit._unwritten.append(row)
+            audit._write_down()
+        audit._settle(None)
+        return audit.problem
+
+    for outcome in runs(fresh(folder), operation, modes=("once", "kill")):
+        later = Audit(path, 90, NOW)
+        done: Future[Any] = Future()
+        later._settle((_SELECT, [10], done))
+        kept = {row[0] for row in done.result() or ()}
+        assert later.problem == "", outcome
+        assert outcome.killed or outcome.said or kept == {"0", "1", "2"}, outcome
+        if outcome.mode == "once":
+            assert kept == {"0", "1", "2"}, outcome

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from ccproxy_tui.core import instances
 from ccproxy_tui.core.control import Control, ControlError, ControlLost, differs
-from ccproxy_tui.core.frames import Frame, Watch
+from ccproxy_tui.core.frames import SILENCE, Frame, Watch
 from ccproxy_tui.core.hosting import ProxyDied, ProxyProcess
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 
@@ -21,7 +21,6 @@ State = Literal["starting", "up", "silent", "lost", "stopped", "failed"]
 HEART = Frame()  # of a heartbeat
 BACKOFF_FIRST = 0.5
 BACKOFF_LAST = 15.0
-SILENCE = 5  # seconds without a frame after which the proxy is said to stand still
 STEADY = 10.0  # seconds up after which the next failure starts with a short pause again
 FATAL_CODES = frozenset({2, 3})  # bad settings, port taken: trying again can't help
 
