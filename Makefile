@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo run test attack fuzz simulate check format soak bench snapshots lock dist clean
+.PHONY: help demo run test attack fuzz simulate monkey check format soak bench snapshots lock dist clean
 
 help:
 	@echo "make demo       open the app on its built-in provider"
@@ -12,6 +12,7 @@ help:
 	@echo "make attack     run the attacks on the built program alone (part of make test)"
 	@echo "make fuzz       let the property tests look for inputs they have not tried"
 	@echo "make simulate   run seeds of the simulation: make simulate ARGS='--seeds 100000'"
+	@echo "make monkey     press random keys for 20 minutes under traffic"
 	@echo "make check      lint, types, layers"
 	@echo "make snapshots  accept the screens as they look now"
 	@echo "make lock       resolve the dependencies, write locks, bill of materials and licences"
@@ -41,6 +42,9 @@ fuzz: $(READY)
 
 simulate: $(READY)
 	@$(BIN)/python -m tests.simulation $(ARGS)
+
+monkey: $(READY)
+	@CCPROXY_TEST_SOAK=1200 $(BIN)/python -m pytest tests/pty/test_monkey.py -s $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -48,7 +48,7 @@ from ccproxy_tui.screens.ui import terminal
 from ccproxy_tui.screens.ui.driver import lasting
 from ccproxy_tui.screens.ui.keyboard import Keyboard
 from ccproxy_tui.screens.ui.mirror import Changes
-from ccproxy_tui.screens.ui.palette import Commands
+from ccproxy_tui.screens.ui.palette import Commands, Palette
 from ccproxy_tui.screens.ui.session import Session, Source, State
 from ccproxy_tui.screens.ui.session_state import SessionState, load_state, save_state
 from ccproxy_tui.screens.ui.status_line import START_KEY
@@ -452,6 +452,10 @@ class CCProxyApp(RecoveringApp):
     def action_welcome(self) -> None:
         if not isinstance(self.screen, WelcomeScreen):
             self.push_screen(WelcomeScreen())
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
 
     def action_help(self) -> None:
         screen = self.screen

@@ -6,9 +6,11 @@ import pytest
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.command import CommandList
 from textual.widgets import Input
 
 from ccproxy_tui.app import CCProxyApp
+from ccproxy_tui.screens.ui.palette import Palette
 from tests.conftest import until
 from tests.fakes.control import FakeControl
 from tests.screens.conftest import SIZES, make_app, screen_text
@@ -147,3 +149,18 @@ async def test_a_long_complaint_leaves_room_for_what_is_typed(control: FakeContr
         burst(app, "/nothing:like_this")
         await settle(pilot)
         await until(lambda: "nothing:like_this" in screen_text(app))
+
+
+async def test_keys_in_an_empty_palette_and_in_one_that_closes_do_nothing(app: CCProxyApp) -> None:
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("ctrl+p")
+        await until(lambda: isinstance(app.screen, Palette))
+        await pilot.press(*"qqqq", "pagedown", "pageup", "home", "end", "pagedown")
+        palette = app.screen
+        assert isinstance(palette, Palette)
+        palette.dismiss()
+        palette.dismiss()
+        palette._refresh_command_list(palette.query(CommandList).first(), [], True)
+        await settle(pilot)
+        assert len(app.screen_stack) == 1

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.await_complete import AwaitComplete
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 if TYPE_CHECKING:
     from ccproxy_tui.app import CCProxyApp
+
+
+class Palette(CommandPalette):
+    """Textual's palette, without the errors of keys that come while its list is empty, or while it closes."""
+
+    def _action_command_list(self, action: str) -> None:
+        with suppress(KeyError):  # there is no line to move to
+            super()._action_command_list(action)
+
+    def _refresh_command_list(self, command_list: CommandList, commands: list[Any], clear_current: bool) -> None:
+        if self.is_running and command_list.is_running:
+            super()._refresh_command_list(command_list, commands, clear_current)
+
+    def dismiss(self, result: Any = None) -> AwaitComplete:
+        """Close it, once: two keys or clicks may both ask for it."""
+        return super().dismiss(result) if self.is_current else AwaitComplete.nothing()  # type: ignore[no-untyped-call]
 
 
 class Commands(Provider):
