@@ -69,6 +69,9 @@ class RecoveringApp(App[str]):
             self._exception = error
             self._exception_event.set()
         cause, screen = cause_of(error), screen_at_fault()
+        if screen is not None and not self._is_open(screen):
+            log.debug("a screen failed after it was left", exc_info=cause)
+            return
         log.error("a fault in the screens", exc_info=cause)
         if self._exit:
             return
@@ -89,11 +92,14 @@ class RecoveringApp(App[str]):
         try:
             while self._faults:
                 cause, screen = self._faults[0]
-                if screen is None or any(screen in stack for stack in self._screen_stacks.values()):
+                if screen is None or self._is_open(screen):
                     await self._recover_from(words_of(cause), screen)
                 del self._faults[0]
         except Exception as error:  # noqa: BLE001 - the terminal is given back
             self._end_by_fault(error)
+
+    def _is_open(self, screen: Screen[Any]) -> bool:
+        return any(screen in stack for stack in self._screen_stacks.values())
 
     async def _recover_from(self, words: str, screen: Screen[Any] | None) -> None:
         """Build the screen again; when that does not help, show what is wrong, and nothing else."""

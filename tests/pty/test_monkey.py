@@ -18,7 +18,7 @@ from ccproxy_tui.core.paths import Paths
 from tests.fakes.upstream import Cut, Seen, Wait, anthropic_stream, json_reply, sse_reply
 from tests.pty.terminal import Terminal, is_running
 from tests.pty.test_terminal import Start, health, start, up
-from tests.pty.test_truth import User, World, agree_on_counts, list_lines, terminal_ended, world
+from tests.pty.test_truth import AGREE_SECONDS, World, list_lines, terminal_ended, world
 
 __all__ = ["start", "world"]
 
@@ -96,7 +96,7 @@ def test_whatever_is_pressed_under_traffic_the_screens_live_and_are_right(start:
     terminal.resize(120, 36)
     terminal.kill(signal.SIGWINCH)
     home(terminal)
-    agree_on_counts(User(terminal, world, rng))
+    agree_on_counts(terminal, world)
     assert is_running(proxy)
     assert health(port) == "pass"
     log = Paths.of_user().state / "screens.log"
@@ -105,12 +105,20 @@ def test_whatever_is_pressed_under_traffic_the_screens_live_and_are_right(start:
     )
 
 
+def agree_on_counts(terminal: Terminal, world: World) -> None:
+    def agreed() -> bool:
+        _, status = world.run(world.truth())
+        return f"streams  {status.live} live, {status.total} in all" in terminal.text
+
+    terminal.wait_for(agreed, seconds=AGREE_SECONDS)
+
+
 def home(terminal: Terminal) -> None:
     """To the streams, unfiltered, whatever is open: out of inputs and dialogs first."""
-    for _ in range(12):
+    for _ in range(25):
         for key in ("\x1b", "\x1b", "\x1b", "1", "g"):
             terminal.send(key)
             terminal.quiet(0.3)  # an escape is only one when nothing follows it
-        shown = "[1 Streams]" in terminal.text and list_lines(terminal) is not None and "500 kept" in terminal.text
+        shown = "[1 Streams]" in terminal.text and list_lines(terminal) is not None and " in all" in terminal.text
         if shown and "filter:" not in terminal.text:
             return
