@@ -62,7 +62,7 @@ class Approvals:
         """Ask now and then; go away now and then. In the proxy's own process: the connection ends with it."""
         rng = self._rng
         while True:
-            await asyncio.sleep(rng.expovariate(1 / 60))
+            await asyncio.sleep(rng.expovariate(1 / 120))
             for _ in range(rng.choice([1, 1, 1, 2, 3])):
                 asked = PermissionRequest("Bash", {"command": rng.choice(_COMMANDS)}, "script", session=name)
                 task = self._process.start(self._ask(asked, name))
@@ -120,10 +120,10 @@ class Approvals:
         """Come, decide, and leave."""
         rng = self._rng
         while True:
-            await asyncio.sleep(rng.expovariate(1 / 60))
+            await asyncio.sleep(rng.expovariate(1 / 100))
             self._front_ends.add(name)
             for _ in range(rng.randint(1, 20)):
-                await asyncio.sleep(rng.expovariate(1 / 8))
+                await asyncio.sleep(rng.expovariate(1 / 12))
                 if self.broker.pending:
                     await self._act(name, self.broker.pending[0])
             self._front_ends.discard(name)

@@ -29,8 +29,8 @@ from tests.simulation.tool import Tool
 from tests.simulation.trace import Line
 from tests.simulation.vendor import VENDOR, WALL, TokenConnection, Vendor, Weather
 
-_SECONDS = 1000.0  # of trouble
-_CALM = 1100.0  # seconds of none, after which all must be well: longer than any pause or cooldown
+_SECONDS = 800.0  # of trouble
+_CALM = 700.0  # seconds of none, after which all must be well: longer than any pause or cooldown
 _PUT_BACK = 15.0  # seconds in which a proxy puts back what was kept while the disk was full
 _HANGS = 400.0  # seconds after which a request hangs
 _LOOKS = 0.5  # seconds after which a proxy has looked at a file again
@@ -103,7 +103,7 @@ class World:
         own = home / (".claude/.credentials.json" if kind == "claude" else ".codex/auth.json")
         places = [own, home / "work" / own.name][: 1 + (rng.random() < 0.3)]
         self.logins = [Login(kind, place, self.vendor, self.disk, self.clock.now) for place in places]
-        self.has_agents, self.has_streams = rng.random() < 0.5, rng.random() < 0.3
+        self.has_agents, self.has_streams = rng.random() < 0.25, rng.random() < 0.2
         self.proxies = [Proxy(self, f"proxy{n}", self.paths, self.logins) for n in range(rng.randint(1, 3))]
 
     def _could_put_back(self, proxy: Proxy) -> bool:
@@ -332,10 +332,10 @@ class World:
         """Wait for about so long, and often for the moment in which a lock of a tool is held."""
         await asyncio.sleep(self.rng.expovariate(1 / seconds))
         if self.rng.random() < 0.6:
-            for _ in range(600):
+            for _ in range(60):
                 if any(folder.suffix == ".lock" for folder in self.disk.makers):
                     break
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(1)
             await asyncio.sleep(self.rng.random())
 
     async def _suspends(self) -> None:
