@@ -57,7 +57,7 @@ class RecoveringApp(App[str]):
         """Textual ends the loop of the app when one of its handlers raises: go on instead."""
         try:
             await super()._dispatch_message(message)
-        except Exception as error:
+        except Exception as error:  # whatever a handler may raise
             if isinstance(message, events.Load | events.Compose | events.Mount):
                 self._is_unfit = True
                 raise
@@ -115,7 +115,7 @@ class RecoveringApp(App[str]):
         try:
             async with asyncio.timeout(RECOVERY_SECONDS):
                 await self._build_again(screen)
-        except Exception:
+        except Exception:  # whatever a screen raises while it is built: a plain one is shown then
             log.exception("the screens could not be built again")
             return False
         return True
