@@ -25,6 +25,7 @@ STALE = 60.0  # seconds since its times were set, after which a lock is that of 
 TOUCH = 5.0  # seconds between two settings of its times
 OWNER_SECONDS = 75.0  # a holder that died is found out in that time
 _POLL = 0.1
+_PAUSE = 1.0  # seconds between two looks, after which this process did not run in between
 _CANT_MAKE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)  # then its owner can't either
 
 Stamp = tuple[int, int]
@@ -64,13 +65,13 @@ async def _take(folder: Path, clock: Clock, seconds: float) -> Stamp | None:
     """Make the folder, after its owner removed it or died. None where it can't be made."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    seen, since = _stamp(folder), loop.time()
+    looks = _Looks()
     while not _make(folder):
         if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK):
             return None
-        if (now := _stamp(folder)) != seen:
-            seen, since = now, loop.time()
-        elif now is not None and _is_stale(now, loop.time() - since, clock):
+        now = _stamp(folder)
+        watched = looks.unchanged(now, loop.time(), clock.now())
+        if now is not None and _is_stale(now, watched, clock):
             log.warning("%s was left behind by a program that died: removed", folder)
             _remove(folder, now)
             continue
@@ -78,6 +79,28 @@ async def _take(folder: Path, clock: Clock, seconds: float) -> Stamp | None:
             raise LockTimeout(f"another program has held {folder} for {seconds:.0f} s")
         await asyncio.sleep(_POLL)
     return _stamp(folder)
+
+
+class _Looks:
+    """The looks at a folder in a row that found it unchanged.
+
+    Counted, not timed, and from 0 again after a pause of this process: a suspend or the pause of a container stops
+    the owner of the folder as well, which then needs a moment to set the times.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Stamp | None = None
+        self._times: tuple[float, ...] | None = None
+        self._count = 0
+
+    def unchanged(self, stamp: Stamp | None, *times: float) -> float:
+        """Return for how many seconds it has been watched without a change. `times` are those of this look."""
+        paused = self._times is None or any(
+            abs(at - last) > _PAUSE for at, last in zip(times, self._times, strict=True)
+        )
+        self._count = 0 if paused or stamp != self._seen else self._count + 1
+        self._seen, self._times = stamp, times
+        return self._count * _POLL
 
 
 def _make(folder: Path) -> bool:

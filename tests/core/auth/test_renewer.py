@@ -211,6 +211,26 @@ async def test_an_owner_whose_clock_is_wrong_keeps_its_lock(
     assert (await waiting).secret == "fresh-1"
 
 
+async def test_an_owner_that_was_paused_together_with_us_keeps_its_lock(
+    endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container is, for minutes: it sets the times again after the pause, but later than our first look."""
+    monkeypatch.setattr(owner_lock, "TOUCH", -0.5)
+    write_claude_login(expiresAt=LONG_AGO)
+    folder = owner_lock.lock_folders(credentials())[0]
+    folder.mkdir()
+    os.utime(folder, (time.time() - 120, time.time() - 120))
+    waiting = asyncio.ensure_future(account_on(endpoint).credential())
+    await asyncio.sleep(0.3)
+    time.sleep(1.5)  # nothing of this process runs, as while it is stopped
+    await asyncio.sleep(0.3)
+    os.utime(folder)
+    await asyncio.sleep(1.0)
+    assert (endpoint.asked, folder.is_dir()) == ([], True)
+    folder.rmdir()
+    assert (await waiting).secret == "fresh-1"
+
+
 async def test_a_token_that_another_program_used_up_is_waited_for(endpoint: TokenEndpoint) -> None:
     """A program that takes no lock has our successor, and writes it a moment after our own attempt was refused."""
     write_claude_login(expiresAt=LONG_AGO)
