@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -34,7 +35,11 @@ def client_name(headers: Mapping[str, str]) -> str:
     """The tool's name. `headers` has lower-case keys. Unknown tools go by the product of their User-Agent."""
     if headers.get("originator", "").startswith(("codex", "opencode")):
         return "opencode" if headers["originator"].startswith("opencode") else "codex"
-    agent = headers.get("user-agent", "")
+    return _by_agent(headers.get("user-agent", ""))
+
+
+@functools.lru_cache(maxsize=256)
+def _by_agent(agent: str) -> str:
     lower = agent.lower()
     for start, name in _AGENTS:
         if lower.startswith(start):

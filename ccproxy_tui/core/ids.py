@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from base64 import b32hexencode
 
 from ccproxy_tui.core.clock import Clock
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-def _encode(value: int, length: int) -> str:
-    digits = []
-    for _ in range(length):
-        value, digit = divmod(value, 32)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
+_CROCKFORD = bytes.maketrans(b"0123456789ABCDEFGHIJKLMNOPQRSTUV", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+_LENGTH = 26  # characters of 5 bits
 
 
 def new_id(clock: Clock) -> str:
     """26 characters: 10 of milliseconds, 16 of randomness (https://github.com/ulid/spec)."""
-    return _encode(int(clock.now() * 1000), 10) + _encode(secrets.randbits(80), 16)
+    data = int(clock.now() * 1000).to_bytes(10, "big") + secrets.token_bytes(10)
+    return b32hexencode(data)[-_LENGTH:].translate(_CROCKFORD).decode("ascii")
 
 
 def short_id(exchange_id: str) -> str:

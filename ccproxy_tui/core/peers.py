@@ -18,17 +18,27 @@ import os
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ccproxy_tui.core.processes import birth_of
 
 PEER = "ccproxy.peer"  # key of the ASGI scope (HTTP and WebSocket): a Connection; read it with `peer_of`
 
 Address = tuple[str, int]
-Lookup = Callable[[Address, Address], int | None]  # the peer's address, ours -> the peer's uid
+
+
+class PeerSocket(NamedTuple):
+    """The peer's end of a TCP connection; its inode is what the descriptors of its process lead to."""
+
+    uid: int
+    inode: int
+
+
+Lookup = Callable[[Address, Address], PeerSocket | None]  # by the peer's address and ours
 
 OVERFLOW_UID = 65534  # how a user namespace shows users that it has no number for (user_namespaces(7))
 _ESTABLISHED, _FIN_WAIT_1, _FIN_WAIT_2, _CLOSE_WAIT = 1, 4, 5, 8  # include/net/tcp_states.h
@@ -136,17 +146,17 @@ def tcp_peer(sock: socket.socket) -> Peer:
     if lookup is None:
         return UNKNOWN
     ours, theirs = sock.getsockname(), sock.getpeername()
-    uid = lookup((theirs[0], theirs[1]), (ours[0], ours[1]))
+    found = lookup((theirs[0], theirs[1]), (ours[0], ours[1]))
     # Only a connection that still stands keeps others from taking its pair of addresses: what was found is its peer.
     state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-    if uid is None or state not in (_ESTABLISHED, _CLOSE_WAIT):
+    if found is None or state not in (_ESTABLISHED, _CLOSE_WAIT):
         return UNKNOWN
-    return Peer(_certain(uid), None)
+    return Peer(_certain(found.uid), None)
 
 
 @functools.cache
 def tcp_lookup() -> Lookup | None:
-    """Return the way to find the uid of a TCP peer that works on this system, tried on a connection to ourselves."""
+    """Return the way to find the socket of a TCP peer that works on this system, tried on a connection to ourselves."""
     if sys.platform != "linux":
         return None
     ways: list[Callable[[], Lookup]] = [_SockDiag, lambda: _find_in_proc]
@@ -163,7 +173,8 @@ def tcp_lookup() -> Lookup | None:
 def _finds_us(lookup: Lookup) -> bool:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
         client.connect(server.getsockname())
-        return lookup(client.getsockname(), server.getsockname()) == os.geteuid()
+        found = lookup(client.getsockname(), server.getsockname())
+        return found is not None and found.uid == os.geteuid()
 
 
 def _packed(address: str) -> bytes:
@@ -184,25 +195,27 @@ class _SockDiag:
     def __init__(self) -> None:
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, self._PROTOCOL)
         self._numbers = itertools.count(1)
+        self._turn = threading.Lock()
 
-    def __call__(self, peer: Address, ours: Address) -> int | None:
+    def __call__(self, peer: Address, ours: Address) -> PeerSocket | None:
         near, far = _packed(peer[0]), _packed(ours[0])
         family = socket.AF_INET if len(near) == 4 else socket.AF_INET6
         pair = struct.pack("!HH16s16s", peer[1], ours[1], near, far)
         number = next(self._numbers) & 0xFFFFFFFF
         body = self._ASKED.pack(family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + pair + bytes(4) + self._ANY_COOKIE
-        self._sock.send(self._HEAD.pack(16 + len(body), self._BY_FAMILY, self._REQUEST, number, 0) + body)
-        answer = self._sock.recv(4096)
+        with self._turn:
+            self._sock.send(self._HEAD.pack(16 + len(body), self._BY_FAMILY, self._REQUEST, number, 0) + body)
+            answer = self._sock.recv(4096)
         _, kind, _, answered, _ = self._HEAD.unpack_from(answer)
         if kind != self._BY_FAMILY or answered != number:  # an error: there is no such socket
             return None
         state, uid, inode = self._FOUND.unpack_from(answer, 16)
         # Without a match the kernel gives the listener of that port; a socket that its process has closed has no
         # inode, and the owner root.
-        return int(uid) if state in _HELD and inode else None
+        return PeerSocket(uid, inode) if state in _HELD and inode else None
 
 
-def _find_in_proc(peer: Address, ours: Address) -> int | None:
+def _find_in_proc(peer: Address, ours: Address) -> PeerSocket | None:
     near, far = _packed(peer[0]), _packed(ours[0])
     pairs = [(near, far)] if len(near) == 16 else [(near, far), (_mapped(near), _mapped(far))]
     for one, other in pairs:
@@ -210,7 +223,7 @@ def _find_in_proc(peer: Address, ours: Address) -> int | None:
         for line in Path("/proc/net/tcp" if len(one) == 4 else "/proc/net/tcp6").read_text("ascii").splitlines():
             fields = line.split()
             if fields[1:3] == [local, remote] and int(fields[3], 16) in _HELD and fields[9] != "0":
-                return int(fields[7])
+                return PeerSocket(int(fields[7]), int(fields[9]))
     return None
 
 

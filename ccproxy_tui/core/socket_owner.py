@@ -1,17 +1,21 @@
-"""The process behind a TCP connection of this machine (Linux: /proc/net/tcp and the descriptors of processes, proc(5)).
+"""The process behind a TCP connection of this machine (Linux: its socket, and the descriptors of processes, proc(5)).
 
 It reads the descriptors of all processes of the user, which takes milliseconds: only for requests that decide.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import os
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from starlette.types import Scope
+
+from ccproxy_tui.core.peers import tcp_lookup
 
 _PROC = Path("/proc")
 _HELD = ("01", "04", "05", "08")  # established, or being closed: include/net/tcp_states.h
@@ -36,11 +40,13 @@ def owner_of(scope: Scope) -> int | None:
     there = ipaddress.ip_address(client[0])
     if not _is_ours(there):
         raise NotOfThisMachine
-    if sys.platform != "linux":
+    lookup = tcp_lookup()
+    if lookup is None:
         return None
-    inode = _inode_of(there, client[1], server[1])
-    holder = _holder_of(f"socket:[{inode}]") if inode is not None else None
-    if holder is None and (inode is None or _inode_of(there, client[1], server[1]) != inode):
+    ends = (client[0], client[1]), (server[0], server[1])
+    found = lookup(*ends)
+    holder = _holder_of(f"socket:[{found.inode}]") if found is not None else None
+    if holder is None and (found is None or lookup(*ends) != found):
         raise Closed
     return holder
 
@@ -53,12 +59,8 @@ def owners(port: int) -> dict[tuple[str, int], int]:
         if int(fields[2].rpartition(":")[2], 16) == port and fields[3] in _HELD and fields[9] != "0":
             links[f"socket:[{fields[9]}]"] = (str(_address(address)), int(number, 16))
     found: dict[tuple[str, int], int] = {}
-    for folder in _PROC.glob("[0-9]*/fd"):
-        try:
-            held = [str(one.readlink()) for one in folder.iterdir()]
-        except OSError:  # it has ended, or it is another user's
-            continue
-        found.update({links[link]: int(folder.parent.name) for link in held if link in links})
+    for pid in _processes():
+        found.update({links[link]: pid for link in _held_by(pid) if link in links})
     return found
 
 
@@ -83,17 +85,6 @@ def _is_ours(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return True
 
 
-def _inode_of(there: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, ours: int) -> str | None:
-    there = getattr(there, "ipv4_mapped", None) or there
-    for fields in _connections():
-        address, _, number = fields[1].partition(":")
-        if int(number, 16) != port or int(fields[2].rpartition(":")[2], 16) != ours or fields[3] not in _HELD:
-            continue
-        if _address(address) == there and fields[9] != "0":
-            return fields[9]
-    return None
-
-
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """Return an address as the tables print it: words of 32 bits in the machine's own order."""
     raw = b"".join(int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8))
@@ -102,10 +93,21 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def _holder_of(link: str) -> int | None:
-    for folder in _PROC.glob("[0-9]*/fd"):
-        try:
-            if any(str(one.readlink()) == link for one in folder.iterdir()):
-                return int(folder.parent.name)
-        except OSError:  # it has ended, or it is another user's
-            continue
-    return None
+    return next((pid for pid in _processes() if link in _held_by(pid)), None)
+
+
+def _processes() -> list[int]:
+    """Return the numbers of all processes, the youngest first: who connects was mostly started lately."""
+    return sorted((int(one.name) for one in _PROC.iterdir() if one.name.isdigit()), reverse=True)
+
+
+def _held_by(pid: int) -> Iterator[str]:
+    """Yield what the descriptors of a process lead to; nothing for another user's, and for one that has ended."""
+    folder = f"{_PROC}/{pid}/fd"
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - pathlib makes this loop three times slower
+    except OSError:
+        return
+    for name in names:
+        with contextlib.suppress(OSError):  # it is closed again
+            yield os.readlink(f"{folder}/{name}")  # noqa: PTH115 - as above

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from itertools import accumulate, chain
 
 from ccproxy_tui.core.capture import BLOCK, Block, Capture
 from ccproxy_tui.core.clock import Clock
@@ -262,12 +263,11 @@ class Store:
 
 def _kept(headers: Headers) -> Headers:
     """As many headers as there is room for, and how many are left out."""
-    size = 0
-    for number, (name, value) in enumerate(headers):
-        size += len(name) + len(value)
-        if size > KEPT_HEADERS:
-            return (*headers[:number], ("(not kept)", f"{len(headers) - number} more headers"))
-    return headers
+    if sum(map(len, chain.from_iterable(headers))) <= KEPT_HEADERS:
+        return headers
+    sizes = accumulate(len(name) + len(value) for name, value in headers)
+    room = sum(size <= KEPT_HEADERS for size in sizes)
+    return (*headers[:room], ("(not kept)", f"{len(headers) - room} more headers"))
 
 
 def _joined(before: tuple[Note, ...], notes: tuple[Note, ...]) -> tuple[Note, ...]:

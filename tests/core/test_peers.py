@@ -53,8 +53,9 @@ def lookup(request: pytest.FixtureRequest) -> Lookup:
 
 
 def test_each_way_to_connect_is_recognised(pair: tuple[socket.socket, socket.socket], lookup: Lookup) -> None:
-    _, accepted = pair
-    assert lookup(accepted.getpeername()[:2], accepted.getsockname()[:2]) == os.geteuid()
+    client, accepted = pair
+    inode = os.fstat(client.fileno()).st_ino
+    assert lookup(accepted.getpeername()[:2], accepted.getsockname()[:2]) == (os.geteuid(), inode)
     assert tcp_peer(accepted) == Peer(os.geteuid(), None)
 
 
@@ -94,7 +95,9 @@ def test_another_user_is_another_uid(lookup: Lookup) -> None:
         with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
             accepted, _ = server.accept()
             with accepted:
-                assert lookup(accepted.getpeername(), accepted.getsockname()) == OTHER
+                found = lookup(accepted.getpeername(), accepted.getsockname())
+                assert found is not None
+                assert found.uid == OTHER
                 assert not tcp_peer(accepted).is_own
             process.communicate()
 

@@ -29,8 +29,7 @@ class Credential:
     renewable: bool = True  # false for a key, and for a token that is given from outside
 
     def __post_init__(self) -> None:
-        learn_secret(self.secret)
-        learn_secret(self.refresh)
+        learn_secret(*filter(None, (self.secret, self.refresh)))
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at

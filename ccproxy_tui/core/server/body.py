@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.requests import Request
 
@@ -14,6 +16,7 @@ from ccproxy_tui.core.server.shares import CLAIM, Claim
 from ccproxy_tui.core.server.sink import Receive
 from ccproxy_tui.core.unpack import Broken, TooLarge, Unsupported, unpack
 
+ARRIVED = "ccproxy.arrived"  # set in the scope of a request whose body is all here
 BODY_SECONDS = 600.0
 UNREAD = (BodyTooLarge, RequestTimeout)  # the rest of the body is not read: the connection ends
 _UNPACK_HERE = 1024  # bytes; a compressed body larger than this is unpacked in a thread
@@ -30,6 +33,7 @@ async def read_body(
     declared: str,
     encoding: str,
     claim: Claim | None,
+    arrived: bool = False,
     seconds: float = BODY_SECONDS,
     hint: str = "",
 ) -> bytes:
@@ -38,7 +42,8 @@ async def read_body(
     Raise BodyTooLarge before more than the limit (and one piece) was taken, in both forms; `hint` says what can be done
     about it. Raise RequestTimeout when it does not come in time, InvalidRequest for a broken compression,
     WrongMediaType for one that can't be undone, ClientGone when the client left. `claim` holds the
-    memory for it: before it is read, the most that it may take; its size after that. Raise TooMuchMemory.
+    memory for it: before it is read, the most that it may take; its size after that. Raise TooMuchMemory. `arrived`:
+    all of it is here, so nothing is waited for.
     """
     size = int(declared) if declared.isdigit() else limit
     if size > limit:
@@ -46,7 +51,10 @@ async def read_body(
     most = size + (_most_unpacked(size, limit) if encoding else 0)
     if claim is not None and declared:
         await _claim(claim, most, receive, limit)
-    body = await _collect(receive, limit, seconds, hint, most, claim)
+    if arrived and declared:
+        body = _piece(await receive())
+    else:
+        body = await _collect(receive, limit, seconds, hint, most, claim)
     if encoding:
         if claim is not None:
             await claim.reach(len(body) + _most_unpacked(len(body), limit))
@@ -93,9 +101,7 @@ async def _collect(receive: Receive, limit: int, seconds: float, hint: str, most
         async with patience(min(BODY_IDLE, seconds)) as end:
             while True:
                 message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                chunk: bytes = message.get("body", b"")
+                chunk = _piece(message)
                 size += len(chunk)
                 if size > limit:
                     raise _too_large(limit, hint)
@@ -109,6 +115,13 @@ async def _collect(receive: Receive, limit: int, seconds: float, hint: str, most
     except TimeoutError:
         raise RequestTimeout(f"The request body did not come in time; {size:,} bytes came.") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _piece(message: Mapping[str, Any]) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    piece: bytes = message.get("body", b"")
+    return piece
 
 
 async def _claim(claim: Claim, size: int, receive: Receive, left: int) -> None:

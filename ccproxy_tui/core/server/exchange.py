@@ -37,7 +37,7 @@ from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, RunsAgent
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, allows, guess_dialect
 from ccproxy_tui.core.server import headers as head
-from ccproxy_tui.core.server.body import UNREAD, ClientGone, read_body
+from ccproxy_tui.core.server.body import ARRIVED, UNREAD, ClientGone, read_body
 from ccproxy_tui.core.server.delivery import (
     ConvertedStream,
     Delivery,
@@ -86,6 +86,7 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._interruption: Interruption | None = None
+        self._session = ""
         self._streaming = False
         self._stalled = False
         self._last_ping = 0.0
@@ -159,6 +160,7 @@ class Exchange:
             declared=self._named.get("content-length", ""),
             encoding=self._named.get("content-encoding", ""),
             claim=self._scope.get(CLAIM),
+            arrived=ARRIVED in self._scope,
             seconds=settings.body_seconds,
             hint="Raise server.max_body_mb to allow it.",
         )
@@ -173,8 +175,8 @@ class Exchange:
                 self._require_json()
                 found = peek(body)
         finally:
-            session = session_of(found, self._target.session, self._named)
-            self._hub.bus.publish(BodyRead(self.id, body, found.model_name, found.wants_stream, session))
+            self._session = session_of(found, self._target.session, self._named)
+            self._hub.bus.publish(BodyRead(self.id, body, found.model_name, found.wants_stream, self._session))
         self._streaming = found.wants_stream
         return found
 
@@ -282,7 +284,7 @@ class Exchange:
             format=self._target.dialect,
             model=found.model_name,
             stream=found.wants_stream,
-            session=session_of(found, self._target.session, self._named),
+            session=self._session,
             wishes=head.wishes(self._headers),
         )
 

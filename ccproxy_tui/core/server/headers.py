@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -141,10 +142,15 @@ def for_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _may_go_up(name: str, value: str) -> bool:
+    return _name_may_go_up(name) and redact_text(value) == value
+
+
+@functools.lru_cache(maxsize=1024)
+def _name_may_go_up(name: str) -> bool:
     name = name.replace("_", "-")  # many servers read both as one name
     if name in _CLIENT_ONLY or name.startswith(_CLIENT_ONLY_STARTS):
         return False
-    return not (is_secret_header(name) or _ACCOUNT.search(name) or redact_text(value) != value)
+    return not (is_secret_header(name) or _ACCOUNT.search(name))
 
 
 def wishes(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -167,6 +173,7 @@ def for_client(headers: Iterable[tuple[str, str]], *, stream: bool) -> list[tupl
     ]
 
 
+@functools.lru_cache(maxsize=1024)
 def _may_go_down(name: str) -> bool:
     name = name.replace("_", "-")
     return not (name in _UPSTREAM_ONLY or name.startswith(_UPSTREAM_ONLY_STARTS) or is_secret_header(name))

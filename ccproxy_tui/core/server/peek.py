@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import msgspec
 
@@ -13,9 +14,10 @@ from ccproxy_tui.core.limits import KB, MODEL_NAME
 _NOTHING = msgspec.Raw(b"null")
 _METADATA = 64 * KB  # more than that is no session's name
 _SESSION_NAME = 256
+_SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "session-id", "session_id", "thread-id")
 
 
-class Peek(msgspec.Struct, frozen=True):
+class _Fields(msgspec.Struct, frozen=True):
     """Every value is kept raw: it may be anything, of any size. Clients put a session id into `metadata`."""
 
     model: msgspec.Raw = _NOTHING
@@ -23,16 +25,15 @@ class Peek(msgspec.Struct, frozen=True):
     metadata: msgspec.Raw = _NOTHING
     session_id: msgspec.Raw = _NOTHING
 
-    @property
-    def wants_stream(self) -> bool:
-        return bytes(self.stream) == b"true"
 
-    @property
-    def model_name(self) -> str:
-        return _text(self.model, MODEL_NAME)
+@dataclass(frozen=True, slots=True)
+class Peek:
+    model_name: str = ""
+    wants_stream: bool = False
+    session: str = ""  # as the body names it
 
 
-_DECODER = msgspec.json.Decoder(Peek)
+_DECODER = msgspec.json.Decoder(_Fields)
 
 
 def peek(body: bytes) -> Peek:
@@ -41,7 +42,7 @@ def peek(body: bytes) -> Peek:
         raise InvalidRequest("The request body is empty; a JSON object is expected.")
     try:
         found = _DECODER.decode(body)
-        name = found.model_name
+        name = _text(found.model, MODEL_NAME)
     except msgspec.ValidationError as error:
         raise InvalidRequest("The request body must be a JSON object.") from error
     except msgspec.DecodeError as error:
@@ -50,7 +51,7 @@ def peek(body: bytes) -> Peek:
         raise InvalidRequest(f"The request body can't be read: {error}.") from error
     if not name and len(memoryview(found.model)) > MODEL_NAME:
         raise InvalidRequest(f"The model's name is longer than {MODEL_NAME} characters.", field="model")
-    return found
+    return Peek(name, bytes(found.stream) == b"true", _session(found))
 
 
 def _text(raw: msgspec.Raw, longest: int) -> str:
@@ -74,9 +75,13 @@ def session_of(found: Peek, path_session: str, headers: dict[str, str]) -> str:
     """The conversation id a client gave: in the path, in a header, or in the body's metadata, in this order."""
     if path_session:
         return path_session
-    for name in ("x-session-id", "x-claude-code-session-id", "session-id", "session_id", "thread-id"):
+    for name in _SESSION_HEADERS:
         if value := headers.get(name):
             return value
+    return found.session
+
+
+def _session(found: _Fields) -> str:
     try:
         return _text(found.session_id, _SESSION_NAME) or _from_metadata(found.metadata)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # then it is no text, and names no session
@@ -84,7 +89,9 @@ def session_of(found: Peek, path_session: str, headers: dict[str, str]) -> str:
 
 
 def _from_metadata(raw: msgspec.Raw) -> str:
-    metadata = read_object(bytes(raw)) if len(memoryview(raw)) <= _METADATA else {}
+    if raw is _NOTHING or len(memoryview(raw)) > _METADATA:
+        return ""
+    metadata = read_object(bytes(raw))
     user = metadata.get("user_id")
     # Claude Code puts a JSON object into this string (observed, 2.1).
     inner = read_object(user.encode("utf-8", "replace")) if isinstance(user, str) and user.startswith("{") else {}

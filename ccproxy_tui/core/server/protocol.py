@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Transport
+from itertools import chain
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -13,6 +14,7 @@ from ccproxy_tui.core.limits import KB, UNREAD_BYTES, UNREAD_SECONDS
 from ccproxy_tui.core.patience import SECOND_LOOK, Timer
 from ccproxy_tui.core.peers import PEER, Connection
 from ccproxy_tui.core.routing import guess_dialect
+from ccproxy_tui.core.server.body import ARRIVED
 
 
 def protocol_with_limits(head_bytes: int, head_seconds: float, waiting_limit: int) -> type[LimitedProtocol]:
@@ -70,6 +72,7 @@ class LimitedProtocol(PeerProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        self.url, self.headers = b"", []  # blank lines may come without end, and are no beginning of a request
         self._wait()
         self._start_timer(self.head_seconds)
 
@@ -90,18 +93,16 @@ class LimitedProtocol(PeerProtocol):
         self._begun = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # what comes after a body (a trailer) is not part of the request that was checked
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > self.head_bytes:
+        size = sum(map(len, chain.from_iterable(self.headers))) + 4 * len(self.headers) + len(self.url)
+        if size > self.head_bytes:
             self._refuse(_too_large(self.head_bytes))
             return
         self._in_head, self._framing = False, 0
         self.waiting.pop(self, None)
         self._stop_timer()
         super().on_headers_complete()
+        self.headers = self.headers[:]  # what comes after a body (a trailer) is not part of what is checked
 
     def on_body(self, body: bytes) -> None:
         self._framing = 0
@@ -114,6 +115,7 @@ class LimitedProtocol(PeerProtocol):
     def on_message_complete(self) -> None:
         self._in_head, self._begun, self._framing, self._unread = True, False, 0, 0
         self._stop_timer()
+        self.scope[ARRIVED] = True  # type: ignore[literal-required]
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

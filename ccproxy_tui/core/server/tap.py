@@ -43,7 +43,8 @@ class Tap:
         self._capture: Capture = record.upstream_body
         if converted:
             record.client_body = Capture()
-        self._expect(encoding)
+        if encoding:
+            self._expect(encoding)
 
     def _expect(self, encoding: str) -> None:
         try:

@@ -223,6 +223,15 @@ async def test_an_endless_header_line_is_a_431_too(start_proxy: StartProxy) -> N
     writer.close()
 
 
+async def test_blank_lines_without_end_are_a_431_too(start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(SERVER__MAX_HEADER_KB="4")
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.hub.port)
+    writer.write(b"\r\n" * 3000)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    writer.close()
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "gzip, zstd"])
 async def test_compressed_bodies_are_understood(proxy: Proxy, upstream: ScriptedUpstream, encoding: str) -> None:
     plain = json.dumps(REQUEST).encode()
