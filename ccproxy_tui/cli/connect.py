@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -317,9 +318,19 @@ def permission_handler(host: str | None, port: int | None, plain: bool) -> None:
     """Answer permission requests line by line, in a terminal of its own. `ccproxy-tui` does more."""
     if not sys.stdin.isatty():
         raise Failure("A person must answer: this needs a terminal.", USAGE)
-    client = _client(_running(port)) if host is None else _over_tcp(host, port or 8000)
+    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.standing import watched
+
+    if host is None:
+        instance: Instance | None = (running := _running(port))
+        client = _client(running)
+    else:
+        client = _over_tcp(host, port or 8000)
+        instance = instances.on_port(Paths.of_user(), port or 8000)
     try:
-        asyncio.run(_handle(client))
+        with nullcontext() if instance is None else watched(instance):
+            asyncio.run(_handle(client))
     except KeyboardInterrupt:
         click.echo("")
 

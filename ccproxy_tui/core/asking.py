@@ -15,6 +15,7 @@ from ccproxy_tui.core import instances
 from ccproxy_tui.core.hook_proof import NONCE, PROOF, key_file, proves, read_key
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.peers import unix_peer
+from ccproxy_tui.core.standing import watched
 
 _WAIT = 3700.0  # seconds; the proxy itself ends a permission request long before
 _LARGEST = 64 * 1024 * 1024
@@ -31,6 +32,8 @@ class NothingRuns(NotAsked):
 def ask(paths: Paths, path: str, body: bytes) -> dict[str, Any]:
     """Send JSON as it is; return the answer of the first proxy that proves to be ours.
 
+    One that stands still is waited for, with a line on standard error.
+
     Raises NotAsked; NotOurs for a folder of another user.
     """
     running = instances.running(paths)
@@ -43,7 +46,8 @@ def ask(paths: Paths, path: str, body: bytes) -> dict[str, Any]:
     problem = NotAsked("No proxy has answered.")
     for instance in running:
         try:
-            return _ask(instance.socket, key, path, body)
+            with watched(instance):
+                return _ask(instance.socket, key, path, body)
         except NotAsked as error:
             problem = error
     raise problem

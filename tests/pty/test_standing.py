@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from ccproxy_tui.cli import cli
 from ccproxy_tui.core import instances
 from ccproxy_tui.core.paths import Paths
-from tests.pty.terminal import is_running
+from tests.pty.terminal import is_running, program
 from tests.pty.test_terminal import Start, free_port, run, start, up, wait
 
 __all__ = ["start"]
@@ -57,6 +58,40 @@ def test_screens_that_stood_still_read_before_they_judge(start: Start) -> None:
     terminal.quiet(2.5)
     assert b"has not answered" not in terminal.output
     assert f" * 127.0.0.1:{port}" in terminal.text
+
+
+ASKING = {"tool_name": "Bash", "tool_input": {"command": "ls"}, "session_id": "1", "cwd": "/"}
+
+
+@pytest.mark.parametrize("command", [["ask", "Go on?"], ["hook", "codex"]])
+def test_a_command_that_waits_for_a_decision_says_that_the_proxy_stands_still(start: Start, command: list[str]) -> None:
+    terminal, proxy, port = up(start)
+    with subprocess.Popen(
+        program(*command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as asking:
+        assert asking.stdin is not None
+        assert asking.stderr is not None
+        try:
+            asking.stdin.write(json.dumps({"hook_event_name": "PermissionRequest", **ASKING}))
+            asking.stdin.close()
+            terminal.wait_for("1 waits")
+            with standing(proxy):
+                assert asking.stderr.readline() == f"the proxy on {port} {SAID} {proxy}); still waiting\n"
+            assert asking.stderr.readline() == f"the proxy on {port} answers again\n"
+            assert asking.poll() is None
+        finally:
+            asking.kill()
+
+
+def test_a_handler_says_that_the_proxy_stands_still(start: Start) -> None:
+    with serving() as process:
+        [instance] = instances.running(Paths.of_user())
+        for named in ([], ["--host", "127.0.0.1", "--port", str(instance.port)]):
+            handler = start("permission-handler", *named)
+            handler.wait_for("waiting for permission requests")
+            with standing(process.pid):
+                handler.wait_for(f"the proxy on {instance.port} {SAID} {process.pid}); still waiting")
+            handler.wait_for("answers again")
 
 
 @contextmanager

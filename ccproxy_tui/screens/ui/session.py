@@ -13,6 +13,7 @@ from ccproxy_tui.core import instances
 from ccproxy_tui.core.control import Control, ControlError, ControlLost, differs
 from ccproxy_tui.core.frames import SILENCE, Frame, Watch
 from ccproxy_tui.core.hosting import ProxyDied, ProxyProcess
+from ccproxy_tui.core.standing import silence_words
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 
 log = logging.getLogger(__name__)
@@ -280,7 +281,7 @@ class Session:
         known = instances.at(self.source.socket) if self.source.socket else None
         port = known.port if known is not None else self.mirror.status.port
         pid = known.pid if known is not None else self.mirror.status.pid
-        return f"the proxy on {port} has not answered for {self._silent} s (pid {pid})"
+        return silence_words(port, self._silent, pid)
 
     @property
     def difference(self) -> str:
