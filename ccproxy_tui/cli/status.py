@@ -143,6 +143,7 @@ def stop(target: str | None, now: bool) -> None:
 def _end_by_signal(socket: str) -> None:
     """End a proxy that does not answer: politely, then for good. Raises Failure when neither ends it."""
     import signal
+    import time
 
     from ccproxy_tui.core import instances
 
@@ -151,6 +152,9 @@ def _end_by_signal(socket: str) -> None:
         if pid is None:
             break
         click.echo(f"the proxy (pid {pid}) does not answer: sending {number.name}", err=True)
+        if number == signal.SIGKILL:
+            with suppress(OSError):  # without the note its host starts it again
+                instances.note_kill(socket, pid, f"killed by `ccproxy-tui stop` at {time.strftime('%H:%M')}")
         with suppress(ProcessLookupError):
             os.kill(pid, number)
             os.kill(pid, signal.SIGCONT)  # one that was stopped can end only when it goes on

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ccproxy_tui.core import instances
 from ccproxy_tui.core.paths import Paths, private_dir
 
 START_SECONDS = 30.0
@@ -65,6 +66,7 @@ class ProxyProcess:
         self._ready = -1
         self._lines: asyncio.StreamReader | None = None
         self._pipe: asyncio.ReadTransport | None = None
+        self._socket = ""
 
     async def start(self) -> Ready:
         """Wait until it serves, after spawning it unless that was done. Raises ProxyDied with what it said."""
@@ -74,7 +76,8 @@ class ProxyProcess:
         if not said.get("ready"):
             error = str(said.get("error") or self._last_words())
             raise ProxyDied(error, await self._reap(), str(said.get("other") or ""))
-        return Ready(int(said["pid"]), int(said["port"]), str(said["socket"]))
+        self._socket = str(said["socket"])
+        return Ready(int(said["pid"]), int(said["port"]), self._socket)
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Begin, without a loop: it can start while this process still imports what it needs."""
@@ -163,7 +166,7 @@ class ProxyProcess:
         """Wait until the child ends, and return how it ended."""
         assert self._ended is not None
         code = await asyncio.shield(self._ended)
-        reason = await self._reason()
+        reason = await self._reason() or instances.take_kill(self._socket, self.pid)
         self._drop_leash()
         if reason:  # also when its end was not a clean one
             return ProxyDied(reason, 0)

@@ -55,6 +55,34 @@ def unregister(instance: Instance) -> None:
         Path(instance.socket).unlink(missing_ok=True)
 
 
+class _Kill(msgspec.Struct, frozen=True):
+    pid: int
+    reason: str
+
+
+def kill_note(socket: str) -> Path:
+    """Return the file beside a control socket that holds why its proxy was killed."""
+    return Path(socket).with_suffix(".killed")
+
+
+def note_kill(socket: str, pid: int, reason: str) -> None:
+    """Leave the host of a proxy a note why that is about to be killed: it can't report it itself. Raises OSError."""
+    unlink_link(kill_note(socket))
+    replace_file(kill_note(socket), msgspec.json.encode(_Kill(pid, reason)), mode=0o600)
+
+
+def take_kill(socket: str, pid: int) -> str:
+    """Return why the process was killed on purpose, and remove the note; empty without a note of this user's on it."""
+    try:
+        note = msgspec.json.decode(read_ours(kill_note(socket)), type=_Kill)
+        if note.pid != pid:
+            return ""
+        kill_note(socket).unlink(missing_ok=True)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    return note.reason
+
+
 def read(path: Path) -> Instance | None:
     """Return what a file of this user's holds. Its socket is the one beside it."""
     try:

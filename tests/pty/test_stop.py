@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ccproxy_tui.cli import cli
 from ccproxy_tui.core import instances
 from ccproxy_tui.core.paths import Paths
 from tests.conftest import end_leftovers
@@ -73,6 +75,32 @@ def test_a_host_starts_no_proxy_again_that_was_stopped(start: Start, how: str) -
     assert again is not None
     assert again.pid != proxy
     os.kill(again.pid, signal.SIGKILL)
+    terminal.wait_for(lambda: (one := instances.on_port(Paths.of_user(), port)) is not None and one.pid != again.pid)
+
+
+STUCK = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))"  # its loop takes no signal
+
+
+def test_a_host_starts_no_proxy_again_that_had_to_be_killed(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(STUCK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("ccproxy_tui.cli.status.TERM_SECONDS", 0.5)
+    terminal, proxy, port = up(start)
+    os.kill(proxy, signal.SIGUSR1)
+    terminal.wait_for("has not answered for")
+    done = CliRunner().invoke(cli, ["stop", str(port)])
+    assert done.output.strip().endswith("killed")
+    terminal.wait_for("press ctrl+r to start it again")
+    terminal.wait_for("starts it again: killed by `ccproxy-tui stop` at ")
+    assert instances.running(Paths.of_user()) == []
+    assert not instances.kill_note(str(Paths.of_user().runtime / f"{port}.sock")).exists()
+    terminal.send("\x12")
+    terminal.wait_for(lambda: (one := instances.on_port(Paths.of_user(), port)) is not None and one.pid != proxy)
+    again = instances.on_port(Paths.of_user(), port)
+    assert again is not None
+    os.kill(again.pid, signal.SIGKILL)  # by another program: it is started again
     terminal.wait_for(lambda: (one := instances.on_port(Paths.of_user(), port)) is not None and one.pid != again.pid)
 
 

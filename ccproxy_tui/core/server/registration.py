@@ -57,6 +57,7 @@ class Registration:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path.unlink(missing_ok=True)
+            instances.kill_note(str(path)).unlink(missing_ok=True)  # of a proxy that had no host
             _bind_private(sock, path)
             sock.listen(_BACKLOG)
         except OSError:
