@@ -526,4 +526,8 @@ def _free() -> None:
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    if isinstance(context.get("exception"), asyncio.InvalidStateError):
+        # anyio wakes a read of a unix socket by `Future.set_result`, which fails when the read was just cancelled.
+        log.debug("%s", context.get("message"))
+        return
     log.error("%s", context.get("message"), exc_info=context.get("exception"))
