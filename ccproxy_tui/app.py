@@ -51,7 +51,7 @@ from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.ui.palette import Commands, Palette
 from ccproxy_tui.screens.ui.session import Session, Source, State
 from ccproxy_tui.screens.ui.session_state import SessionState, load_state, save_state
-from ccproxy_tui.screens.ui.status_line import START_KEY
+from ccproxy_tui.screens.ui.status_line import START_KEY, notices_words
 from ccproxy_tui.screens.ui.themes import THEMES
 from ccproxy_tui.screens.welcome import WelcomeScreen
 
@@ -136,6 +136,7 @@ class CCProxyApp(RecoveringApp):
         self._state: State = "starting"
         self._lost: tuple[int, int] | None = None  # what was shown when the proxy was lost
         self._alarms: dict[str, str] = {}
+        self._notices: list[str] = []
         self._history = ""  # why permission requests were not kept, at the last look
         self._heard: set[str] = set()  # questions that wait, as far as the person was told
         self._title = ""
@@ -355,7 +356,11 @@ class CCProxyApp(RecoveringApp):
             self.open_tab("approvals")
 
     def _sound_alarms(self) -> None:
-        """Show once what an account warns of, and that the history is not kept."""
+        """Show once what an account or the proxy itself warns of, and that the history is not kept."""
+        notices = self.session.mirror.status.notices
+        if notices and notices != self._notices:
+            self.notify(escape_line(f"{notices_words(notices)}: {notices[0]}"), severity="warning", markup=False)
+        self._notices = notices
         alarms = {account.provider: account.alarm for account in self.session.mirror.status.accounts if account.alarm}
         for provider, alarm in alarms.items():
             if self._alarms.get(provider) != alarm:

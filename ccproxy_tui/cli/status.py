@@ -36,13 +36,14 @@ _POLL = 0.1
 def status(as_json: bool, line: bool) -> None:
     """Say what runs, and how it is. Exits 4 when nothing runs."""
     from ccproxy_tui.core import instances
+    from ccproxy_tui.core.escape import escape_line
     from ccproxy_tui.core.paths import Paths
 
     paths = Paths.of_user()
     found, silent = asyncio.run(_ask_all(instances.running(paths)))
     if line:
         shown = [*map(_short, found), *(f":{instance.port} {reason}" for instance, reason in silent)]
-        click.echo(" ".join(shown) or "ccproxy off")
+        click.echo(escape_line(" ".join(shown)) or "ccproxy off")
     elif as_json:
         click.echo(json.dumps([msgspec.to_builtins(one) for one in found], indent=2))
     else:
@@ -107,6 +108,8 @@ def _print(one: Status) -> None:
         click.echo(escape_line(f"  {one.project}"))
     if one.history:
         click.echo(escape_line(f"  history: {one.history}"))
+    for notice in one.notices:
+        click.echo(escape_line(f"  warning: {notice}"))
     if one.waiting:
         click.echo(f"  {one.waiting} permission request{'s' * (one.waiting != 1)} waiting")
     for account in one.accounts:

@@ -81,8 +81,8 @@ def test_a_proxy_that_can_not_be_read_hides_no_other(paths: Paths) -> None:
         stack.enter_context(proxy(paths, 2, STATUS))
         result = CliRunner().invoke(cli, ["status", "--line"])
     assert result.exit_code == 1
-    assert ":2 0 live\n" in result.output
-    assert "error: 127.0.0.1:1, pid" in result.output
+    assert result.output.startswith(":2 0 live :1 The proxy's reply can't be read")
+    assert "error: 127.0.0.1:1  pid" in result.output
 
 
 def test_an_account_without_a_label_is_one_line_without_a_gap(paths: Paths) -> None:
@@ -90,3 +90,10 @@ def test_an_account_without_a_label_is_one_line_without_a_gap(paths: Paths) -> N
     with proxy(paths, 2, STATUS.replace(b'"accounts": []', account)):
         result = CliRunner().invoke(cli, ["status"])
     assert "\n  codex  missing\n" in result.output
+
+
+def test_the_warnings_of_a_proxy_are_shown(paths: Paths) -> None:
+    notices = b'"notices": ["a.toml: no setting \\u001b[2Jx", "a folder is missing"], "accounts"'
+    with proxy(paths, 2, STATUS.replace(b'"accounts"', notices)):
+        result = CliRunner().invoke(cli, ["status"])
+    assert "\n  warning: a.toml: no setting \\x1b[2Jx\n  warning: a folder is missing\n" in result.output

@@ -256,6 +256,21 @@ async def test_an_alarm_is_said_once(app: CCProxyApp, control: FakeControl) -> N
         assert len([note for note in app._notifications if "5h window" in note.message]) == 1
 
 
+async def test_warnings_of_the_proxy_are_said_once_and_stay_in_the_status_bar(
+    app: CCProxyApp, control: FakeControl
+) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        notices = ["a.toml: [b]nothing[/b] has the setting \x1b[2Jx", "the folder is missing"]
+        for live in (1, 2):
+            control.push(Frame(100 + live, status=msgspec.structs.replace(STATUS, total=40 + live, notices=notices)))
+            await until(lambda total=40 + live: app.session.mirror.status.total == total)  # type: ignore[misc]
+        await settle(pilot)
+        [said] = [note.message for note in app._notifications]
+        assert said == "2 warnings (7 Logs): a.toml: [b]nothing[/b] has the setting \\x1b[2Jx"
+        assert "2 warnings (7 Logs)" in screen_text(app).splitlines()[0]
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_pool_looks_the_same(app: CCProxyApp, control: FakeControl, size: str, same_as: Compare) -> None:
     async with app.run_test(size=SIZES[size]) as pilot:

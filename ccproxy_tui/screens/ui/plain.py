@@ -97,6 +97,8 @@ class PlainFrontEnd:
             self.line(self.session.difference)
         if status.project:
             self.line(f"project folder: {status.project}")
+        for notice in status.notices:
+            self.line(f"warning: {notice}")
         for account in status.accounts:
             hint = f"; {account.hint}" if account.hint else ""
             self.line(f"account {account.provider} {account.label}: {account.state}{hint}".replace("  ", " "))

@@ -47,12 +47,18 @@ def status_parts(status: Status, state: State, problem: str, width: int) -> tupl
             left += [_window(window) for window in account.windows if width >= 72]
     if status.agents:
         left.append((f"  sdk {status.busy}/{status.agents}", "ok" if status.busy else "dim"))
+    left += [(f"  {notices_words(status.notices)}", "warning")] if status.notices else []
     right: list[Part] = []
     if status.auth_required and width >= 72:
         right.append(("token ", "dim"))
     if width >= 110:
         right.append((f"v{status.version} ", "dim"))
     return left, right
+
+
+def notices_words(notices: list[str]) -> str:
+    """How many warnings the proxy has of its settings and its machine, and where they are."""
+    return f"{len(notices)} warning{'s' * (len(notices) != 1)} (7 Logs)"
 
 
 def account_state(account: AccountView) -> str:
