@@ -302,9 +302,8 @@ class CCProxyApp(RecoveringApp):
         return self.session.mirror.status.pid, len(self.session.mirror.rows)
 
     def action_start_again(self) -> None:
-        """Start the proxy, after it was stopped on purpose."""
-        if self.session.state == "stopped":
-            self.session.start_again()
+        """Start the proxy, after it was stopped on purpose or lost."""
+        self.session.start_again()
 
     @property
     def base_screen(self) -> BaseScreen | None:

@@ -24,13 +24,19 @@ def attach(ctx: click.Context, /, target: str | None, plain: bool) -> None:
 
     TARGET is a port or a control socket; without it, the one proxy that runs. Quitting never stops it.
     """
-    from ccproxy_tui.cli.host import connect, run_front_end
+    from ccproxy_tui.cli.host import connect, proxy_maker, run_front_end
+    from ccproxy_tui.core import instances
     from ccproxy_tui.core.paths import Paths
-    from ccproxy_tui.screens.ui.session import Attached
+    from ccproxy_tui.screens.ui.session import Hosted
 
     paths = Paths.of_user()
     loaded = load_settings(**ctx.obj)
-    ctx.exit(run_front_end(Attached(find_socket(target, paths), connect), loaded, paths, plain=plain))
+    socket = find_socket(target, paths)
+    flags = dict(ctx.obj["flags"])
+    if (found := instances.at(socket)) is not None:
+        flags["--port"] = (("server", "port"), found.port)  # where another one starts when the user wants it
+    make = proxy_maker(flags, ctx.obj["config"], paths, demo=False)
+    ctx.exit(run_front_end(Hosted(make, connect, other=socket), loaded, paths, plain=plain))
 
 
 def find_socket(target: str | None, paths: Paths) -> str:

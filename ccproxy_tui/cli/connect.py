@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ccproxy_tui.core.settings.models import Security
 
 _NOTHING_RUNS = 4
+_EDITED = 5
 _AIDER = """\
 export ANTHROPIC_API_BASE={url}/api
 export ANTHROPIC_API_KEY={key}
@@ -234,7 +235,10 @@ def _digest(text: str) -> str:
 @click.pass_context
 @explain
 def ask(ctx: click.Context, /, question: str, given: str | None) -> None:
-    """Ask the user at the terminal. Exits 0 for a yes, 1 for a no, 4 when no proxy runs."""
+    """Ask the user at the terminal. Exits 0 for a yes, 1 for a no or an error, 4 when no proxy runs.
+
+    5: a yes to an input that the user has edited, which is printed as JSON.
+    """
     from ccproxy_tui.core.formats import keys
 
     try:
@@ -255,6 +259,9 @@ def ask(ctx: click.Context, /, question: str, given: str | None) -> None:
     if answer.get("allowed") is not True:
         click.echo(escape_line(str(answer.get("message") or "no")), err=True)
         raise click.exceptions.Exit(FAILURE)
+    if answer.get("input", shown) != shown:  # a script that does not know of edits must not go on with its own
+        click.echo(json.dumps(answer["input"]))
+        raise click.exceptions.Exit(_EDITED)
 
 
 @click.command(hidden=True)

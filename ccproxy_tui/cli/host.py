@@ -44,10 +44,11 @@ def _run_once(flags: Flags, config: Path | None, *, plain: bool, demo: bool) -> 
     running = instances.on_port(paths, port) if port and not demo else None
     if running is None or running.ending:
         return run_hosted(flags, config, loaded, paths, plain=plain, demo=demo)
-    from ccproxy_tui.screens.ui.session import Attached
+    from ccproxy_tui.screens.ui.session import Hosted
 
+    source = Hosted(proxy_maker(flags, config, paths, demo=False), connect, other=running.socket)
     notice = f"a proxy was running on port {port} already (process {running.pid}); attached to it"
-    return run_front_end(Attached(running.socket, connect), loaded, paths, plain=plain, notice=notice, offers=True)
+    return run_front_end(source, loaded, paths, plain=plain, notice=notice, offers=True)
 
 
 def run_hosted(flags: Flags, config: Path | None, loaded: Loaded, paths: Paths, *, plain: bool, demo: bool) -> int:

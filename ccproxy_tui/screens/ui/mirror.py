@@ -7,6 +7,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from ccproxy_tui.core.frames import AskView, Detail, Frame, LogView, Row, Segment, Status, Watch
 
 KEPT_LOGS = 2000
@@ -100,6 +102,20 @@ class Mirror:
         self._take_texts(frame, changes)
         self.logs.extend(frame.logs)
         changes.logs = len(frame.logs)
+        return changes
+
+    def lose(self, why: str) -> Changes:
+        """Take back what only a living proxy can hold: nothing is live, and no permission request can be decided."""
+        changes = Changes(status=True, asks=True)
+        self.status = replace(self.status, live=0, waiting=0)
+        self.asks = [
+            replace(ask, status="cancelled", message=ask.message or why) if ask.status == "pending" else ask
+            for ask in self.asks
+        ]
+        for key, row in self.rows.items():
+            if row.live:
+                self.rows[key] = replace(row, live=False, state="ERR")
+                changes.rows.add(key)
         return changes
 
     def _take_asks(self, asks: list[AskView], ids: list[str] | None) -> None:

@@ -81,7 +81,8 @@ class PlainFrontEnd:
             self.line(f"proxy lost: {problem}; trying again")
         elif state == "stopped":
             self.line(problem)
-            self.end("stop")
+            if self.session.source.owned:
+                self.end("stop")
         elif state == "failed":
             self.line(f"the proxy can't start: {problem}")
             self.end("stop", self.session.fatal_code or 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ State = Literal["starting", "up", "silent", "lost", "stopped", "failed"]
 HEART = Frame()  # of a heartbeat
 BACKOFF_FIRST = 0.5
 BACKOFF_LAST = 15.0
+LOOK_SECONDS = 2.0  # between two looks for a proxy that others start
 STEADY = 10.0  # seconds up after which the next failure starts with a short pause again
 FATAL_CODES = frozenset({2, 3})  # bad settings, port taken: trying again can't help
 
@@ -31,6 +33,7 @@ class Ending(NamedTuple):
 
     words: str
     stopped: bool = False
+    gone: bool = False  # the proxy has ended; else the connection alone is known to have
 
 
 class Source(Protocol):
@@ -46,6 +49,10 @@ class Source(Protocol):
 
     async def connect(self) -> Control:
         """A connection, after starting the proxy when it is owned. Raises ProxyDied or ControlLost."""
+        ...
+
+    def start_here(self) -> None:
+        """Start a proxy with the next connection, whoever had started the last one."""
         ...
 
     async def ending(self) -> Ending:
@@ -69,15 +76,20 @@ class Hosted:
     """A proxy of our own: a child process. Where another one of this user has taken the port, that one."""
 
     def __init__(
-        self, make: Callable[[], ProxyProcess], connect: Callable[[str], Control], first: ProxyProcess | None = None
+        self,
+        make: Callable[[], ProxyProcess],
+        connect: Callable[[str], Control],
+        first: ProxyProcess | None = None,
+        *,
+        other: str = "",
     ) -> None:
-        """`first` is a process that was spawned ahead."""
+        """`first` is a process that was spawned ahead; `other` the socket of a proxy that runs already."""
         self._make = make
         self._connect = connect
         self._first = first
         self._process: ProxyProcess | None = None
         self._socket = ""
-        self._other: Attached | None = None
+        self._other = Attached(other, connect) if other else None
 
     @property
     def owned(self) -> bool:
@@ -86,6 +98,9 @@ class Hosted:
     @property
     def socket(self) -> str:
         return self._socket if self._other is None else self._other.socket
+
+    def start_here(self) -> None:
+        self._other = None
 
     async def connect(self) -> Control:
         if self._other is not None:
@@ -113,7 +128,7 @@ class Hosted:
         except TimeoutError:
             return Ending("the connection ended, the proxy lives")
         self._process = None
-        return Ending(str(died), died.stopped)
+        return Ending(str(died), died.stopped, gone=True)
 
     @property
     def pid(self) -> int:
@@ -151,8 +166,12 @@ class Attached:
             raise ControlLost("the proxy is not running any more")
         return await asyncio.to_thread(self._connect, self._socket)
 
+    def start_here(self) -> None:
+        """Nothing can be started."""
+
     async def ending(self) -> Ending:
-        return Ending("the connection to the proxy ended")
+        gone = not await asyncio.to_thread(instances.accepts, self._socket)
+        return Ending("the connection to the proxy ended", gone=gone)
 
     def release(self) -> None:
         """Nothing is owned."""
@@ -208,7 +227,7 @@ class Session:
             try:
                 await self._follow()
             except ProxyDied as error:
-                ending = Ending(str(error), error.stopped)
+                ending = Ending(str(error), error.stopped, gone=True)
                 if error.code in FATAL_CODES:
                     self.problem = ending.words
                     self.fatal_code = error.code
@@ -216,30 +235,44 @@ class Session:
                     return
             except ControlLost as error:
                 ending = await self.source.ending()
-                ending = ending._replace(words=self.mirror.status.ending or ending.words or str(error))
+                asked = self.mirror.status.ending
+                ending = ending._replace(
+                    words=asked or ending.words or str(error), stopped=ending.stopped or (ending.gone and bool(asked))
+                )
             except ControlError as error:  # it lives, and refuses or can't be understood
                 ending = Ending(str(error))
             except Exception:  # a fault of ours must not end the session without a word
                 log.exception("the session with the proxy failed")
                 ending = Ending("What the proxy sent could not be shown (the log file of the screens says more)")
             self.problem = ending.words
+            if ending.gone:
+                self._on_changes(self.mirror.lose(ending.words))
             if ending.stopped:
                 await self._stay_stopped()
                 continue
             pause = BACKOFF_FIRST if loop.time() - started > STEADY else min(pause * 2, BACKOFF_LAST)
+            self._wanted.clear()
             self._say("lost")
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), pause)
 
     async def _stay_stopped(self) -> None:
+        """Until it is wanted again, or another one runs where this one was."""
         self._wanted.clear()
         self._say("stopped")
-        await self._wanted.wait()
+        while not self._wanted.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), LOOK_SECONDS)
+            if not self.source.owned and await asyncio.to_thread(instances.accepts, self.source.socket):
+                break
         self.problem = ""
         self._say("starting")
 
     def start_again(self) -> None:
-        """Start a proxy that was stopped. No-op in any other state."""
-        self._wanted.set()
+        """Start a proxy in place of one that was stopped, or that is lost. No-op in any other state."""
+        if self.state in ("stopped", "lost"):
+            self.source.start_here()
+            self._wanted.set()
 
     async def _follow(self) -> None:
         control = await self.source.connect()

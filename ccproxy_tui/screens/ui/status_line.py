@@ -27,7 +27,7 @@ def status_parts(status: Status, state: State, problem: str, width: int) -> tupl
         words = {
             "starting": "starting the proxy",
             "silent": "no answer",
-            "lost": "proxy lost, trying again",
+            "lost": f"proxy lost, trying again ({START_KEY} starts one)",
             "stopped": f"stopped, {START_KEY} starts it again",
             "failed": "the proxy can't start",
         }
