@@ -121,6 +121,11 @@ async def test_a_script_asks_and_goes_by_the_answer(proxy: Proxy) -> None:
         await control.answer_permission(entry.id, allowed=allowed, message="" if allowed else "not on a Friday")
         code, out = await asking
         assert (code, "not on a Friday" in out) == (status, not allowed)
+    asking = asyncio.create_task(run("ask", "deploy to production?", "--input", '{"version": "1.2"}'))
+    await until(lambda: len(proxy.hub.broker.pending) == 1, seconds=20)
+    await control.answer_permission(proxy.hub.broker.pending[0].id, allowed=True, edited={"version": "1.3"})
+    code, out = await asking
+    assert (code, json.loads(out)) == (5, {"version": "1.3"})  # 0 would let the script go on with what it has
     await control.close()
     assert (await run("ask", "x", "--input", "{"))[0] == 2
 

@@ -78,6 +78,35 @@ def test_a_host_starts_no_proxy_again_that_was_stopped(start: Start, how: str) -
     terminal.wait_for(lambda: (one := instances.on_port(Paths.of_user(), port)) is not None and one.pid != again.pid)
 
 
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_attached_screens_start_a_proxy_in_place_of_one_that_is_gone(start: Start, run: Run, how: str) -> None:
+    port = free_port()
+    run("first", "serve", "--port", str(port))
+    wait(lambda: instances.on_port(Paths.of_user(), port) is not None)
+    first = instances.on_port(Paths.of_user(), port)
+    assert first is not None
+    terminal = start("attach", str(port))
+    terminal.wait_for(f":{port}")
+    if how == "killed":
+        os.kill(first.pid, signal.SIGKILL)
+        terminal.wait_for("ctrl+r starts one")
+    else:
+        stop(port)
+        terminal.wait_for("stopped, ctrl+r starts it again")
+    terminal.send("\x12")
+    terminal.wait_for(lambda: (one := instances.on_port(Paths.of_user(), port)) is not None and one.pid != first.pid)
+    terminal.wait_for("The proxy was restarted")
+
+
+def test_a_request_of_a_proxy_that_is_gone_can_not_be_decided(start: Start, run: Run) -> None:
+    terminal, proxy, _ = up(start)
+    run("asking", "ask", "deploy?")
+    terminal.wait_for("ctrl+g")
+    os.kill(proxy, signal.SIGTERM)
+    terminal.wait_for("stopped, ctrl+r starts it again")
+    terminal.wait_for(lambda: "waits" not in terminal.text)
+
+
 STUCK = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))"  # its loop takes no signal
 
 
