@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,8 @@ def test_whatever_is_pressed_under_traffic_the_screens_live_and_are_right(start:
     while time.monotonic() < end:
         action(terminal, rng)
         terminal.skim(PACE)
+        if is_stopped(terminal.pid):  # by `suspend` of the command palette: as a shell's `fg`
+            terminal.kill(signal.SIGCONT)
         assert not terminal_ended(terminal), f"seed {SEED}\n" + terminal.output[-4000:].decode("utf-8", "replace")
     work.cancel()
     terminal.resize(120, 36)
@@ -101,6 +104,10 @@ def test_whatever_is_pressed_under_traffic_the_screens_live_and_are_right(start:
     assert health(port) == "pass"
     log = Paths.of_user().state / "screens.log"
     assert not log.exists() or "Traceback" not in log.read_text(), f"seed {SEED}\n{log.read_text()[-6000:]}"
+
+
+def is_stopped(pid: int) -> bool:
+    return " T " in Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2][:4]
 
 
 def agree_on_counts(terminal: Terminal, world: World) -> None:
