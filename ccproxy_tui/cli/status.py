@@ -45,7 +45,8 @@ def status(as_json: bool, line: bool) -> None:
         shown = [*map(_short, found), *(f":{instance.port} {reason}" for instance, reason in silent)]
         click.echo(escape_line(" ".join(shown)) or "ccproxy off")
     elif as_json:
-        click.echo(json.dumps([msgspec.to_builtins(one) for one in found], indent=2))
+        mute = [{"pid": one.pid, "host": one.host, "port": one.port, "problem": reason} for one, reason in silent]
+        click.echo(json.dumps([*map(msgspec.to_builtins, found), *mute], indent=2))
     else:
         for one in found:
             _print(one)

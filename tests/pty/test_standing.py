@@ -112,6 +112,8 @@ def test_status_asks_all_at_once_and_names_those_that_do_not_answer() -> None:
         done = run("status")
         assert time.monotonic() - began < 15  # not 30 s for each
         line = run("status", "--line")
+        listed = json.loads(run("status", "--json").stdout)
+    assert sorted(one.get("problem", "") for one in listed) == ["", "not answering", "not answering"]
     assert done.returncode == 1
     assert f"pid {second.pid}" in done.stdout
     assert done.stderr.count("not answering") == 2
