@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
@@ -49,6 +50,7 @@ class ControlClient:
         self._viewer = secrets.token_hex(8)
         self._client = control_http(socket=socket, url=url, key=key)
         self._client.timeout = httpx.Timeout(_SECONDS)
+        self._under_way: set[asyncio.Task[httpx.Response]] = set()
 
     async def frames(self, watch: Watch) -> AsyncIterator[Frame]:
         decoder = sse.Decoder()
@@ -190,6 +192,8 @@ class ControlClient:
         await self._post(f"/control/accounts/{provider}/login/cancel", {})
 
     async def close(self) -> None:
+        for task in list(self._under_way):
+            task.cancel()
         await self._client.aclose()
 
     async def _get(self, path: str, shape: type[T]) -> T:
@@ -201,14 +205,23 @@ class ControlClient:
         return await self._call("POST", path, content=msgspec.json.encode(value), headers=_JSON, timeout=timeout)
 
     async def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Ask in a task of its own: httpcore loses a connection of its pool with each request that is cancelled."""
+        task = asyncio.ensure_future(self._client.request(method, path, **options))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
         try:
-            response = await self._client.request(method, path, **options)
+            response = await asyncio.shield(task)
         except httpx.TimeoutException as error:
             raise ControlLost("The proxy does not answer.") from error
         except httpx.TransportError as error:
             raise ControlLost(f"The proxy can't be reached: {str(error) or type(error).__name__}.") from error
         await _check(response)
         return response
+
+    def _ended(self, task: asyncio.Task[httpx.Response]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # it may have no reader any more
 
 
 def _frames(decoder: sse.Decoder, chunk: bytes) -> Iterator[Frame]:

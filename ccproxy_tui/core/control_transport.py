@@ -19,6 +19,7 @@ from ccproxy_tui.core.control_key import HEADER, PROOF_PATH, ControlKey, address
 from ccproxy_tui.core.paths import check_socket
 from ccproxy_tui.core.peers import unix_peer
 
+_IDLE = 4  # connections that are kept for the next request
 _LONGEST_PROOF = 4096
 _PROOF_SECONDS = 5.0
 
@@ -32,7 +33,12 @@ def control_http(
     """
     transport = httpx.AsyncHTTPTransport(uds=socket or None)
     # httpx has no argument for this; httpcore, which it builds the pool with, has.
-    transport._pool = httpcore.AsyncConnectionPool(uds=socket or None, network_backend=_Verified(key))
+    transport._pool = httpcore.AsyncConnectionPool(
+        uds=socket or None,
+        network_backend=_Verified(key),
+        max_connections=None,  # slow answers of some must not make others wait
+        max_keepalive_connections=_IDLE,
+    )
     auth = Signature(key) if key is not None else None
     return httpx.AsyncClient(transport=transport, base_url=url, auth=auth, trust_env=False)
 
