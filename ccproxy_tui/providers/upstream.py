@@ -23,7 +23,7 @@ from ccproxy_tui.core.errors import (
 from ccproxy_tui.core.formats.upstream_error import read_error
 from ccproxy_tui.core.provider import Answer, Headers, close_answer
 from ccproxy_tui.core.settings.models import Http
-from ccproxy_tui.providers.transport import LeanTransport
+from ccproxy_tui.providers.transport import ForwardTransport, LeanTransport
 
 _LONG_URL = 512  # characters; a longer one is not remembered
 _TARGET = re.compile(r"[!-\"$-~]*")  # of a request: printable ASCII, and no fragment
@@ -154,8 +154,9 @@ def _transport(base_url: str, http: Http) -> httpx.AsyncBaseTransport:
     """Our own transport, unless the traffic must pass a forward proxy."""
     proxy = http.proxy or environment_proxy(base_url)
     if proxy:
-        limits = httpx.Limits(max_connections=http.max_connections, keepalive_expiry=http.keepalive_expiry)
-        return httpx.AsyncHTTPTransport(verify=tls_context(http), proxy=proxy, limits=limits)
+        single = httpx.Limits(max_connections=1, keepalive_expiry=http.keepalive_expiry)
+        make = functools.partial(httpx.AsyncHTTPTransport, verify=tls_context(http), proxy=proxy, limits=single)
+        return ForwardTransport(make, max_connections=http.max_connections, keepalive_expiry=http.keepalive_expiry)
     return LeanTransport(
         tls=tls_context(http) if base_url.startswith("https:") else None,
         max_connections=http.max_connections,

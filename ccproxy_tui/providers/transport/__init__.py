@@ -2,9 +2,10 @@
 
 httpx's own transport walks through six layers for every chunk of a chunked answer; a token stream has one chunk a
 token. This one joins all chunks of a socket read, pauses the socket when its reader is slow, and closes a connection
-the moment its answer is dropped. Forward proxies and everything unusual stay with httpx's own transport.
+the moment its answer is dropped. Behind a forward proxy the connections are httpx's own (`ForwardTransport`).
 """
 
+from ccproxy_tui.providers.transport.forward import ForwardTransport
 from ccproxy_tui.providers.transport.pool import LeanTransport
 
-__all__ = ["LeanTransport"]
+__all__ = ["ForwardTransport", "LeanTransport"]
