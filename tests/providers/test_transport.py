@@ -319,6 +319,18 @@ async def test_waiting_for_room_in_the_pool_ends_when_a_connection_is_free(upstr
     assert upstream.connections <= 2
 
 
+async def test_one_that_leaves_as_room_is_made_lets_the_next_one_pass(upstream: ScriptedUpstream) -> None:
+    upstream.default = lambda seen: Reply(body=[b"x"])
+    async with httpx.AsyncClient(transport=LeanTransport(max_connections=1), timeout=5) as client:
+        async with client.stream("GET", upstream.url) as busy:
+            leaving, staying = (asyncio.ensure_future(client.get(upstream.url)) for _ in range(2))
+            await asyncio.sleep(0.05)
+            await busy.aread()
+            leaving.cancel()
+        assert (await staying).content == b"x"
+        assert leaving.cancelled()
+
+
 async def test_idle_connections_are_closed_when_they_expire(upstream: ScriptedUpstream) -> None:
     upstream.default = lambda seen: Reply(body=[b"x"])
     async with httpx.AsyncClient(transport=LeanTransport(keepalive_expiry=0.05), timeout=5) as client:

@@ -139,14 +139,18 @@ class LeanTransport(httpx.AsyncBaseTransport):
     async def _wait_for_room(self, timeout: float | None) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
+        is_woken = False
         try:
             async with asyncio.timeout(timeout):
                 await future
+            is_woken = True
         except TimeoutError:
             raise httpx.PoolTimeout(f"all {self._max} connections are busy") from None
         finally:
             if future in self._waiting:
                 self._waiting.remove(future)
+            elif not is_woken:
+                self._make_room()  # what was made for this one is the next one's
 
     async def _connect(self, origin: Origin, timeout: float | None) -> Connection:
         """A new connection. A host with several addresses gets its share of the time-out for each, in order."""
