@@ -133,7 +133,7 @@ class CCProxyApp(RecoveringApp):
         self._previous_tab = "streams"
         self._notice_timer: Timer | None = None
         self._owned = source.owned
-        self._state: State = "starting"
+        self._state: tuple[State, str] = ("starting", "")
         self._lost: tuple[int, int] | None = None  # what was shown when the proxy was lost
         self._alarms: dict[str, str] = {}
         self._notices: list[str] = []
@@ -266,14 +266,15 @@ class CCProxyApp(RecoveringApp):
             self._handle_exception(error)
 
     def _take_state(self, state: State, problem: str) -> None:
-        before, self._state = self._state, state
+        (before, _), is_known = self._state, self._state == (state, problem)
+        self._state = state, problem
         if state == "failed":
             self.exit("stop", return_code=self.session.fatal_code or FATAL_EXIT, message=None)
             return
         if state in ("lost", "stopped"):
             self._lost = self._lost or self._before_the_loss()
-            next_step = f"press {START_KEY} to start it again" if state == "stopped" else "trying again"
-            self.say(f"{problem}; {next_step}", "error")
+            if not is_known:
+                self.say(f"{problem}; {_next_step(state, owned=self.session.source.owned)}", "error")
         if state == "silent" and before != state:
             self.say(problem, "error")
         if state == "up":
@@ -285,13 +286,13 @@ class CCProxyApp(RecoveringApp):
     def _say_which_is_up(self, *, was_silent: bool) -> None:
         """In the notice line, unless it is the proxy that was expected."""
         status, lost = self.session.mirror.status, self._lost
+        owned, self._owned = self._owned, self.session.source.owned
         self._lost = None
-        if self._owned and not self.session.source.owned:
-            self._owned = False
+        if owned and not self._owned:
             self.say(f"a proxy was running on port {status.port} already (process {status.pid}); attached to it")
         elif lost is not None:
             pid, rows = lost
-            self.say(*_back_words(status.pid == pid, rows))
+            self.say(*_back_words(rows, same=status.pid == pid, ours=self._owned and not owned))
         elif was_silent:
             self.say("the proxy answers again")
         if self.session.difference:
@@ -481,7 +482,7 @@ class CCProxyApp(RecoveringApp):
     async def _ask_quit(self) -> None:
         owned = self.session.source.owned
         answer = {"stop": "stop", "leave": "leave"}.get(self.ui.on_quit) if owned else "leave"
-        if self.session.state not in ("up", "silent"):
+        if self.session.is_gone or self.session.state == "starting":
             answer = "stop" if owned else "leave"
         if self.is_demo and answer == "leave":
             answer = None  # a demo is not left running
@@ -514,12 +515,23 @@ class CCProxyApp(RecoveringApp):
         return StreamsScreen()
 
 
-def _back_words(same: bool, rows: int) -> tuple[str, str]:
-    """The notice once the proxy is back: a new process has nothing of what the old one kept in memory."""
+def _next_step(state: State, *, owned: bool) -> str:
+    if owned:
+        return f"press {START_KEY} to start it again" if state == "stopped" else "trying again"
+    start = f"press {START_KEY} to start one with the settings of this command"
+    return start if state == "stopped" else f"trying again; {start}"
+
+
+def _back_words(rows: int, *, same: bool, ours: bool) -> tuple[str, str]:
+    """The notice once the proxy is back: a new process has nothing of what the old one kept in memory.
+
+    `ours`: these screens started it, in place of one that they were attached to.
+    """
     if same:
         return "The connection to the proxy is back", "dim"
+    settings = " with the settings of this command" if ours else ""
     gone = f"; {rows} earlier request{'s are' if rows != 1 else ' is'} gone" if rows else ""
-    return f"The proxy was restarted{gone}", "warning"
+    return f"The proxy was restarted{settings}{gone}", "warning"
 
 
 def _free() -> None:

@@ -483,13 +483,20 @@ class FakeSource:
         self.connections = 0
         self.released = False
         self.stopped = False
+        self.how_it_ends = Ending("the proxy was killed by SIGKILL")
 
     async def connect(self) -> Control:
         self.connections += 1
         return self.controls.pop(0) if len(self.controls) > 1 else self.controls[0]
 
     async def ending(self) -> Ending:
-        return Ending("the proxy was killed by SIGKILL")
+        return self.how_it_ends
+
+    def start_here(self) -> None:
+        self.owned = True
+
+    async def found_again(self) -> bool:
+        return False
 
     def release(self) -> None:
         self.released = True

@@ -18,7 +18,7 @@ from ccproxy_tui.cli import cli
 from ccproxy_tui.core import instances
 from ccproxy_tui.core.paths import Paths
 from tests.conftest import end_leftovers
-from tests.pty.terminal import is_running, program
+from tests.pty.terminal import children_of, is_running, program
 from tests.pty.test_terminal import Start, free_port, start, up, wait
 
 __all__ = ["start"]
@@ -96,6 +96,61 @@ def test_attached_screens_start_a_proxy_in_place_of_one_that_is_gone(start: Star
     terminal.send("\x12")
     terminal.wait_for(lambda: (one := instances.on_port(Paths.of_user(), port)) is not None and one.pid != first.pid)
     terminal.wait_for("The proxy was restarted")
+
+
+def test_a_host_whose_proxy_was_stopped_attaches_to_one_that_is_started_elsewhere(start: Start, run: Run) -> None:
+    terminal, _, port = up(start)
+    stop(port)
+    terminal.wait_for("press ctrl+r to start it again")
+    second = run("second", "serve", "--port", str(port))
+    terminal.wait_for(f"(process {second.pid}); attached to it", seconds=30)
+    terminal.send("q")
+    assert terminal.wait_end() == 0
+    assert second.poll() is None
+
+
+def test_attached_screens_name_the_settings_that_they_start_a_proxy_with(start: Start, run: Run) -> None:
+    port = free_port()
+    first = run("first", "serve", "--port", str(port))
+    wait(lambda: instances.on_port(Paths.of_user(), port) is not None)
+    terminal, plain = start("attach", str(port)), start("attach", "--plain", str(port))
+    terminal.wait_for(f":{port}")
+    plain.wait_for("proxy up")
+    stop(port)
+    first.wait(20)
+    terminal.wait_for("press ctrl+r to start one with the settings of this command")
+    plain.wait_for("waiting for a proxy to start in its place")
+    terminal.send("\x12")
+    terminal.wait_for("The proxy was restarted with the settings of this command", seconds=30)
+    plain.wait_for(lambda: plain.text.count("proxy up") == 2)
+
+
+def test_screens_stay_when_their_proxy_can_not_start_again(start: Start, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("")
+    terminal, proxy, port = up(start, "--config", str(settings))
+    settings.write_text("[server]\ndrain_seconds = 'x'\n")
+    os.kill(proxy, signal.SIGKILL)
+    terminal.wait_for("stopped, ctrl+r starts it again: ")
+    settings.write_text("")
+    terminal.send("\x12")
+    terminal.wait_for("The proxy was restarted", seconds=30)
+    [again] = [one for one in instances.running(Paths.of_user()) if one.port == port]
+    assert again.pid != proxy
+
+
+SLOW = "import sys, time; time.sleep(5 if 'serve' in sys.argv else 0)"
+
+
+def test_to_quit_while_the_proxy_starts_stops_it(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    terminal = start("--port", str(free_port()))
+    terminal.wait_for("starting the proxy")
+    [proxy] = children_of(terminal.pid)
+    terminal.send("q")
+    assert terminal.wait_end() == 0
+    assert not is_running(proxy)
 
 
 def test_a_request_of_a_proxy_that_is_gone_can_not_be_decided(start: Start, run: Run) -> None:

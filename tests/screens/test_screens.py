@@ -16,6 +16,7 @@ from ccproxy_tui.screens.login import LoginDialog
 from ccproxy_tui.screens.model_map import ModelMap
 from ccproxy_tui.screens.split import SplitScreen
 from ccproxy_tui.screens.streams import StreamsScreen
+from ccproxy_tui.screens.ui.session import Ending
 from ccproxy_tui.screens.widgets.live_list import LiveList
 from tests.conftest import until
 from tests.fakes.control import STATUS, FakeControl, FakeSource, live_row, make_row
@@ -638,6 +639,23 @@ async def test_a_lost_proxy_is_said_and_the_screens_stay(control: FakeControl, m
         await until(lambda: "SIGKILL" in screen_text(app))
         await until(lambda: list(app.session.mirror.rows) == [make_row(77).id])
         await until(lambda: "12 earlier requests are gone" in screen_text(app))
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_quitting_asks_about_a_lost_proxy_that_may_live(
+    control: FakeControl, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    monkeypatch.setattr("ccproxy_tui.screens.ui.session.BACKOFF_FIRST", 60)
+    app = make_app(control)
+    source = app.session.source
+    assert isinstance(source, FakeSource)
+    source.how_it_ends = Ending("it is lost", gone=gone)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        control.lose()
+        await until(lambda: app.session.state == "lost")
+        await pilot.press("q")
+        await until(lambda: app.return_value == "stop" if gone else isinstance(app.screen, QuitDialog))
 
 
 async def test_a_notice_goes_when_it_is_no_news(app: CCProxyApp, monkeypatch: pytest.MonkeyPatch) -> None:

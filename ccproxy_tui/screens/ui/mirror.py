@@ -106,7 +106,7 @@ class Mirror:
 
     def lose(self, why: str) -> Changes:
         """Take back what only a living proxy can hold: nothing is live, and no permission request can be decided."""
-        changes = Changes(status=True, asks=True)
+        changes = Changes(status=True, asks=True, detail=True)
         self.status = replace(self.status, live=0, waiting=0)
         self.asks = [
             replace(ask, status="cancelled", message=ask.message or why) if ask.status == "pending" else ask
@@ -114,8 +114,10 @@ class Mirror:
         ]
         for key, row in self.rows.items():
             if row.live:
-                self.rows[key] = replace(row, live=False, state="ERR")
+                self.rows[key] = _lost(row, why)
                 changes.rows.add(key)
+        if self.detail is not None and self.detail.row.live:
+            self.detail = replace(self.detail, row=_lost(self.detail.row, why))
         return changes
 
     def _take_asks(self, asks: list[AskView], ids: list[str] | None) -> None:
@@ -147,3 +149,8 @@ class Mirror:
             del self.texts[key]
         if self.detail is not None and self.detail.row.id != watch.detail:
             self.detail = None
+
+
+def _lost(row: Row, why: str) -> Row:
+    """Return a live row as its proxy left it: what came of the exchange is not known."""
+    return replace(row, live=False, state="ERR", end="proxy_ended", error=why)

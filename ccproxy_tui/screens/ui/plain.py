@@ -79,10 +79,11 @@ class PlainFrontEnd:
             self._say_up(again=before == "silent" and self._greeted)
         elif state == "lost":
             self.line(f"proxy lost: {problem}; trying again")
-        elif state == "stopped":
+        elif state == "stopped" and self.session.source.owned:
             self.line(problem)
-            if self.session.source.owned:
-                self.end("stop")
+            self.end("stop", self.session.fatal_code)
+        elif state == "stopped":
+            self.line(f"{problem}; waiting for a proxy to start in its place")
         elif state == "failed":
             self.line(f"the proxy can't start: {problem}")
             self.end("stop", self.session.fatal_code or 1)

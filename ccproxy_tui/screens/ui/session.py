@@ -55,6 +55,10 @@ class Source(Protocol):
         """Start a proxy with the next connection, whoever had started the last one."""
         ...
 
+    async def found_again(self) -> bool:
+        """Return whether a proxy runs where the last one did. The next connection is to that one."""
+        ...
+
     async def ending(self) -> Ending:
         """Return how the connection ended."""
         ...
@@ -86,9 +90,10 @@ class Hosted:
         """`first` is a process that was spawned ahead; `other` the socket of a proxy that runs already."""
         self._make = make
         self._connect = connect
-        self._first = first
+        self._starting = first  # it does not serve yet
         self._process: ProxyProcess | None = None
         self._socket = ""
+        self._is_wanted_here = False
         self._other = Attached(other, connect) if other else None
 
     @property
@@ -100,22 +105,35 @@ class Hosted:
         return self._socket if self._other is None else self._other.socket
 
     def start_here(self) -> None:
-        self._other = None
+        self._is_wanted_here = True  # from the next connection on: one to another proxy may be under way
+
+    async def found_again(self) -> bool:
+        if not await asyncio.to_thread(instances.accepts, self.socket):
+            return False
+        self._other = self._other or Attached(self._socket, self._connect)
+        return True
 
     async def connect(self) -> Control:
+        if self._is_wanted_here:
+            self._other, self._is_wanted_here = None, False
+        if self._other is None and self._process is None:
+            await self._start()
         if self._other is not None:
             return await self._other.connect()
-        if self._process is None:
-            process, self._first = self._first or self._make(), None
-            try:
-                self._socket = (await process.start()).socket
-            except ProxyDied as error:
-                if not error.other:
-                    raise
-                self._other = Attached(error.other, self._connect)
-                return await self._other.connect()
-            self._process = process
         return await asyncio.to_thread(self._connect, self._socket)
+
+    async def _start(self) -> None:
+        """Start a child, or attach to the proxy that it finds in its place. Raises ProxyDied."""
+        self._starting = self._starting or self._make()
+        try:
+            self._socket = (await self._starting.start()).socket
+        except ProxyDied as error:
+            self._starting = None
+            if not error.other:
+                raise
+            self._other = Attached(error.other, self._connect)
+        else:
+            self._process, self._starting = self._starting, None
 
     async def ending(self) -> Ending:
         if self._other is not None:
@@ -130,20 +148,16 @@ class Hosted:
         self._process = None
         return Ending(str(died), died.stopped, gone=True)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid if self._process is not None else 0
-
     def release(self) -> None:
         if self._process is not None:
             self._process.release()
 
     async def stop(self, seconds: float) -> None:
-        if self._process is not None:
-            await self._process.stop(seconds)
+        if (process := self._process or self._starting) is not None:
+            await process.stop(seconds)
 
     def abandon(self, outcome: str) -> None:
-        process = self._process or self._first
+        process = self._process or self._starting
         if process is not None and outcome == "stop":
             process.terminate()
 
@@ -169,9 +183,11 @@ class Attached:
     def start_here(self) -> None:
         """Nothing can be started."""
 
+    async def found_again(self) -> bool:
+        return await asyncio.to_thread(instances.accepts, self._socket)
+
     async def ending(self) -> Ending:
-        gone = not await asyncio.to_thread(instances.accepts, self._socket)
-        return Ending("the connection to the proxy ended", gone=gone)
+        return Ending("the connection to the proxy ended", gone=not await self.found_again())
 
     def release(self) -> None:
         """Nothing is owned."""
@@ -198,6 +214,7 @@ class Session:
         self.watch = Watch()
         self.state: State = "starting"
         self.problem = ""
+        self.is_gone = False  # the last proxy has ended, as far as is known
         self.fatal_code = 0
         self._on_changes = on_changes
         self._on_state = on_state
@@ -215,9 +232,9 @@ class Session:
         return self._control
 
     async def run(self) -> None:
-        """Until cancelled, or until trying again can't help (state "failed").
+        """Until cancelled, or until the first proxy can't start and trying again can't help (state "failed").
 
-        A proxy that was stopped on purpose stays so (state "stopped") until `start_again`.
+        A proxy that was stopped on purpose, or that can't start again, stays so (state "stopped") until `start_again`.
         """
         pause = BACKOFF_FIRST
         loop = asyncio.get_running_loop()
@@ -227,10 +244,10 @@ class Session:
             try:
                 await self._follow()
             except ProxyDied as error:
-                ending = Ending(str(error), error.stopped, gone=True)
-                if error.code in FATAL_CODES:
+                self.fatal_code = error.code if error.code in FATAL_CODES else 0
+                ending = Ending(str(error), error.stopped or self.fatal_code > 0, gone=True)
+                if self.fatal_code and not self.mirror.status.pid:  # there was none before
                     self.problem = ending.words
-                    self.fatal_code = error.code
                     self._say("failed")
                     return
             except ControlLost as error:
@@ -244,7 +261,7 @@ class Session:
             except Exception:  # a fault of ours must not end the session without a word
                 log.exception("the session with the proxy failed")
                 ending = Ending("What the proxy sent could not be shown (the log file of the screens says more)")
-            self.problem = ending.words
+            self.problem, self.is_gone = ending.words, ending.gone
             if ending.gone:
                 self._on_changes(self.mirror.lose(ending.words))
             if ending.stopped:
@@ -260,11 +277,9 @@ class Session:
         """Until it is wanted again, or another one runs where this one was."""
         self._wanted.clear()
         self._say("stopped")
-        while not self._wanted.is_set():
+        while not self._wanted.is_set() and not await self.source.found_again():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), LOOK_SECONDS)
-            if not self.source.owned and await asyncio.to_thread(instances.accepts, self.source.socket):
-                break
         self.problem = ""
         self._say("starting")
 
@@ -325,7 +340,7 @@ class Session:
     def _say(self, state: State) -> None:
         self.state = state
         if state == "up":
-            self.problem = ""
+            self.problem, self.is_gone, self.fatal_code = "", False, 0
         self._on_state(state, self.problem)
 
     def look_at(self, watch: Watch) -> None:

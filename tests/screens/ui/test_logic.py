@@ -22,7 +22,7 @@ from ccproxy_tui.screens.ui.session import Session, State
 from ccproxy_tui.screens.ui.status_line import status_parts
 from ccproxy_tui.screens.ui.text_model import MAX_LINES, TextModel
 from tests.conftest import until
-from tests.fakes.control import STATUS, FakeControl, FakeSource, live_row, make_row
+from tests.fakes.control import STATUS, FakeControl, FakeSource, live_row, make_detail, make_row
 
 # --- words ---
 
@@ -334,6 +334,19 @@ def test_texts_are_joined_and_reset() -> None:
     assert [s.text for s in log.segments] == ["z"]
     mirror.forget(Watch())
     assert mirror.texts == {}
+
+
+def test_what_a_proxy_leaves_when_it_ends_is_said_to_be_unknown() -> None:
+    mirror = Mirror()
+    live, done = live_row(1), make_row(2)
+    mirror.apply(Frame(1, reset=True, status=STATUS, rows=[live, done], detail=make_detail(live)))
+    changes = mirror.lose("stopped by SIGTERM at 12:00")
+    assert (changes.rows, changes.detail) == ({live.id}, True)
+    lost = mirror.rows[live.id]
+    assert (lost.live, lost.state, lost.end, lost.error) == (False, "ERR", "proxy_ended", "stopped by SIGTERM at 12:00")
+    assert mirror.rows[done.id] == done
+    assert mirror.detail is not None
+    assert mirror.detail.row == lost
 
 
 def test_log_lines_are_counted() -> None:

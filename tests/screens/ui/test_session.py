@@ -96,6 +96,7 @@ async def test_a_frame_of_another_shape_is_said_and_tried_again(tmp_path: Path, 
         assert "start" in session.problem
         assert "screens" in session.problem
         assert "validation" not in session.problem.lower()
+        assert not session.is_gone
         proxy.send(b"")
         proxy.pieces.put_nowait(b"")
         proxy.send(UP)
