@@ -25,26 +25,33 @@ CLAIM = "ccproxy.claim"  # key of the ASGI scope: the Claim of this request; the
 class Claim:
     """The memory that one request holds, in bytes. It is given back when the request ends."""
 
-    __slots__ = ("_scope", "_shares", "owner", "size")
+    __slots__ = ("_scope", "_shares", "coming", "owner", "size")
 
     def __init__(self, shares: Shares, scope: Scope) -> None:
         self._shares = shares
         self._scope: Scope | None = scope
         self.size = 0
+        self.coming = 0  # of these, for a message that is not whole yet
         self.owner = ""  # the client, once it matters
 
     async def reach(self, size: int) -> None:
         """Hold `size` bytes at least. Raises TooMuchMemory when there is no room for them in time."""
-        if size > max(self.size, SHARED_FROM):
+        if size <= max(self.size, SHARED_FROM):
+            return
+        try:
             await self._shares.take(self, size)
+        finally:
+            if self._scope is None:  # released since: nothing else gives it back
+                self.settle(0)
 
     def settle(self, size: int) -> None:
-        """Give back what is held beyond `size` bytes."""
-        size = size if size > SHARED_FROM else 0
+        """Give back what is held beyond `size` bytes and what is `coming`."""
+        size = (size if size > SHARED_FROM else 0) + self.coming
         if size < self.size:
             self._shares.set_size(self, size)
 
     def release(self) -> None:
+        self.coming = 0
         self.settle(0)
         self._scope = None  # which holds this claim
 

@@ -64,7 +64,11 @@ class ResponsesSocket:
         listening = self._hub.tasks.start(self._listen(), name="socket")
         try:
             while (request := await self._next()) is not None:
-                if not await self._serve(request):
+                is_well = await self._serve(request)
+                del request
+                self._serving = 0
+                self._settle()
+                if not is_well:
                     break
         finally:
             listening.cancel()
@@ -105,7 +109,7 @@ class ResponsesSocket:
         self._gone.set()
 
     def _settle(self) -> None:
-        """A message has come: the protocol held as much for it as it might have taken."""
+        """Hold what is here: the protocol held as much for a message that came as it might have taken."""
         self._scope[CLAIM].settle(self._waiting + self._serving)
 
     async def _serve(self, request: bytes) -> bool:

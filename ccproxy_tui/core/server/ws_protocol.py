@@ -76,6 +76,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         if event.fin:
             self._came = 0
             self._claiming = None
+            if self._claim is not None:
+                self._claim.coming = 0
 
     def _end_of_control(self) -> None:
         if not self.frames:
@@ -89,5 +91,6 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self.conn.send_close(CloseCode.TRY_AGAIN_LATER, error.message[:120])
             self.handle_parser_exception()
             return
+        claim.coming = self.config.ws_max_size
         if not self.transport.is_closing():
             self.transport.resume_reading()

@@ -87,6 +87,28 @@ async def test_a_cancelled_claim_makes_room_for_the_next(shares: Shares) -> None
     first.release()
 
 
+async def test_a_claim_that_is_released_while_it_waits_holds_nothing(shares: Shares) -> None:
+    first, made = await held(shares, "a", 30 * MB), claim(shares, "a")
+    waiting = asyncio.ensure_future(made.reach(20 * MB))
+    await asyncio.sleep(0)
+    made.release()
+    first.release()
+    await waiting
+    assert made.size == 0
+    await asyncio.wait_for(held(shares, "a", 40 * MB), 5)
+    assert (await asyncio.wait_for(held(shares, "b", 40 * MB), 5)).size == 40 * MB
+
+
+async def test_what_is_held_for_a_message_that_comes_stays_when_another_one_is_done(shares: Shares) -> None:
+    made = await held(shares, "a", 30 * MB)
+    made.coming = 20 * MB
+    made.settle(0)
+    assert made.size == 20 * MB
+    made.coming = 0
+    made.settle(1 * MB)
+    assert made.size == 1 * MB
+
+
 async def test_the_wait_has_an_end(shares: Shares, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SHARE_SECONDS", 0.01)
     await held(shares, "a", 40 * MB)

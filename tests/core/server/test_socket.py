@@ -247,6 +247,18 @@ async def test_errors_in_place_of_an_answer_fail_over_to_the_next_account(
     assert [number for number, _ in backend.requests] == [1, 2], "accounts never share a connection"
 
 
+async def test_an_idle_socket_holds_no_memory_of_its_last_request(
+    start_proxy: StartProxy, backend: SocketBackend
+) -> None:
+    proxy = await start_proxy(PROVIDERS__CODEX__BASE_URL=await backend.start(), SERVER__CLIENT_MEMORY_MB="1")
+    async with connect(url(proxy), proxy=None) as client:
+        assert (await turn(client, {**CREATE, "input": "x" * 900_000}))[-1]["type"] == "response.completed"
+        await until(lambda: not proxy.hub.running)
+        async with connect(url(proxy), proxy=None) as other:
+            events = await asyncio.wait_for(turn(other, {**CREATE, "input": "x" * 900_000}), 10)
+            assert events[-1]["type"] == "response.completed"
+
+
 @pytest.mark.parametrize("odd", [{"input": 5}, {"input": {"a": 1}}, {"model": [], "input": 5}])
 async def test_an_odd_announcement_is_refused_and_the_socket_lives_on(
     start_proxy: StartProxy, backend: SocketBackend, odd: dict[str, Any]
