@@ -47,7 +47,7 @@ def find_socket(target: str | None, paths: Paths) -> str:
     from ccproxy_tui.core import instances
     from ccproxy_tui.core.paths import check_socket
 
-    if target and not target.isdigit():
+    if target and not target.isdecimal():
         if not Path(target).is_socket():
             raise Failure(f"{target} is not a control socket. `ccproxy-tui status` lists what runs.", NOT_RUNNING)
         check_socket(Path(target))
@@ -56,14 +56,8 @@ def find_socket(target: str | None, paths: Paths) -> str:
     if target:
         running = [instance for instance in running if instance.port == int(target)]
     if not running:
-        raise Failure(none_runs(paths, target), NOT_RUNNING)
+        raise Failure(instances.none_runs(paths, int(target) if target else None), NOT_RUNNING)
     if len(running) > 1:
         ports = ", ".join(str(instance.port) for instance in running)
         raise Failure(f"Several proxies run; name one by its port: {ports}.")
     return running[0].socket
-
-
-def none_runs(paths: Paths, target: str | None = None) -> str:
-    """Return the line for when no proxy runs, or none on the port `target`."""
-    where = f" on port {target}" if target and target.isdigit() else ""
-    return f"No proxy runs{where}. `ccproxy-tui` starts one. {paths.taken()}".strip()

@@ -148,7 +148,7 @@ def test(ctx: click.Context, /, endpoint: str, stream: bool, model: str | None, 
     paths = Paths.of_user()
     running = instances.running(paths)
     if not running:
-        raise Failure("No proxy runs. Start one with `ccproxy-tui` or `ccproxy-tui serve`.", 4)
+        raise Failure(instances.none_runs(paths), 4)
     name = model or next((one.id for one in _describe(loaded).models), "")
     path, body = _question(endpoint, name, stream=stream)
     url = f"http://127.0.0.1:{running[0].port}/codex/v1/{path}"

@@ -282,9 +282,7 @@ def _running(port: int | None = None) -> Instance:
     except NotOurs as error:
         raise Failure(str(error)) from error
     if not found:
-        where = f" on port {port}" if port else ""
-        start = "Start one with `ccproxy-tui` or `ccproxy-tui serve`."
-        raise Failure(f"No proxy runs{where}. {start} {paths.taken()}".strip(), _NOTHING_RUNS)
+        raise Failure(instances.none_runs(paths, port), _NOTHING_RUNS)
     return found[0]
 
 

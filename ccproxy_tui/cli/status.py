@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 import msgspec
 
-from ccproxy_tui.cli.attach import find_socket, none_runs
+from ccproxy_tui.cli.attach import find_socket
 from ccproxy_tui.cli.errors import NOT_RUNNING, Failure, explain
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def status(as_json: bool, line: bool) -> None:
         raise Failure("\n".join(f"{one.host}:{one.port}  pid {one.pid}  {reason}" for one, reason in silent))
     if not found:
         if not (as_json or line):
-            click.echo(none_runs(paths))
+            click.echo(escape_line(instances.none_runs(paths)))
         raise click.exceptions.Exit(NOT_RUNNING)
 
 
@@ -138,7 +138,8 @@ def stop(target: str | None, now: bool) -> None:
         if instances.accepts(socket):
             _end_by_signal(socket)
             return
-        raise Failure(none_runs(paths, target), NOT_RUNNING) from None
+        port = int(target) if target and target.isdecimal() else None
+        raise Failure(instances.none_runs(paths, port), NOT_RUNNING) from None
     if not asyncio.run(_gone(socket, GONE_SECONDS)):
         raise Failure("The proxy did not stop in time; its live streams may take longer.")
     click.echo("stopped")

@@ -138,7 +138,7 @@ def _refuse_agents() -> None:
     from ccproxy_tui.core.ancestry import AGENT_MARK, line_of
     from ccproxy_tui.core.paths import Paths
 
-    proxies = {one.pid for one in instances.running(Paths.of_user())}
+    proxies = {one.pid for one in instances.answering(Paths.of_user())}
     if AGENT_MARK in os.environ or any(one.pid in proxies for one in line_of(os.getpid())[1:]):
         raise Failure("Nothing was changed: an agent of a proxy runs this. Do it in a terminal of your own.")
 

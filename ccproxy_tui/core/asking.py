@@ -38,8 +38,7 @@ def ask(paths: Paths, path: str, body: bytes) -> dict[str, Any]:
     """
     running = instances.running(paths)
     if not running:
-        start = "No proxy runs. Start one with `ccproxy-tui` or `ccproxy-tui serve`."
-        raise NothingRuns(f"{start} {paths.taken()}".strip())
+        raise NothingRuns(instances.none_runs(paths))
     key = read_key(key_file(paths))
     if key is None:
         raise NotAsked(f"The key of this install ({key_file(paths)}) can't be read, so no answer can be checked.")

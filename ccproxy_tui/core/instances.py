@@ -13,7 +13,7 @@ import msgspec
 
 from ccproxy_tui.core.files import replace_file, unlink_link
 from ccproxy_tui.core.paths import Paths, check_ours, check_socket, private_dir, read_ours, readable
-from ccproxy_tui.core.peers import unix_peer
+from ccproxy_tui.core.peers import Peer, unix_peer
 
 _TURN_POLL = 0.02
 
@@ -21,7 +21,8 @@ _TURN_POLL = 0.02
 class Instance(msgspec.Struct, frozen=True):
     """A running proxy. `socket` is where its control API listens; `started` is seconds since the epoch.
 
-    One that is `ending` takes no new requests and waits for its live streams.
+    One that is `ending` takes no new requests and waits for its live streams. `install` is its state folder: the
+    runtime folders are those of the user, who may have several (another HOME).
     """
 
     pid: int
@@ -32,6 +33,7 @@ class Instance(msgspec.Struct, frozen=True):
     started: float
     demo: bool = False
     ending: bool = False
+    install: str = ""
 
     @property
     def file(self) -> Path:
@@ -94,7 +96,25 @@ def read(path: Path) -> Instance | None:
     return msgspec.structs.replace(instance, socket=str(path.with_suffix(".sock")))
 
 
+def install_of(paths: Paths) -> str:
+    return readable(os.path.realpath(paths.state))
+
+
 def running(paths: Paths) -> list[Instance]:
+    """Return the proxies of this install that accept connections, oldest first. Raises NotOurs as `answering`."""
+    return [one for one in answering(paths) if one.install in ("", install_of(paths))]
+
+
+def none_runs(paths: Paths, port: int | None = None) -> str:
+    """Return the line for when no proxy of this install runs, or none on `port`. Raises NotOurs."""
+    where = "" if port is None else f" on port {port}"
+    start = f"No proxy runs{where}. Start one with `ccproxy-tui` or `ccproxy-tui serve`."
+    others = [f"{one.port} ({one.install})" for one in answering(paths) if one.install not in ("", install_of(paths))]
+    elsewhere = f"Another HOME or XDG_STATE_HOME of yours has one on port {', '.join(others)}." if others else ""
+    return " ".join(filter(None, (start, paths.taken(), elsewhere)))
+
+
+def answering(paths: Paths) -> list[Instance]:
     """Every proxy of this user that accepts connections on its socket, oldest first. Files of dead ones are removed.
 
     Raises NotOurs when the usual folder is another user's: a program that answers there is not this user's proxy.
@@ -109,7 +129,7 @@ def running(paths: Paths) -> list[Instance]:
 
 
 def registered(paths: Paths) -> list[Instance]:
-    """Return what the files of this user's runtime folders hold. Raises NotOurs as `running`."""
+    """Return what the files of this user's runtime folders hold. Raises NotOurs as `answering`."""
     found = []
     for folder in paths.runtimes:
         try:
@@ -180,32 +200,28 @@ def at(socket: str) -> Instance | None:
 
 def listener(path: str) -> int | None:
     """Return the process of this user that listens on the socket, as the kernel knows it; else as its file names it."""
-    if not accepts(path):
+    peer = _peer(path)
+    if peer is None:
         return None
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(1.0)
-        try:
-            client.connect(path)
-        except OSError:
-            return None
-        known = unix_peer(client).pid
     named = at(path)
-    return known or (named.pid if named is not None else None)
+    return peer.pid or (named.pid if named is not None else None)
 
 
 def accepts(path: str) -> bool:
     """Return whether a program of this user listens on the unix socket at `path`."""
+    return _peer(path) is not None
+
+
+def _peer(path: str) -> Peer | None:
     try:
         check_socket(Path(path))
-    except OSError:
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(1.0)
-        try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(1.0)
             client.connect(path)
-        except OSError:
-            return False
-        return unix_peer(client).uid in (None, os.geteuid())
+            peer = unix_peer(client)
+    except OSError:
+        return None
+    return peer if peer.uid in (None, os.geteuid()) else None
 
 
 def _exists(pid: int) -> bool:

@@ -70,7 +70,8 @@ class Registration:
 
     def publish(self, instance: Instance) -> None:
         """Write the file of this proxy, for as long as it runs. Raises OSError."""
-        self._instance = msgspec.structs.replace(instance, socket=self.socket)
+        install = instances.install_of(self._paths)
+        self._instance = msgspec.structs.replace(instance, socket=self.socket, install=install)
         if self.socket:
             instances.register(self._instance)
 

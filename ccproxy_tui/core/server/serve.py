@@ -469,9 +469,15 @@ def bind_tcp(host: str, port: int, paths: Paths) -> socket.socket:
                 f"ccproxy-tui (pid {ours.pid}) serves on port {port} already; `ccproxy-tui attach` opens its screens."
             )
             raise StartError(message, EXIT_PORT_BUSY, ours.socket) from error
-        holder = instances.port_holder(port)
+        holder = _other_install(paths, port) or instances.port_holder(port)
         by = f" by {holder}" if holder else ""
         message = f"Port {port} on {host} can't be taken: {error.strerror}{by}. Try --port {port + 1}."
         raise StartError(message, EXIT_PORT_BUSY) from error
     sock.setblocking(False)
     return sock
+
+
+def _other_install(paths: Paths, port: int) -> str:
+    """Return which proxy of this user serves on the port for another install; nothing without one."""
+    found = (one for one in instances.answering(paths) if one.port == port)
+    return next((f"ccproxy-tui (pid {one.pid}) of another HOME or XDG_STATE_HOME ({one.install})" for one in found), "")
