@@ -15,7 +15,8 @@ from ccproxy_tui.core.frames import HEARTBEAT, SILENCE
 from ccproxy_tui.core.limits import HOOK_SECONDS, LAST_SECONDS, SETTLE_SECONDS, STOP_MARGIN, TOKEN_SECONDS
 from ccproxy_tui.core.settings.models import Settings
 
-# The shortest watchdog of a client that is known: Claude Code's for streams, where it is turned on.
+# The shortest watchdog of a client that is known: Claude Code's for streams since 2.1.84, where it is turned on. Since
+# 2.1.196 it is on by default and waits 300 s (https://github.com/anthropics/claude-code/blob/main/CHANGELOG.md).
 CLIENT_WATCHDOG = 90.0
 # Clients of Anthropic's SDKs wait so long for an answer that is no stream.
 CLIENT_TIMEOUT = 600.0
