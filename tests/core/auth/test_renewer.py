@@ -195,13 +195,19 @@ async def test_the_lock_of_a_program_that_died_is_removed(
     assert (await account_on(endpoint).credential()).secret == "fresh-1"
 
 
-async def test_an_owner_whose_clock_is_wrong_keeps_its_lock(
-    endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def lock_of_an_owner(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an owner's first lock beside a login that has ended. Half a second of watching is enough here."""
     monkeypatch.setattr(owner_lock, "TOUCH", -0.5)
     write_claude_login(expiresAt=LONG_AGO)
     folder = owner_lock.lock_folders(credentials())[0]
     folder.mkdir()
+    return folder
+
+
+async def test_an_owner_whose_clock_is_wrong_keeps_its_lock(
+    endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lock_of_an_owner(monkeypatch)
     waiting = asyncio.ensure_future(account_on(endpoint).credential())
     for second in range(20):  # it sets the times again and again, a day ago
         os.utime(folder, (time.time() - 86_400 + second, time.time() - 86_400 + second))
@@ -215,10 +221,7 @@ async def test_an_owner_that_was_paused_together_with_us_keeps_its_lock(
     endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a container is, for minutes: it sets the times again after the pause, but later than our first look."""
-    monkeypatch.setattr(owner_lock, "TOUCH", -0.5)
-    write_claude_login(expiresAt=LONG_AGO)
-    folder = owner_lock.lock_folders(credentials())[0]
-    folder.mkdir()
+    folder = lock_of_an_owner(monkeypatch)
     os.utime(folder, (time.time() - 120, time.time() - 120))
     waiting = asyncio.ensure_future(account_on(endpoint).credential())
     await asyncio.sleep(0.3)
