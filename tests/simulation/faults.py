@@ -74,9 +74,9 @@ def kept_login_not_shared() -> AbstractContextManager[Any]:
     """A proxy looks once for what others keep aside, and never again."""
     right = KeptLogin._load
 
-    def load(self: KeptLogin, *, anew: bool) -> Any:
+    def load(self: KeptLogin, *, recheck: bool) -> Any:
         if self._looked < 0:
-            right(self, anew=anew)
+            right(self, recheck=recheck)
             self._looked = 0.0
         return self._found
 

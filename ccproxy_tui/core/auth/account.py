@@ -186,7 +186,7 @@ class Account:
         """Because the person asked, who also wants it to serve again. Raises NoCredentials."""
         self.wake()
         self._renewer.try_at_once()
-        found = self._read(anew=True)
+        found = self._read(recheck=True)
         return await self.credential(stale=found.secret if found is not None else "")
 
     async def keep_fresh(self) -> None:
@@ -284,9 +284,9 @@ class Account:
 
     # --- reading ---
 
-    def _read(self, *, anew: bool = False) -> Credential | None:
+    def _read(self, *, recheck: bool = False) -> Credential | None:
         try:
-            return self._renewer.read(anew=anew)
+            return self._renewer.read(recheck=recheck)
         except UnreadableCredentials as error:
             raise NoCredentials(f"The {self._title} credentials can't be used: {error}.", hint=self._hint) from error
 

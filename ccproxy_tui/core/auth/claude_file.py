@@ -69,15 +69,17 @@ class ClaudeFile(JsonFile):
         self._asked = -_KEYCHAIN_RECHECK
         self._kept: Credential | None = None
 
-    def read(self, *, anew: bool = False) -> Credential | None:
+    def read(self, *, recheck: bool = False) -> Credential | None:
         if self._token:
             return Credential("oauth", self._token, source=TOKEN_VARIABLE, renewable=False)
-        found = super().read(anew=anew)
-        return found if found is not None or self._keychain is None else self._read_keychain(self._keychain, anew=anew)
+        found = super().read(recheck=recheck)
+        if found is not None or self._keychain is None:
+            return found
+        return self._read_keychain(self._keychain, recheck=recheck)
 
-    def _read_keychain(self, keychain: Keychain, *, anew: bool) -> Credential | None:
+    def _read_keychain(self, keychain: Keychain, *, recheck: bool) -> Credential | None:
         now = self._clock.monotonic()
-        if now - self._asked >= _KEYCHAIN_RECHECK or anew:
+        if now - self._asked >= _KEYCHAIN_RECHECK or recheck:
             text = _ask(keychain)
             self._kept = None if text is None else parse(read_object(text.encode()), _KEYCHAIN + keychain.service)
             self._asked = now

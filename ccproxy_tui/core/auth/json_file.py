@@ -58,13 +58,13 @@ class JsonFile:
         self._stamp: Stamp | None = None
         self._credential: Credential | None = None
 
-    def read(self, *, anew: bool = False) -> Credential | None:
+    def read(self, *, recheck: bool = False) -> Credential | None:
         """The credential, or None when there is none. Raises UnreadableCredentials.
 
-        The file is looked at a few times a second at most, unless `anew` is set.
+        The file is looked at a few times a second at most, unless `recheck` is set.
         """
         now = self._clock.monotonic()
-        if self._stamp is not None and now - self._looked < RECHECK and not anew:
+        if self._stamp is not None and now - self._looked < RECHECK and not recheck:
             return self._credential
         self._looked = now
         empty: Stamp | None = None

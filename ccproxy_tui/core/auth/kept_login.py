@@ -42,20 +42,20 @@ class KeptLogin:
         self._found: Following | None = None
         self._unwritten: Following | None = None  # in memory alone: there is no room for it anywhere
 
-    def after(self, on_disk: Credential, *, anew: bool = False) -> Document | None:
+    def after(self, on_disk: Credential, *, recheck: bool = False) -> Document | None:
         """Return the document that follows the login of the file; None when there is none."""
-        kept = self._unwritten or self._load(anew=anew)
+        kept = self._unwritten or self._load(recheck=recheck)
         return kept.login if kept is not None and kept.after == _mark(on_disk) else None
 
     @property
     def is_there(self) -> bool:
         """Whether anything waits, also what no longer follows the login of the file."""
-        return self._unwritten is not None or self._load(anew=True) is not None
+        return self._unwritten is not None or self._load(recheck=True) is not None
 
-    def _load(self, *, anew: bool) -> Following | None:
-        """Look at the file a few times a second at most, unless `anew` is set."""
+    def _load(self, *, recheck: bool) -> Following | None:
+        """Look at the file a few times a second at most, unless `recheck` is set."""
         now = self._clock.monotonic()
-        if now - self._looked < RECHECK and not anew:
+        if now - self._looked < RECHECK and not recheck:
             return self._found
         self._looked = now
         try:

@@ -67,12 +67,12 @@ class Renewer:
 
     # --- reading ---
 
-    def read(self, *, anew: bool = False) -> Credential | None:
+    def read(self, *, recheck: bool = False) -> Credential | None:
         """Return the login of the file, or the one that waits to be written there. Raises UnreadableCredentials."""
-        found = self._file.read(anew=anew)
+        found = self._file.read(recheck=recheck)
         if found is None:
             return None
-        document = self._kept_for(found.source).after(found, anew=anew)
+        document = self._kept_for(found.source).after(found, recheck=recheck)
         return found if document is None else self._file.parse(document, found.source)
 
     def _kept_for(self, source: str) -> KeptLogin:
@@ -142,14 +142,14 @@ class Renewer:
     async def _renew(self, found: Credential, stale: str) -> Credential:
         """With every lock held."""
         self._file.recover(found.source)
-        on_disk = self._file.read(anew=True) or found
+        on_disk = self._file.read(recheck=True) or found
         latest = self.read() or found
         if self.is_good(latest, stale):
             self._note("taken over from another program")
             self.try_at_once()
             return latest
         kept = self._kept_for(on_disk.source)
-        document = kept.after(on_disk, anew=True) or self._file.document(on_disk.source)
+        document = kept.after(on_disk, recheck=True) or self._file.document(on_disk.source)
         room, in_file = self._reserve(kept, document)
         try:
             renewed = await self._renewal.renew(document)
@@ -168,7 +168,7 @@ class Renewer:
         """Our token was used already: by a program that takes no lock and has not written its answer yet, perhaps."""
         deadline = asyncio.get_running_loop().time() + _ADOPT_SECONDS
         while True:
-            again = self.read(anew=True)
+            again = self.read(recheck=True)
             if again is not None and self.is_good(again, stale):
                 self._note("taken over from another program")
                 self.try_at_once()
@@ -269,8 +269,8 @@ class Renewer:
 
     def _put_back(self, source: str) -> None:
         """With every lock held."""
-        kept, found = self._kept_for(source), self._file.read(anew=True)
-        document = kept.after(found, anew=True) if found is not None else None
+        kept, found = self._kept_for(source), self._file.read(recheck=True)
+        document = kept.after(found, recheck=True) if found is not None else None
         if document is not None:
             self._file.save(source, {**self._file.document(source), **self._file.login_of(document)})
             self._note(f"saved in {source} again")

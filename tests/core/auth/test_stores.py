@@ -30,13 +30,13 @@ def test_a_file_without_a_login_hides_no_other(tmp_path: Path) -> None:
     places = [tmp_path / "a.json", tmp_path / "b.json"]
     file = JsonFile(places, places[0], lambda found, source: Credential("oauth", found["t"]), SystemClock(), keys=["t"])
     places[0].write_text('{"other": 1}')
-    assert file.read(anew=True) is None
+    assert file.read(recheck=True) is None
     places[1].write_text('{"t": "second"}')
-    found = file.read(anew=True)
+    found = file.read(recheck=True)
     assert found is not None
     assert found.secret == "second"
     places[0].write_text('{"t": "first"}')
-    found = file.read(anew=True)
+    found = file.read(recheck=True)
     assert found is not None
     assert found.secret == "first"
 
@@ -89,7 +89,7 @@ def test_the_keychain_is_read_and_written_where_no_file_is(ring: Ring) -> None:
     file = claude_file()
     assert file.read() is None
     ring.entries["Claude Code-credentials", "me"] = json.dumps(LOGIN)
-    found = file.read(anew=True)
+    found = file.read(recheck=True)
     assert found is not None
     assert (found.secret, found.source) == ("from-ring", "keychain:Claude Code-credentials")
     assert file.target == found.source
@@ -98,9 +98,9 @@ def test_the_keychain_is_read_and_written_where_no_file_is(ring: Ring) -> None:
         "other": 1,
         "claudeAiOauth": {"accessToken": "newer"},
     }
-    assert file.read(anew=True) is not None
+    assert file.read(recheck=True) is not None
     path = write_claude_login(accessToken="from-file")
-    found = file.read(anew=True)
+    found = file.read(recheck=True)
     assert found is not None
     assert (found.secret, file.target) == ("from-file", str(path))
 
@@ -141,5 +141,5 @@ def test_a_file_that_others_can_read_is_warned_of() -> None:
     file.read()
     assert file.warning == f"{path} can be read by other users: chmod 600 {path}"
     path.chmod(0o600)
-    file.read(anew=True)
+    file.read(recheck=True)
     assert file.warning == ""
