@@ -81,12 +81,18 @@ class Disk:
         self._descriptors.pop(descriptor, None)
         _real_close(descriptor)
 
+    def dup(self, descriptor: int) -> int:
+        copy = _real_dup(descriptor)
+        if descriptor in self._descriptors:
+            self._descriptors[copy] = self._descriptors[descriptor]
+        return copy
+
     def fdopen(self, descriptor: int, *args: Any, **more: Any) -> Any:
         """The one call by which our code takes space."""
         _, path = self._descriptors.pop(descriptor, (None, ""))
         try:
             self._enter("write", path)
-            if path and self.is_full(path):
+            if path and self.is_full(path) and not os.fstat(descriptor).st_size:  # what has space keeps it
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except BaseException:
             _real_close(descriptor)
@@ -131,7 +137,7 @@ class Disk:
     @contextlib.contextmanager
     def mounted(self) -> Iterator[None]:
         """Replace the calls for as long as the context lasts."""
-        names = ("open", "close", "fdopen", "fsync", "replace", "unlink", "mkdir", "rmdir", "utime")
+        names = ("open", "close", "dup", "fdopen", "fsync", "replace", "unlink", "mkdir", "rmdir", "utime")
         before = {name: getattr(os, name) for name in names}
         try:
             for name in names:
@@ -144,7 +150,7 @@ class Disk:
             fcntl.flock = _real_flock
 
 
-_real_open, _real_close, _real_fdopen = os.open, os.close, os.fdopen
+_real_open, _real_close, _real_dup, _real_fdopen = os.open, os.close, os.dup, os.fdopen
 _real_replace, _real_unlink = os.replace, os.unlink
 _real_mkdir, _real_rmdir, _real_utime = os.mkdir, os.rmdir, os.utime
 _real_flock = fcntl.flock

@@ -22,7 +22,9 @@ from tests.simulation.process import CURRENT, Process
 VENDOR: ContextVar[Vendor] = ContextVar("vendor")
 _WRITING = 0.1  # seconds in which a program has written what it got; killed in that time, it loses it
 
-TOKEN_TROUBLE = ("refused", "500", "429", "garbled", "slow", "late", "trickle", "endless", "lost")
+TOKEN_TROUBLE = ("refused", "500", "429", "garbled", "slow error", "slow", "late", "trickle", "endless", "lost")
+_PACES = (5.0, 15.0)  # seconds between two bytes that trickle: less than any silence that ends a connection
+_ERROR = b"The service is not available at the moment. Please try again later."
 _LOSING = {"trickle", "endless", "lost", "late"}  # a token may be spent, and its successor never come
 API_TROUBLE = ("429", "529", "500", "revoked")
 
@@ -147,7 +149,7 @@ class Vendor:
         await asyncio.sleep(draw.uniform(0.02, 0.5))
         if asked.gone and draw.random() < 0.5:
             return
-        if trouble in ("refused", "500", "429", "garbled"):
+        if trouble in ("refused", "500", "429", "garbled", "slow error"):
             return self._refuse(asked, trouble)
         if trouble == "slow":
             await asyncio.sleep(draw.uniform(2, 29))
@@ -157,7 +159,7 @@ class Vendor:
             await asyncio.sleep(draw.uniform(5, 60))
         if trouble == "lost":
             return self._fail(asked, UpstreamCut("the connection was cut"))
-        reply.pace = 5.0 if trouble == "trickle" else 0.0
+        reply.pace = draw.choice(_PACES) if trouble == "trickle" else 0.0
         reply.endless = trouble == "endless"
         if not asked.answer.done():
             asked.answer.set_result(reply)
@@ -170,6 +172,8 @@ class Vendor:
             return self._fail(asked, UpstreamUnreachable("connection refused"))
         if trouble == "garbled":
             return asked.answer.set_result(Reply(200, [], b"<html>"))
+        if trouble == "slow error":
+            return asked.answer.set_result(Reply(500, [], _ERROR, pace=self._rng.choice(_PACES)))
         headers = [("retry-after", str(self._rng.randint(1, 120)))] if trouble == "429" else []
         asked.answer.set_result(Reply(int(trouble), headers, b"{}"))
 
