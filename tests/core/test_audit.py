@@ -135,6 +135,29 @@ def test_every_row_of_two_proxies_is_kept_also_of_a_killed_one(tmp_path: Path) -
     assert list((tmp_path / "history.waiting").iterdir()) == []
 
 
+async def test_what_no_proxy_has_left_is_not_taken_over(tmp_path: Path) -> None:
+    waiting = tmp_path / "history.waiting"
+    waiting.mkdir(mode=0o700)
+    line = msgspec.json.encode(row("left")) + b"\n"
+    (waiting / "1-a.jsonl").write_bytes(b'{"id": 5}\n\xff\xfe\n[[[[\n' + line + line[:40])
+    os.mkfifo(waiting / "1-b.jsonl")
+    (waiting / "1-c.jsonl").mkdir()
+    (tmp_path / "elsewhere").write_bytes(msgspec.json.encode(row("linked")))
+    (waiting / "1-d.jsonl").symlink_to(tmp_path / "elsewhere")
+    with (waiting / "1-e.jsonl").open("wb") as huge:
+        huge.truncate(1 << 40)
+    if os.getuid() == 0:
+        (waiting / "1-f.jsonl").write_bytes(msgspec.json.encode(row("planted")))
+        os.chown(waiting / "1-f.jsonl", 65534, 65534)
+    audit = Audit(tmp_path / "history.duckdb", 90, 1_790_000_000.0)
+    audit.note(row("own", 1_790_000_001.0))
+    assert [one.id for one in await audit.recent(10)] == ["own", "left"]
+    assert audit.problem == ""
+    audit.close()
+    assert not (waiting / "1-a.jsonl").exists()
+    (waiting / "1-e.jsonl").unlink()  # for the look for secrets after each test
+
+
 async def _settled(path: Path) -> None:
     """The next proxy takes over what others have left."""
     audit = Audit(path, 90, 1_790_000_000.0)

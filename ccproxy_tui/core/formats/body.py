@@ -24,7 +24,7 @@ def decode(raw: bytes) -> Object:
 
 
 def decode_strict(raw: bytes) -> Object:
-    """The same for what somebody decides on: an object with a key twice could be read as another one. Raises Misfit."""
+    """The same for what the user decides on: an object with a key twice could be read as another one. Raises Misfit."""
     body = decode(raw)
     try:
         keys.check(raw)

@@ -11,13 +11,14 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 from pathlib import Path
 
 import msgspec
 
 from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.limits import MB
-from ccproxy_tui.core.paths import private_dir
+from ccproxy_tui.core.paths import NotOurs, private_dir
 
 _MOST = 64 * MB
 
@@ -71,12 +72,13 @@ class RowFile:
 
     @classmethod
     def take(cls, path: Path) -> RowFile | None:
-        """Return the file of a proxy that has ended; None while it runs, this one included."""
+        """Return the file of a proxy that has ended; None while it runs, this one included, and for one of no proxy."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
         try:
+            _check(os.fstat(descriptor), path)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
@@ -118,3 +120,9 @@ class RowFile:
     def close(self) -> None:
         """Leave it to the next proxy."""
         os.close(self._descriptor)
+
+
+def _check(info: os.stat_result, path: Path) -> None:
+    """Raises NotOurs unless a proxy of this user can have written it."""
+    if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid() or info.st_size > _MOST:
+        raise NotOurs(f"{path} is of no proxy of this user.")
