@@ -350,7 +350,7 @@ async def _handle(client: httpx.AsyncClient) -> None:
         async with client, client.stream("GET", "/permissions/stream", timeout=None) as stream:
             if stream.is_error:
                 await stream.aread()
-                raise Failure(f"The proxy answered {stream.status_code}: {escape_line(redact_text(stream.text[:300]))}")
+                raise Failure(f"The proxy answered {stream.status_code}: {escape_line(redact_text(stream.text)[:300])}")
             click.echo("waiting for permission requests; ctrl+c leaves")
             async for chunk in stream.aiter_bytes():
                 for event in decoder.feed(chunk):

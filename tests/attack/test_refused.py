@@ -43,6 +43,17 @@ def test_is_named_on_the_screens_and_in_the_log(serve: StartServe) -> None:
     assert WRONG not in served.printed
 
 
+def test_a_secret_in_its_path_is_masked_wherever_the_path_is_cut(serve: StartServe) -> None:
+    served = serve(SECURITY__AUTH_TOKEN="right-secret-0123456789")
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+    for number, padding in enumerate(range(50, 110, 10)):
+        agent = f"tool-{chr(ord('a') + number)}/1"
+        path = f"/v1/{'x' * padding}/{token}"
+        assert served.request("GET", path, None, {"user-agent": agent})[0] == 401
+    assert served.printed.count("refused ") == 6
+    assert "eyJ" not in served.printed
+
+
 @pytest.mark.usefixtures("second_user")
 def test_is_named_with_its_user(serve: StartServe) -> None:
     served = serve()

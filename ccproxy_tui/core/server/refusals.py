@@ -58,9 +58,10 @@ class Refusals:
         facts += [f"uid {peer.uid}"] if peer.uid is not None and not peer.is_own else []
         facts += [_address(scope)] if peer.uid is None and peer.pid is None else []
         who = f"{client} ({', '.join(facts)})" if facts else client
-        self.last = redact_text(cut(f"{who}: {error.message}", 200))
+        self.last = cut(redact_text(f"{who}: {error.message}"), 200)
         more = f" ({unsaid} more like it since the last line)" if unsaid else ""
-        log.warning("refused %s %s%s", self.last, cut(f"[{scope.get('method', 'GET')} {scope['path']}]", 120), more)
+        target = cut(redact_text(f"{scope.get('method', 'GET')} {scope['path']}"), 120)  # half a secret has no shape
+        log.warning("refused %s [%s]%s", self.last, target, more)
         self._changed()
 
     def _seen_of(self, key: tuple[str, ...]) -> _Seen:

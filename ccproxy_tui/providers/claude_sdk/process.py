@@ -203,7 +203,9 @@ def _read(line: bytes) -> Object:
     try:
         message = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        log.debug("Claude Code wrote a line that is no message: %s", redact_text(line[:200].decode("utf-8", "replace")))
+        log.debug(
+            "Claude Code wrote a line that is no message: %s", redact_text(line[:2000].decode("utf-8", "replace"))[:200]
+        )
         return {}
     if not isinstance(message, dict):
         return {}
