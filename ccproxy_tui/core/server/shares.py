@@ -107,7 +107,7 @@ class Shares:
             return
         for one in [*self._claims, claim]:
             await one.find_owner(self._processes)
-        ahead = sum(turn.claim.owner == claim.owner for turn in self._waiting)
+        ahead = 0 if claim.size else sum(turn.claim.owner == claim.owner for turn in self._waiting)
         if not ahead and self._fits(claim, size, self._by_owner()):
             self.set_size(claim, size)
         elif ahead >= SHARE_WAITING:
@@ -141,9 +141,12 @@ class Shares:
             self._grant()
 
     def _grant(self) -> None:
-        """Let each client's claims pass in their order, up to the first one that has no room."""
+        """Let each client's claims pass in their order, up to the first one that has no room.
+
+        What is under way and needs more comes before what is to begin: its end makes room.
+        """
         held, blocked = self._by_owner(), set[str]()
-        for turn in list(self._waiting):
+        for turn in sorted(self._waiting, key=lambda turn: not turn.claim.size):
             claim = turn.claim
             if claim.owner in blocked:
                 continue

@@ -109,6 +109,18 @@ async def test_what_is_held_for_a_message_that_comes_stays_when_another_one_is_d
     assert made.size == 1 * MB
 
 
+async def test_what_is_under_way_waits_for_nothing_that_is_to_begin(shares: Shares) -> None:
+    first, second = await held(shares, "a", 20 * MB), await held(shares, "a", 15 * MB)
+    new = asyncio.ensure_future(held(shares, "a", 10 * MB))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(first.reach(22 * MB), 5)
+    growing = asyncio.ensure_future(first.reach(30 * MB))
+    await asyncio.sleep(0)
+    second.release()
+    await asyncio.wait_for(growing, 5)
+    assert (await asyncio.wait_for(new, 5)).size == 10 * MB
+
+
 async def test_the_wait_has_an_end(shares: Shares, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SHARE_SECONDS", 0.01)
     await held(shares, "a", 40 * MB)
