@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.errors import ProxyError
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.settings import Settings
@@ -41,6 +42,8 @@ def load_providers(context: Context) -> list[Provider]:
         try:
             made = point.load()(context)
             providers += made if isinstance(made, list) else [made]
+        except ProxyError as error:
+            log.error("provider %s could not be loaded: %s", point.name, error.text)
         except Exception:  # a plugin may fail in any way, and must not stop the proxy
             log.exception("provider %s could not be loaded", point.name)
     return providers

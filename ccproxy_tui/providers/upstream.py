@@ -22,6 +22,7 @@ from ccproxy_tui.core.errors import (
 )
 from ccproxy_tui.core.formats.upstream_error import read_error
 from ccproxy_tui.core.provider import Answer, Headers, close_answer
+from ccproxy_tui.core.redact import redact_url
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.transport import ForwardTransport, LeanTransport
 
@@ -151,12 +152,15 @@ def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def _transport(base_url: str, http: Http) -> httpx.AsyncBaseTransport:
-    """Our own transport, unless the traffic must pass a forward proxy."""
+    """Our own transport, unless the traffic must pass a forward proxy. Raises UpstreamUnreachable for a wrong one."""
     proxy = http.proxy or environment_proxy(base_url)
     if proxy:
         single = httpx.Limits(max_connections=1, keepalive_expiry=http.keepalive_expiry)
         make = functools.partial(httpx.AsyncHTTPTransport, verify=tls_context(http), proxy=proxy, limits=single)
-        return ForwardTransport(make, max_connections=http.max_connections, keepalive_expiry=http.keepalive_expiry)
+        try:
+            return ForwardTransport(make, max_connections=http.max_connections, keepalive_expiry=http.keepalive_expiry)
+        except (ValueError, ImportError, httpx.InvalidURL) as error:  # SOCKS needs a package that is not installed
+            raise UpstreamUnreachable(f"The forward proxy {redact_url(proxy)} can't be used: {error}.") from error
     return LeanTransport(
         tls=tls_context(http) if base_url.startswith("https:") else None,
         max_connections=http.max_connections,

@@ -16,7 +16,7 @@ from ccproxy_tui.core.errors import UpstreamUnreachable
 from ccproxy_tui.core.provider import close_answer
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.upstream import Upstream, read_all
-from tests.conftest import until
+from tests.conftest import StartProxy, until
 from tests.providers.test_transport import certificate
 
 __all__ = ["certificate"]
@@ -94,7 +94,7 @@ async def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def upstream(forward: ForwardProxy, url: str, certificate: tuple[Path, Path]) -> AsyncIterator[Upstream]:
+async def caller(forward: ForwardProxy, url: str, certificate: tuple[Path, Path]) -> AsyncIterator[Upstream]:
     http = Http(
         proxy=f"http://127.0.0.1:{forward.port}", ca_bundle=certificate[0], max_connections=4, connect_timeout=3
     )
@@ -103,45 +103,43 @@ async def upstream(forward: ForwardProxy, url: str, certificate: tuple[Path, Pat
     await one.close()
 
 
-async def call(upstream: Upstream, url: str) -> bytes:
-    return await read_all(await upstream.send("GET", url, [("host", "localhost:9")], b""))
+async def call(caller: Upstream, url: str) -> bytes:
+    return await read_all(await caller.send("GET", url, [("host", "localhost:9")], b""))
 
 
-async def test_clients_that_hang_up_cost_no_connection(forward: ForwardProxy, upstream: Upstream, url: str) -> None:
+async def test_clients_that_hang_up_cost_no_connection(forward: ForwardProxy, caller: Upstream, url: str) -> None:
     before = open_files()
     rng = random.Random(2)
 
     async def hang_up(times: int) -> None:
         for _ in range(times):
-            task = asyncio.ensure_future(call(upstream, url))
+            task = asyncio.ensure_future(call(caller, url))
             await asyncio.sleep(rng.random() * 0.03)
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
     await asyncio.gather(*(hang_up(40) for _ in range(8)))
-    assert await asyncio.gather(*(call(upstream, url) for _ in range(8))) == [b"ab"] * 8
+    assert await asyncio.gather(*(call(caller, url) for _ in range(8))) == [b"ab"] * 8
     await until(lambda: forward.open <= 4, seconds=5)
     await until(lambda: open_files() <= before + 8, seconds=5)  # both ends of those that are kept
 
 
-async def test_a_connection_is_used_again(forward: ForwardProxy, upstream: Upstream, url: str) -> None:
+async def test_a_connection_is_used_again(forward: ForwardProxy, caller: Upstream, url: str) -> None:
     for _ in range(3):
-        assert await call(upstream, url) == b"ab"
+        assert await call(caller, url) == b"ab"
     assert forward.connections == 1
 
 
-async def test_an_answer_that_is_left_ends_its_connection(forward: ForwardProxy, upstream: Upstream, url: str) -> None:
-    answer = await upstream.send("GET", url, [("host", "localhost:9")], b"")
+async def test_an_answer_that_is_left_ends_its_connection(forward: ForwardProxy, caller: Upstream, url: str) -> None:
+    answer = await caller.send("GET", url, [("host", "localhost:9")], b"")
     assert await anext(answer.body) == b"a"
     await close_answer(answer)
     await until(lambda: forward.open == 0, seconds=5)
 
 
-async def test_a_call_that_is_cancelled_ends_at_the_upstream(
-    forward: ForwardProxy, upstream: Upstream, url: str
-) -> None:
-    task = asyncio.ensure_future(call(upstream, f"{url}endless"))
+async def test_a_call_that_is_cancelled_ends_at_the_upstream(forward: ForwardProxy, caller: Upstream, url: str) -> None:
+    task = asyncio.ensure_future(call(caller, f"{url}endless"))
     await until(lambda: forward.open == 1, seconds=5)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -150,14 +148,14 @@ async def test_a_call_that_is_cancelled_ends_at_the_upstream(
 
 
 async def test_more_calls_than_connections_wait_and_then_are_refused(
-    forward: ForwardProxy, upstream: Upstream, url: str
+    forward: ForwardProxy, caller: Upstream, url: str
 ) -> None:
-    busy = [asyncio.ensure_future(call(upstream, f"{url}endless")) for _ in range(4)]
+    busy = [asyncio.ensure_future(call(caller, f"{url}endless")) for _ in range(4)]
     await until(lambda: forward.open == 4, seconds=5)
     with pytest.raises(UpstreamUnreachable, match="No free connection"):
-        await call(upstream, url)
+        await call(caller, url)
     busy[0].cancel()
-    assert await call(upstream, url) == b"ab"
+    assert await call(caller, url) == b"ab"
     for task in busy:
         task.cancel()
     await asyncio.gather(*busy, return_exceptions=True)
@@ -165,3 +163,15 @@ async def test_more_calls_than_connections_wait_and_then_are_refused(
 
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
+
+
+@pytest.mark.parametrize("proxy", ["ftp://user:secret-of-the-user@h", "socks5://h:1", "http://h:port"])
+async def test_a_forward_proxy_that_can_not_be_used_costs_one_line_a_provider(
+    start_proxy: StartProxy, caplog: pytest.LogCaptureFixture, proxy: str
+) -> None:
+    await start_proxy(HTTP__PROXY=proxy)
+    lines = [record for record in caplog.records if "claude_api could not be loaded" in record.getMessage()]
+    assert len(lines) == 1
+    assert "The forward proxy" in lines[0].getMessage()
+    assert "secret-of-the-user" not in caplog.text
+    assert "Traceback" not in caplog.text
