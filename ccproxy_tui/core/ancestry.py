@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def agent_of(line: Line, proxy: Collection[Process], *, itself: bool = False) ->
 def agent_above(line: Line, proxy: int, agents: Collection[Process]) -> str:
     """Return by which agent a process was started, in words; empty for none.
 
-    Agents of the proxy are its children, and so are their orphans (see `adopt_orphans`).
+    Agents of the proxy are its children, and so are their orphans (see `adopt_orphans`). See `mark_of`, too.
     """
     for one in line:
         if one.pid == proxy and one is not line[0]:
@@ -110,7 +110,13 @@ def agent_above(line: Line, proxy: int, agents: Collection[Process]) -> str:
     numbers = {agent.pid for agent in agents}
     if any(one.session in numbers for one in line):  # an orphan stays in the session that it was started in
         return "it comes from the session of an agent"
-    return next((f"{mark} in its environment says that an agent started it" for mark in _marks_of(line)), "")
+    return ""
+
+
+def may_be_above(line: Line, agents: Iterable[Process]) -> list[Process]:
+    """Return the agents whose numbers are in the line: other processes may have these numbers now."""
+    numbers = {one.pid for one in line} | {one.session for one in line}
+    return [agent for agent in agents if agent.pid in numbers]
 
 
 def terminal_of(line: Line) -> str:
@@ -134,16 +140,19 @@ def _at_terminal(line: Line) -> list[Relative]:
     return found
 
 
-def _marks_of(line: Line) -> list[str]:
-    """Marks in the environments of a process and of those of its session; other users' can't be read."""
-    found: list[str] = []
+def mark_of(line: Line) -> str:
+    """Return which mark of an agent a process has in its environment, or one of its session has, in words.
+
+    Empty for none; other users' environments can't be read.
+    """
     for one in _at_terminal(line):
         try:
             names = {entry.partition(b"=")[0] for entry in (_PROC / str(one.pid) / "environ").read_bytes().split(b"\0")}
         except OSError:
             continue
-        found += [mark for mark in _MARKS if mark.encode() in names]
-    return found
+        if mark := next((mark for mark in _MARKS if mark.encode() in names), ""):
+            return f"{mark} in its environment says that an agent started it"
+    return ""
 
 
 def describe(line: Line) -> str:

@@ -69,7 +69,7 @@ class _Scope(Protocol):
 class Connection:
     """The peer of one accepted connection, looked up when it is first asked for, and then kept."""
 
-    __slots__ = ("_peer", "_transport")
+    __slots__ = ("__weakref__", "_peer", "_transport")
 
     def __init__(self, transport: Any) -> None:
         """`transport` is asyncio's. The peer of a unix socket is read at once: its process may end soon."""
@@ -95,10 +95,16 @@ class Connection:
             return UNKNOWN
 
 
+def connection_of(scope: _Scope) -> Connection | None:
+    """Return the connection of a request, where the server has noted it."""
+    connection = scope.get(PEER)
+    return connection if isinstance(connection, Connection) else None
+
+
 def peer_of(scope: _Scope) -> Peer:
     """Return the peer of a request's connection. The first call per connection asks the kernel (some 20 µs)."""
-    connection = scope.get(PEER)
-    return connection.peer if isinstance(connection, Connection) else UNKNOWN
+    connection = connection_of(scope)
+    return connection.peer if connection is not None else UNKNOWN
 
 
 # --- unix sockets ---

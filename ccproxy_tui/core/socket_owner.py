@@ -93,7 +93,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def _holder_of(link: str) -> int | None:
-    return next((pid for pid in _processes() if link in _held_by(pid)), None)
+    return next((pid for pid in _processes() if pid != os.getpid() and link in _held_by(pid)), None)
 
 
 def _processes() -> list[int]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -315,29 +315,40 @@ def test_a_tool_that_asks_over_tcp_answers(served: Served, tmp_path: Path, way: 
     assert_refused(outcome(out), asked)  # type: ignore[arg-type]
 
 
-# Its child connects and ends at once: the kernel's word on who has connected is then a process that is gone.
+# Its child connects and ends: the kernel's word on who has connected is then a process that is gone.
 THROUGH_A_CHILD = """
-import os, socket, sys
+import http.client, os, socket, sys
 connection = socket.socket(socket.AF_UNIX)
+def respond(name):
+    body = b'{"allowed": true}'
+    connection.sendall(
+        b"POST /permissions/%s/respond HTTP/1.1\\r\\nhost: localhost\\r\\ncontent-type: application/json\\r\\n"
+        b"content-length: %d\\r\\n\\r\\n%s" % (name.encode(), len(body), body))
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return f"{response.status} {response.read().decode()}"
 if os.fork() == 0:
     connection.connect(sys.argv[1])
+    if sys.argv[3:]:  # it is looked at while it lives
+        assert respond("none").startswith(sys.argv[3])
     os._exit(0)
-os.wait()
-body = b'{"allowed": true}'
-connection.sendall(
-    b"POST /permissions/%s/respond HTTP/1.1\\r\\nhost: localhost\\r\\ncontent-type: application/json\\r\\n"
-    b"content-length: %d\\r\\n\\r\\n%s" % (sys.argv[2].encode(), len(body), body))
-print(connection.recv(65536).decode())
+assert os.wait()[1] == 0
+print(respond(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("deciders", ["terminal", "no_agent"])
-def test_it_answers_on_a_connection_of_a_process_that_is_gone(serve: StartServe, deciders: str) -> None:
+@pytest.mark.parametrize(
+    ("deciders", "first"), [("terminal", ()), ("terminal", ("403",)), ("no_agent", ()), ("no_agent", ("404",))]
+)
+def test_it_answers_on_a_connection_of_a_process_that_is_gone(
+    serve: StartServe, deciders: str, first: Sequence[str]
+) -> None:
     served = serve(PERMISSIONS__WITHOUT_FRONT_END="wait", PERMISSIONS__DECIDERS=deciders)
     pending = Pending(served)
-    command = [sys.executable, "-c", THROUGH_A_CHILD, str(served.socket), pending.id]
+    command = [sys.executable, "-c", THROUGH_A_CHILD, str(served.socket), pending.id, *first]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stdout.startswith("HTTP/1.1 403 "), done.stdout
+    assert done.stdout.startswith("403 "), done.stdout
+    assert "has ended" in done.stdout
     assert pending.answer == {}, "it still waits for the user"
 
 

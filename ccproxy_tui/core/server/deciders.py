@@ -15,14 +15,26 @@ import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from ccproxy_tui.core.ancestry import Line, agent_above, agent_of, describe, line_of, program_of, runs, terminal_of
+from ccproxy_tui.core.ancestry import (
+    Line,
+    agent_above,
+    agent_of,
+    describe,
+    line_of,
+    mark_of,
+    may_be_above,
+    program_of,
+    runs,
+    terminal_of,
+)
 from ccproxy_tui.core.errors import Forbidden
-from ccproxy_tui.core.peers import peer_of
+from ccproxy_tui.core.peers import Connection, connection_of, peer_of
 from ccproxy_tui.core.processes import Process
 from ccproxy_tui.core.socket_owner import Closed, NotOfThisMachine, owner_of
 from ccproxy_tui.core.supervisor import Tasks
@@ -59,6 +71,15 @@ class Decider(NamedTuple):
 UNKNOWN = Decider("unknown")
 
 
+class _Found(NamedTuple):
+    """A process that has connected, as it was when it first sent something that is checked."""
+
+    decider: Decider
+    line: Line = ()
+    terminal: str = ""
+    mark: str = ""  # of an agent
+
+
 class _Ended(Exception):
     """Who has connected is gone: another process, which may be an agent, holds the connection now."""
 
@@ -73,6 +94,7 @@ class Deciders:
         self._own_line = frozenset(one.process for one in line_of(self._proxy))
         self._agents: OrderedDict[Process, None] = OrderedDict()
         self._looking: set[asyncio.Task[None]] = set()  # for who asks over TCP
+        self._found: WeakKeyDictionary[Connection, _Found] = WeakKeyDictionary()
 
     # --- agents ---
 
@@ -88,7 +110,7 @@ class Deciders:
             looking.add_done_callback(self._looking.discard)
             return None
         agent = await asyncio.to_thread(lambda: agent_of(line_of(pid), self._own_line))
-        self._note(agent)
+        await self._note(agent)
         return agent
 
     async def _note_client(self, scope: Scope) -> None:
@@ -100,21 +122,20 @@ class Deciders:
                 return agent_of(line_of(pid), self._own_line, itself=True) if pid is not None else None
             return None
 
-        self._note(await asyncio.to_thread(find))
+        await self._note(await asyncio.to_thread(find))
 
-    def _note(self, agent: Process | None) -> None:
+    async def _note(self, agent: Process | None) -> None:
+        """When there are too many, those go first that have ended."""
         if agent is None:
             return
         self._agents[agent] = None
         self._agents.move_to_end(agent)
+        if len(self._agents) > _MOST_AGENTS:
+            known = list(self._agents)
+            for ended in await asyncio.to_thread(lambda: [one for one in known if not runs(one)]):
+                self._agents.pop(ended, None)
         while len(self._agents) > _MOST_AGENTS:
             self._agents.popitem(last=False)
-
-    def _living(self) -> set[Process]:
-        """The agents that still run."""
-        for agent in [one for one in list(self._agents) if not runs(one)]:
-            self._agents.pop(agent, None)
-        return set(self._agents)
 
     # --- deciding ---
 
@@ -140,36 +161,49 @@ class Deciders:
         return not problem
 
     async def _judged(self, scope: Scope, scale: Scale) -> tuple[Decider, str]:
-        """As `_judge`, once it is known who has asked until now: an agent may be quick to answer itself."""
-        if self._looking:
-            await asyncio.wait(set(self._looking))
-        return await asyncio.to_thread(self._judge, scope, scale)
-
-    def _judge(self, scope: Scope, scale: Scale) -> tuple[Decider, str]:
         """Who it is, and why that process may not; an empty reason when it may."""
+        if self._looking:  # for who has asked until now: an agent may be quick to answer itself
+            await asyncio.wait(set(self._looking))
         try:
-            line = self._line(scope)
+            found = await self._find(scope)
         except NotOfThisMachine:
             return Decider(f"signed over TCP from {_client(scope)}"), ""
         except _Ended as ended:
             return UNKNOWN, "" if self._mode == "any" else str(ended)
-        terminal = terminal_of(line)
-        decider = UNKNOWN
-        if line:
-            program = program_of(line[0].pid, line)
-            decider = Decider(
-                f"you ({program}, {terminal})" if terminal else f"{program} without a terminal", describe(line)
-            )
-        return decider, self._problem(line, terminal, scale)
+        return found.decider, self._problem(found, scale)
 
-    def _problem(self, line: Line, terminal: str, scale: Scale) -> str:
+    async def _find(self, scope: Scope) -> _Found:
+        """Look for the process at the other end once per connection of a socket: it can't get other ancestors but init.
+
+        Raises NotOfThisMachine, _Ended.
+        """
+        connection = connection_of(scope)
+        found = self._found.get(connection) if connection is not None else None
+        if found is not None and runs(found.line[0].process):  # else another one holds the connection
+            return found
+        found = await asyncio.to_thread(self._look, scope)
+        if connection is not None and connection.peer.born and found.line:
+            self._found[connection] = found
+        return found
+
+    def _look(self, scope: Scope) -> _Found:
+        line = self._line(scope)
+        if not line:
+            return _Found(UNKNOWN)
+        terminal, program = terminal_of(line), program_of(line[0].pid, line)
+        by = f"you ({program}, {terminal})" if terminal else f"{program} without a terminal"
+        return _Found(Decider(by, describe(line)), line, terminal, mark_of(line))
+
+    def _problem(self, found: _Found, scale: Scale) -> str:
         if self._mode == "any":
             return ""
+        line = found.line
         if not line:
             return "the system does not say which process it is" if self._mode == "terminal" or scale == "act" else ""
-        if agent := agent_above(line, self._proxy, self._living()):
+        agents = {agent for agent in may_be_above(line, self._agents) if runs(agent)}
+        if agent := agent_above(line, self._proxy, agents) or found.mark:
             return agent
-        if self._mode == "terminal" and scale == "decide" and not terminal:
+        if self._mode == "terminal" and scale == "decide" and not found.terminal:
             return "it has no terminal of its own"
         return ""
 
