@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
 import os
@@ -72,7 +73,7 @@ SLOW_HZ = 0.5
 LOG_FILE = "screens.log"  # in the state folder
 TERMINAL_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
-FREE_SECONDS = 1.0  # after the last screen was left
+FREE_SECONDS = 1.0  # after the last screen was left, whose own timers of a second have ended then
 _DECLINED_KEPT = 200
 
 
@@ -140,7 +141,7 @@ class CCProxyApp(RecoveringApp):
         self._history = ""  # why permission requests were not kept, at the last look
         self._heard: set[str] = set()  # questions that wait, as far as the person was told
         self._title = ""
-        self._freeing: Timer | None = None
+        self._freeing: asyncio.TimerHandle | None = None
         self._focused = True
 
     # --- life ---
@@ -210,8 +211,17 @@ class CCProxyApp(RecoveringApp):
         if self._exit:
             return
         if self._freeing is not None:
-            self._freeing.stop()
-        self._freeing = self.set_timer(FREE_SECONDS, _free)
+            self._freeing.cancel()
+        loop = asyncio.get_running_loop()  # not a timer of Textual: that would hold the screen which was left
+        self._freeing = loop.call_later(FREE_SECONDS, self._free, context=contextvars.Context())
+
+    def _free(self) -> None:
+        """Textual remembers colours by the widgets that asked for them, 1,024 widgets with all their lines."""
+        if self._exit:
+            return
+        StylesCache.get_inner_outer.cache_clear()
+        gc.collect()
+        asyncio.get_running_loop().run_in_executor(None, give_back_memory)
 
     def on_unmount(self) -> None:
         self._write(terminal.POP_TITLE)
@@ -532,13 +542,6 @@ def _back_words(rows: int, *, same: bool, ours: bool) -> tuple[str, str]:
     settings = " with the settings of this command" if ours else ""
     gone = f"; {rows} earlier request{'s are' if rows != 1 else ' is'} gone" if rows else ""
     return f"The proxy was restarted{settings}{gone}", "warning"
-
-
-def _free() -> None:
-    """Textual remembers colours by the widgets that asked for them, 1,024 widgets with all their lines."""
-    StylesCache.get_inner_outer.cache_clear()
-    gc.collect()
-    give_back_memory()
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -48,13 +48,17 @@ class Keyboard:
                     await self._screen_stands()
             if not self._app.screen_stack:
                 return
-            target = self._app.focused or self._app.screen
-            self.released = event
-            self._app.post_message(event)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST):
-                    await self._passed(target)
+            await self._release(event)
             self._done += 1
+
+    async def _release(self, event: events.Event) -> None:
+        """Dispatch `event`, and wait for its effects. No widget is held while there is no key."""
+        target = self._app.focused or self._app.screen
+        self.released = event
+        self._app.post_message(event)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST):
+                await self._passed(target)
 
     async def _passed(self, target: MessagePump) -> None:
         """The key has bubbled from `target` to the app; the focus that this asked for is set."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 from collections.abc import Callable
@@ -355,7 +356,8 @@ class Session:
         if self._looking is not None and not self._looking.done():
             self._look_again = True
             return
-        self._looking = asyncio.get_running_loop().create_task(self._send_watch())
+        # In a context of its own: time-outs keep theirs for a while after they were cancelled, and the screen in it.
+        self._looking = asyncio.get_running_loop().create_task(self._send_watch(), context=contextvars.Context())
 
     async def _send_watch(self) -> None:
         """Until the proxy has the latest. The mirror forgets what the proxy knows it has let go, and no more."""
