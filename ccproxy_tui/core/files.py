@@ -7,8 +7,11 @@ import os
 import re
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"[0-9a-f]{12}(?:\.([0-9a-f]{32}))?\.tmp")  # after the name of the file
 
 
 def replace_file(path: Path, data: bytes, *, mode: int | None = None) -> None:
@@ -35,7 +38,9 @@ class Room:
     what a killed one has left. Raises OSError when there is no space, or no right to write.
     """
 
-    def __init__(self, path: Path, size: int, *, mode: int | None = None) -> None:
+    def __init__(self, path: Path, size: int, *, mode: int | None = None, follows: str = "") -> None:
+        """`follows` is a mark (32 hex digits) of what the file has now, for a program that finds what was left."""
+        self._follows = follows and f".{follows}"
         self._target = path.resolve()
         self._mode = _mode_of(self._target) if mode is None else mode
         self._target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -49,7 +54,7 @@ class Room:
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._temporary = self._target.parent / f".{self._target.name}.{secrets.token_hex(6)}.tmp"
+        self._temporary = self._target.parent / f".{self._target.name}.{secrets.token_hex(6)}{self._follows}.tmp"
         self._descriptor = os.open(self._temporary, flags, 0o600)
         with suppress(OSError):  # not every file system has locks
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -106,23 +111,58 @@ class Room:
 def sweep(path: Path) -> None:
     """Remove what writers of `path` left behind when they were killed: it may hold a secret."""
     for left in leftovers(path):
-        with suppress(OSError):
-            descriptor = os.open(left, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer holds it
-                left.unlink(missing_ok=True)
-            finally:
-                os.close(descriptor)
+        with suppress(OSError), _held(left):
+            left.unlink(missing_ok=True)
+
+
+def is_interrupted(path: Path) -> bool:
+    """Return whether a writer of `path` was killed, and left behind what was to be its content."""
+    for left in leftovers(path):
+        with suppress(OSError), _held(left):
+            return True
+    return False
+
+
+@contextmanager
+def _held(left: Path) -> Iterator[None]:
+    """Hold a temporary file. Raises BlockingIOError while its writer lives, and holds it; another OSError."""
+    descriptor = os.open(left, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def leftovers(path: Path) -> list[Path]:
-    """Return the temporary files that writers of `path` left behind when they were killed."""
-    target = path.resolve()
-    name = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{12}\.tmp")
+    """Return the temporary files of writers of `path`: left behind when they were killed, unless they still live.
+
+    Only files that this user owns: another one may have put something into a folder that both can write.
+    """
+    target = path.resolve() if path.is_symlink() else path
+    start = f".{target.name}."
     try:
-        return [one for one in target.parent.iterdir() if name.fullmatch(one.name) and one.is_file()]
+        with os.scandir(target.parent) as entries:
+            found = [one for one in entries if one.name.startswith(start) and _is_temporary(one, start)]
     except OSError:
         return []
+    return sorted(Path(one.path) for one in found)
+
+
+def _is_temporary(entry: os.DirEntry[str], start: str) -> bool:
+    if not _TEMPORARY.fullmatch(entry.name, len(start)):
+        return False
+    try:
+        info = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid()
+
+
+def followed_by(left: Path) -> str:
+    """Return the mark of what the file had when a temporary file was made; empty when none was given."""
+    found = _TEMPORARY.search(left.name)
+    return (found[1] or "") if found else ""
 
 
 def _mode_of(target: Path) -> int:

@@ -107,9 +107,16 @@ class ClaudeFile(JsonFile):
     def reserve(self, source: str, document: Document) -> Room | None:
         return None if source.startswith(_KEYCHAIN) else super().reserve(source, document)
 
+    def is_interrupted(self, source: str) -> bool:
+        return not source.startswith(_KEYCHAIN) and super().is_interrupted(source)
+
     def recover(self, source: str) -> None:
         if not source.startswith(_KEYCHAIN):
             super().recover(source)
+
+    def forget(self, source: str) -> None:
+        if not source.startswith(_KEYCHAIN):
+            super().forget(source)
 
     def save(self, source: str, document: Document, room: Room | None = None) -> None:
         if not source.startswith(_KEYCHAIN) or self._keychain is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,6 +31,11 @@ class Credential:
 
     def __post_init__(self) -> None:
         learn_secret(*filter(None, (self.secret, self.refresh)))
+
+    @property
+    def mark(self) -> str:
+        """By which this login is known again: 32 hex digits that tell nothing of it."""
+        return hashlib.sha256(f"{self.secret}\0{self.refresh}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at

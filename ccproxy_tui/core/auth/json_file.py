@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import Room, leftovers, replace_file
+from ccproxy_tui.core.files import Room, followed_by, is_interrupted, leftovers, replace_file, sweep
 
 log = logging.getLogger(__name__)
 
@@ -130,36 +131,76 @@ class JsonFile:
 
     def reserve(self, source: str, document: Document) -> Room | None:
         """Reserve space for what will follow `document`; None where no space is needed. Raises OSError."""
-        return Room(Path(source), 2 * len(_encoded(document)) + _SPARE)
+        return self._room(source, 2 * len(_encoded(document)) + _SPARE)
+
+    def _room(self, source: str, size: int) -> Room:
+        current = self._login_at(Path(source))
+        return Room(Path(source), size, follows=current.mark if current is not None else "")
+
+    def _login_at(self, path: Path) -> Credential | None:
+        with suppress(UnreadableCredentials):
+            return self.parse(_load(path), str(path))
+        return None
 
     def save(self, source: str, document: Document, room: Room | None = None) -> None:
         """Write the document, into `room` when space was reserved. Raises OSError, and leaves what was there."""
         self._looked = -RECHECK
         if room is None:
-            with Room(Path(source), len(_encoded(document))) as own:  # what a killed writer left is for `recover`
+            with self._room(source, len(_encoded(document))) as own:  # what a killed writer left is for `recover`
                 own.fill(_encoded(document))
         else:
             room.fill(_encoded(document))
 
+    def is_interrupted(self, source: str) -> bool:
+        """Return whether a writer was killed: what it left beside the file may be the only copy of a login."""
+        return is_interrupted(Path(source))
+
     def recover(self, source: str) -> None:
         """Take up what a writer that was killed left beside the file, where it is newer; remove the rest.
 
-        Call it with the source's lock held: every writer of ours holds it.
+        Call it with the source's lock held: every writer of ours holds it. Raises OSError when it can't be taken up.
         """
         path = Path(source)
         for left in leftovers(path):
-            if self._expires(left) > self._expires(path):
-                log.warning("%s: took up the newer login that a killed program left behind", path)
-                left.replace(path.resolve())
-            else:
+            if self._follows(left, path):
+                self._take_up(left, path)
+            with suppress(OSError):
                 left.unlink(missing_ok=True)
 
-    def _expires(self, path: Path) -> float:
-        """When the login in a file ends, in seconds since the epoch; -1 where there is none."""
+    def forget(self, source: str) -> None:
+        """Remove what killed writers left: the login was changed from here, and is the one that counts."""
+        sweep(Path(source))
+
+    def _follows(self, left: Path, path: Path) -> bool:
+        """Return whether what was left is newer than what the file has: it was written to follow just that login.
+
+        Where the file is broken, any login is. What an earlier version has left without a mark must end later. A file
+        without a login was logged out of, and one whose login never ends has another one.
+        """
+        new = self._login_at(left)
+        if new is None:
+            return False
         try:
-            return self.parse(_load(path), str(path)).expires_at or 0.0
+            document = _load(path)
+        except UnreadableCredentials as error:
+            return not isinstance(error.__cause__, OSError)
+        if not self._holds_login(document) or (current := self._login_at(path)) is None:
+            return False
+        if mark := followed_by(left):
+            return mark == current.mark and new.mark != mark
+        return current.expires_at is not None and (new.expires_at or 0.0) > current.expires_at
+
+    def _take_up(self, left: Path, path: Path) -> None:
+        document = self.document(str(left))
+        try:
+            whole = {**self.document(str(path)), **self.login_of(document)}
         except UnreadableCredentials:
-            return -1.0
+            whole = document
+        if whole == document:  # needs no space
+            left.replace(path.resolve())
+        else:  # its owner has changed other keys since
+            self.save(str(path), whole)
+        log.warning("%s: took up the newer login that a killed program left behind", path)
 
     def login_of(self, document: Document) -> Document:
         """The part of a document that is this login."""

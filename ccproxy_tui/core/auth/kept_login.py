@@ -15,7 +15,7 @@ import msgspec
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import RECHECK, Document
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import Room, sweep
+from ccproxy_tui.core.files import Room, is_interrupted, leftovers, sweep
 
 _SPARE = 8192  # bytes by which a renewed login may be longer than the one before
 
@@ -45,12 +45,12 @@ class KeptLogin:
     def after(self, on_disk: Credential, *, recheck: bool = False) -> Document | None:
         """Return the document that follows the login of the file; None when there is none."""
         kept = self._unwritten or self._load(recheck=recheck)
-        return kept.login if kept is not None and kept.after == _mark(on_disk) else None
+        return kept.login if kept is not None and kept.after == on_disk.mark else None
 
     @property
     def is_there(self) -> bool:
-        """Whether anything waits, also what no longer follows the login of the file."""
-        return self._unwritten is not None or self._load(recheck=True) is not None
+        """Whether anything waits, also what no longer follows the login of the file, or what a killed writer left."""
+        return self._unwritten is not None or self._load(recheck=True) is not None or is_interrupted(self._path)
 
     def _load(self, *, recheck: bool) -> Following | None:
         """Look at the file a few times a second at most, unless `recheck` is set."""
@@ -64,9 +64,21 @@ class KeptLogin:
             if stamp != self._stamp:
                 self._found = msgspec.json.decode(self._path.read_bytes(), type=Following)
                 self._stamp = stamp
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             self._stamp = self._found = None
         return self._found
+
+    def recover(self) -> None:
+        """Take up what a writer that was killed left beside the copy: it is the newer one, where it is whole.
+
+        Call it with the source's lock held: every writer of ours holds it. Raises OSError.
+        """
+        for left in leftovers(self._path):
+            try:
+                msgspec.json.decode(left.read_bytes(), type=Following)
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+                continue  # it is swept later
+            left.replace(self._path)
 
     def reserve(self, document: Document) -> Room:
         """Reserve space for what will follow `document`. Raises OSError."""
@@ -74,7 +86,7 @@ class KeptLogin:
 
     def keep(self, on_disk: Credential, document: Document, room: Room | None) -> bool:
         """Keep the document that follows the login of the file. False when it is in memory only."""
-        following = Following(_mark(on_disk), document)
+        following = Following(on_disk.mark, document)
         data = msgspec.json.encode(following)
         self._looked = -RECHECK
         try:
@@ -96,7 +108,3 @@ class KeptLogin:
         with suppress(OSError):  # it counts no more: it follows a login that the file has no longer
             self._path.unlink(missing_ok=True)
         sweep(self._path)
-
-
-def _mark(credential: Credential) -> str:
-    return hashlib.sha256(f"{credential.secret}\0{credential.refresh}".encode()).hexdigest()[:32]

@@ -141,15 +141,18 @@ class Renewer:
 
     async def _renew(self, found: Credential, stale: str) -> Credential:
         """With every lock held."""
-        self._file.recover(found.source)
+        self._recover(found.source)
         on_disk = self._file.read(recheck=True) or found
-        latest = self.read() or found
+        kept = self._kept_for(on_disk.source)
+        following = kept.after(on_disk, recheck=True)
+        latest = on_disk if following is None else self._file.parse(following, on_disk.source)
         if self.is_good(latest, stale):
             self._note("taken over from another program")
             self.try_at_once()
+            if following is not None:  # who kept it may be dead
+                self._return_soon()
             return latest
-        kept = self._kept_for(on_disk.source)
-        document = kept.after(on_disk, recheck=True) or self._file.document(on_disk.source)
+        document = following or self._file.document(on_disk.source)
         room, in_file = self._reserve(kept, document)
         try:
             renewed = await self._renewal.renew(document)
@@ -163,6 +166,11 @@ class Renewer:
             self._born_expired = fresh.secret
             self._note("the new token has ended already, by the clock of this machine: is it set right?")
         return fresh
+
+    def _recover(self, source: str) -> None:
+        """Take up what a program of ours that was killed has left. With every lock held. Raises OSError."""
+        self._file.recover(source)
+        self._kept_for(source).recover()
 
     async def _adopt(self, stale: str) -> Credential | None:
         """Our token was used already: by a program that takes no lock and has not written its answer yet, perhaps."""
@@ -254,21 +262,30 @@ class Renewer:
         self._returning = None
 
     async def put_back(self) -> None:
-        """Write a login that waits for its file, as soon as there is room for it."""
+        """Write a login that waits for its file, as soon as there is room for it; also one of a killed program."""
         try:
             found = self._file.read()
-            if found is None or self._attempt is not None or not self._kept_for(found.source).is_there:
+            if found is None or self._attempt is not None or not self._waits(found.source):
                 return
-            if (room := self._file.reserve(found.source, self._file.document(found.source))) is not None:
-                room.release()  # there is room: worth the locks
+            if not self._file.is_interrupted(found.source):  # to take that up needs no room
+                self._look_for_room(found.source)
             async with self._locks(found.source):
                 self._put_back(found.source)
         except (OSError, LockTimeout, UnreadableCredentials) as error:
             log.debug("%s still waits for its file: %s", self._title, error)
             self._return_soon()
 
+    def _look_for_room(self, source: str) -> None:
+        """Without room the locks are not worth taking. Raises OSError, UnreadableCredentials."""
+        if (room := self._file.reserve(source, self._file.document(source))) is not None:
+            room.release()
+
+    def _waits(self, source: str) -> bool:
+        return self._kept_for(source).is_there or self._file.is_interrupted(source)
+
     def _put_back(self, source: str) -> None:
         """With every lock held."""
+        self._recover(source)
         kept, found = self._kept_for(source), self._file.read(recheck=True)
         document = kept.after(found, recheck=True) if found is not None else None
         if document is not None:
@@ -279,6 +296,7 @@ class Renewer:
     def forget(self, source: str) -> None:
         """The login at `source` was changed from here: what waits for it and what failed are no longer true."""
         self._kept_for(source).drop()
+        self._file.forget(source)
         self.try_at_once()
 
     async def settle(self, seconds: float) -> None:

@@ -410,3 +410,116 @@ async def test_what_a_killed_writer_left_behind_is_taken_up_when_it_is_newer(
     left.write_text(json.dumps(document))
     assert (await account_on(endpoint).credential()).secret == served
     assert not left.exists()
+
+
+async def test_what_a_killed_writer_left_behind_is_taken_up_before_a_renewal_is_due(endpoint: TokenEndpoint) -> None:
+    """The file's owner would renew with a refresh token that is spent."""
+    write_claude_login(expiresAt=soon())
+    document = json.loads(credentials().read_text())
+    document["claudeAiOauth"] |= {"accessToken": "left-behind", "expiresAt": soon() + 28_800_000}
+    left = credentials().with_name("..credentials.json.0123456789ab.tmp")
+    left.write_text(json.dumps(document))
+    await account_on(endpoint).keep_fresh()
+    assert (written()["accessToken"], left.exists(), endpoint.asked) == ("left-behind", False, [])
+
+
+def leave(login: dict[str, Any]) -> Path:
+    """Leave a document with a login that seems newer, as a killed writer does."""
+    left = credentials().with_name("..credentials.json.0123456789ab.tmp")
+    newer = {"accessToken": "left-behind", "refreshToken": "r", "expiresAt": soon() + 28_800_000}
+    left.write_text(json.dumps({"claudeAiOauth": {**login, **newer}, "mcpOAuth": "before"}))
+    return left
+
+
+@pytest.mark.parametrize(("after", "served"), [("the login of the file", "left-behind"), ("another one", "fresh-1")])
+async def test_what_a_killed_writer_left_behind_counts_whatever_the_times_in_it(
+    endpoint: TokenEndpoint, after: str, served: str
+) -> None:
+    """The clock was wrong when the file was written, or when what was left was."""
+    write_claude_login(expiresAt=LONG_AGO)
+    account = account_on(endpoint)
+    current = account._file.read()
+    assert current is not None
+    left = leave(written())
+    if after == "the login of the file":
+        write_claude_login_in_place(expiresAt=soon() + 7 * 86_400_000)
+        left = left.rename(left.with_suffix(f".{current.mark}.tmp"))
+    else:
+        left = left.rename(left.with_suffix(f".{'0' * 32}.tmp"))
+    assert (await account.credential(stale=current.secret)).secret == served
+    assert not left.exists()
+
+
+async def test_what_is_taken_up_changes_no_other_keys(endpoint: TokenEndpoint) -> None:
+    """Their owner has written them since the kill."""
+    write_claude_login(expiresAt=LONG_AGO)
+    left = leave(written())
+    document = json.loads(credentials().read_text())
+    credentials().write_text(json.dumps({**document, "mcpOAuth": "after"}))
+    assert (await account_on(endpoint).credential()).secret == "left-behind"
+    assert json.loads(credentials().read_text())["mcpOAuth"] == "after"
+    assert not left.exists()
+
+
+async def test_what_was_left_behind_is_no_login_of_a_user_who_has_logged_out(endpoint: TokenEndpoint) -> None:
+    write_claude_login(expiresAt=LONG_AGO)
+    left = leave(written())
+    account = account_on(endpoint)
+    await account.log_out()
+    assert not left.exists()
+    leave({})
+    account._file.recover(str(credentials()))  # as by a renewal that waited for its locks
+    assert "claudeAiOauth" not in json.loads(credentials().read_text())
+    assert not left.exists()
+
+
+async def test_what_was_left_behind_does_not_replace_a_login_without_an_end(endpoint: TokenEndpoint) -> None:
+    write_claude_login(expiresAt=None)
+    left = leave(written())
+    await account_on(endpoint).keep_fresh()
+    assert ("accessToken" in written(), written().get("accessToken") != "left-behind", left.exists()) == (
+        True,
+        True,
+        False,
+    )
+
+
+async def test_a_link_that_looks_like_a_leftover_is_not_followed(endpoint: TokenEndpoint) -> None:
+    write_claude_login(expiresAt=LONG_AGO)
+    left = leave(written())
+    elsewhere = left.rename(left.with_name("elsewhere"))
+    left.symlink_to(elsewhere)
+    assert (await account_on(endpoint).credential()).secret == "fresh-1"
+    assert not credentials().is_symlink()
+    assert elsewhere.exists()
+
+
+async def test_what_was_left_behind_is_taken_up_though_the_disk_is_full_now(
+    endpoint: TokenEndpoint, small_disk: Path
+) -> None:
+    write_claude_login(expiresAt=soon())
+    left = leave(written())
+    document = json.loads(credentials().read_text())
+    credentials().write_text(json.dumps({**document, "mcpOAuth": "before"}))
+    fill(small_disk)
+    await account_on(endpoint).keep_fresh()
+    assert (written()["accessToken"], left.exists(), endpoint.asked) == ("left-behind", False, [])
+
+
+async def test_what_a_killed_writer_left_beside_a_kept_login_is_taken_up(
+    endpoint: TokenEndpoint, small_disk: Path
+) -> None:
+    write_claude_login(expiresAt=LONG_AGO)
+    filler = fill(small_disk)
+    account = account_on(endpoint)
+    await account.credential()
+    await account.settle(5)
+    (kept,) = (Paths.of_user().state / "logins" / "kept").iterdir()
+    kept.rename(kept.with_name(f".{kept.name}.0123456789ab.tmp"))
+    (kept.parent / f".{kept.name}.ba9876543210.tmp").write_bytes(b"{\xff")  # killed while it reserved space
+    other = account_on(endpoint)
+    assert ((await other.credential()).secret, len(endpoint.asked)) == ("fresh-1", 1)
+    filler.unlink()
+    await until(lambda: written()["accessToken"] == "fresh-1", seconds=15)
+    await other.settle(5)
+    assert list(kept.parent.iterdir()) == []
