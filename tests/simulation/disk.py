@@ -27,6 +27,7 @@ class Disk:
         self.had_room_since = 0.0
         self.calls: dict[Process, int] = {}
         self.dies_at: dict[Process, int] = {}
+        self.dies_writing: set[Process] = set()  # which are to die before they rename what they write next
         self.makers: dict[Path, Process | None] = {}  # of the folders that there are
         self._now = now
         self._descriptors: dict[int, tuple[Process, str]] = {}
@@ -91,13 +92,21 @@ class Disk:
         """The one call by which our code takes space."""
         _, path = self._descriptors.pop(descriptor, (None, ""))
         try:
-            self._enter("write", path)
-            if path and self.is_full(path) and not os.fstat(descriptor).st_size:  # what has space keeps it
+            process = self._enter("write", path)
+            if os.fstat(descriptor).st_size:  # what has space keeps it
+                if process is not None:
+                    self._note_write(process)
+            elif path and self.is_full(path):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except BaseException:
             _real_close(descriptor)
             raise
         return _real_fdopen(descriptor, *args, **more)
+
+    def _note_write(self, process: Process) -> None:
+        process.note_write()
+        if process in self.dies_writing:
+            self.dies_at[process] = self.calls[process] + 1
 
     def flock(self, descriptor: Any, operation: int) -> None:
         self._enter("flock")

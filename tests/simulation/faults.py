@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -15,6 +16,7 @@ from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.kept_login import KeptLogin
 from ccproxy_tui.core.auth.renewal import RenewalFailed
 from ccproxy_tui.core.auth.renewer import Renewer
+from ccproxy_tui.core.files import sweep
 from ccproxy_tui.core.permissions import Broker, Decision, Entry
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.server.tap import Tap
@@ -83,6 +85,41 @@ def kept_login_not_shared() -> AbstractContextManager[Any]:
     return mock.patch.object(KeptLogin, "_load", load)
 
 
+def renewal_ends_with_its_request() -> AbstractContextManager[Any]:
+    """A client that leaves takes the renewal along that its request waits for, and the token with it."""
+    right = Renewer.attempt
+
+    def attempt(self: Renewer, found: Credential, stale: str) -> asyncio.Future[Credential] | None:
+        renewal = right(self, found, stale)
+        if renewal is not None and (request := asyncio.current_task()) is not None:
+            request.add_done_callback(lambda _: renewal.cancel() if request.cancelled() else None)
+        return renewal
+
+    return mock.patch.object(Renewer, "attempt", attempt)
+
+
+def answer_written_over_another_login() -> AbstractContextManager[Any]:
+    """What the token endpoint sent is written, whatever the user has done with the file."""
+    right = Renewer._keep
+
+    def keep(self: Renewer, before: Credential, renewed: Any, room: Any, *, in_file: bool) -> Credential:
+        if not in_file:
+            return right(self, before, renewed, room, in_file=in_file)
+        self._file.save(before.source, renewed, room)
+        return self._file.parse(renewed, before.source)
+
+    return mock.patch.object(Renewer, "_keep", keep)
+
+
+def killed_writer_swept() -> AbstractContextManager[Any]:
+    """What a proxy has written and not yet renamed when it is killed is removed, as if it were worth nothing."""
+
+    def recover(_: JsonFile, source: str) -> None:
+        sweep(Path(source))
+
+    return mock.patch.object(JsonFile, "recover", recover)
+
+
 def token_answer_without_limit() -> AbstractContextManager[Any]:
     """A token endpoint that trickles is waited for until it has sent all, however long that takes."""
     return mock.patch("ccproxy_tui.providers.login.TOKEN_SECONDS", 1e6)
@@ -120,6 +157,9 @@ FAULTS: list[Callable[[], AbstractContextManager[Any]]] = [
     no_space_reserved,
     no_look_inside_the_lock,
     kept_login_not_shared,
+    renewal_ends_with_its_request,
+    answer_written_over_another_login,
+    killed_writer_swept,
     token_answer_without_limit,
     late_decision_taken,
     no_time_out,

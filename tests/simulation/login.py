@@ -23,15 +23,17 @@ class Login:
         self._seen: tuple[Any, tuple[str, str, float]] = None, ("", "", 0.0)
         self.since = 0.0  # when the file was first found to be as it is now
         self.family: Family
+        self.signed_out = False
         self.sign_in()
 
     def sign_in(self) -> None:
         """The user logs in with the tool: other tokens, at once."""
+        self.signed_out = False
         self.family = self._vendor.found(jwt=self.kind == "codex", lockless=self.kind == "codex")
         self.write(self._vendor.tokens(self.family, self._now()))
 
     def sign_out(self) -> None:
-        self.family.excuse = "the user has logged out"
+        self.signed_out, self.family.excuse = True, "the user has logged out"
         self._put({})
 
     def write(self, tokens: dict[str, Any]) -> None:

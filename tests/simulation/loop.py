@@ -27,6 +27,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, float, asyncio.TimerHandle]] = []
         self.steps = 0
         self.skipped = 0.0  # seconds in which nothing ran
+        self.awake_since = 0.0  # the end of the last of them
 
     def time(self) -> float:
         return self._now
@@ -35,6 +36,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         """Let time pass in which nothing runs, as when the machine is paused."""
         self._now += seconds
         self.skipped += seconds
+        self.awake_since = self._now
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
         timer = asyncio.TimerHandle(when, callback, args, self, context)

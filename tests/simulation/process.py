@@ -26,6 +26,7 @@ class Process:
         self.stopped_at = 0.0
         self.lost = 0.0  # seconds that it was stopped for
         self.killed_at = 0.0
+        self.wrote = -1.0  # when it last wrote over space that it held: what was written is not lost with it
         self.on_kill: list[Callable[[], None]] = []
         self.waiting: list[asyncio.Handle] = []  # what it would have run while it was stopped
         self._loop = loop
@@ -39,6 +40,9 @@ class Process:
     def run(self, work: Callable[[], Any]) -> Any:
         """Call something in the process's name, at once."""
         return self._context.copy().run(work)
+
+    def note_write(self) -> None:
+        self.wrote = self._loop.time()
 
     def kill(self) -> None:
         """As kill -9: nothing of it runs any more, not even a `finally`."""

@@ -28,7 +28,7 @@ from tests.simulation.vendor import VENDOR
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-_UPKEEP = 60.0
+UPKEEP = 60.0
 _SETTLE = 5.0
 _HTTP = Http()
 
@@ -112,7 +112,7 @@ class Proxy:
         while True:
             for one in pool.accounts:
                 await one.keep_fresh()
-            await asyncio.sleep(_UPKEEP)
+            await asyncio.sleep(UPKEEP)
 
     async def send(self, on_send: Callable[[], None] = lambda: None) -> Answer:
         """Serve one request of a client. Raises NoCredentials, NoAccountServes."""

@@ -94,7 +94,8 @@ class Tool:
             return
         if answer.status != 200 or not told.startswith(b"{"):
             return
-        self._login.write(json.loads(told))
+        if self._login.read()[1] == refresh:  # or else the user has logged in or out since
+            self._login.write(json.loads(told))
 
 
 async def _bounded(body: Any) -> Any:

@@ -12,6 +12,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.simulation.process import CURRENT, Process
 
 VENDOR: ContextVar[Vendor] = ContextVar("vendor")
 _WRITING = 0.1  # seconds in which a program has written what it got; killed in that time, it loses it
+_PATIENCE = 14.9  # seconds that every program waits for an answer at least
 
 TOKEN_TROUBLE = ("refused", "500", "429", "garbled", "slow error", "slow", "late", "trickle", "endless", "lost")
 _PACES = (5.0, 15.0)  # seconds between two bytes that trickle: less than any silence that ends a connection
@@ -58,6 +60,7 @@ class Asked:
     by: Process | None
     seen: str
     answer: asyncio.Future[Reply]
+    began: float  # by the loop's clock
     gone: bool = False  # who asked has hung up
     taken: float | None = None  # when the answer had come in whole
     number: int = 0
@@ -67,10 +70,13 @@ class Asked:
         """Whether the successor came to no program that could have kept it."""
         if self.taken is None:
             return self.gone or self.by is None or self.by.dead or (self.answer.done() and self._failed())
-        return self.by is not None and self.by.dead and self.by.killed_at - self.taken < _WRITING
+        if self.by is None or not self.by.dead or self.by.wrote >= self.taken:
+            return False
+        return self.by.killed_at - self.taken < _WRITING
 
-    def hang_up(self) -> None:
-        self.gone = True
+    def is_race(self, other: Asked) -> bool:
+        """Whether `other` could not know of it: the file had no successor when `other` began."""
+        return other.seen == other.refresh and (self.taken is None or other.began - self.taken < _WRITING)
 
     def _failed(self) -> bool:
         return self.answer.exception() is not None
@@ -116,7 +122,7 @@ class Vendor:
         self.lifetime = 900.0  # seconds of an access token
         self.families: dict[str, Family] = {}
         self.on_disk: Callable[[Family], str] = lambda _: ""  # the refresh token that the login's file has now
-        self.kept_aside: Callable[[], bool] = lambda: False  # no proxy had the time to put it back
+        self.kept_aside: Callable[[Family, Asked], bool] = lambda *_: False  # no proxy had the time to put it back
         self._process, self._rng, self._true, self._say, self._broken = process, rng, true, say, broken
 
     # --- tokens ---
@@ -138,7 +144,8 @@ class Vendor:
     def ask(self, refresh: str, wall: float) -> Asked:
         """A program asks for a renewal; the answer comes later, or not at all."""
         family = self.families[refresh.partition("r")[0]]
-        asked = Asked(refresh, CURRENT.get(), self.on_disk(family), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        asked = Asked(refresh, CURRENT.get(), self.on_disk(family), loop.create_future(), loop.time())
         self._say(asked.by.name if asked.by else "?", f"asks for a renewal of {refresh}")
         self._process.start(self._renew(asked, family, wall))
         return asked
@@ -177,6 +184,16 @@ class Vendor:
         headers = [("retry-after", str(self._rng.randint(1, 120)))] if trouble == "429" else []
         asked.answer.set_result(Reply(int(trouble), headers, b"{}"))
 
+    def hang_up(self, asked: Asked, reply: Reply | None = None) -> None:
+        """The program that asked waits no longer, which costs its login when the token is spent."""
+        asked.gone = True
+        waited = asyncio.get_running_loop().time() - asked.began
+        endless = reply is not None and reply.endless
+        alive = asked.by is not None and not asked.by.dead
+        if alive and asked.taken is None and not asked.answer.cancelled() and not endless and waited < _PATIENCE:
+            assert asked.by is not None
+            self._broken(f"{asked.by.name} gave up the renewal of {asked.refresh} after {waited:.1f} s")
+
     def _fail(self, asked: Asked, error: Exception) -> None:
         if not asked.answer.done():
             asked.answer.set_exception(error)
@@ -204,11 +221,12 @@ class Vendor:
         if family.excuse:
             return
         by = [one.by.name if one.by else "?" for one in (first, second)]
-        if first.lost or second.gone or (second.by is not None and second.by.dead):
+        left = second.gone or (second.by is not None and second.by.dead)
+        if first.lost or (left and second.began < first.began):
             family.excuse = "an answer was lost on its way"
-        elif by[1].startswith("tool") and second.seen == second.refresh and self.kept_aside():
+        elif by[1].startswith("tool") and second.seen == second.refresh and self.kept_aside(family, first):
             family.excuse = "the tool came before any proxy could put back what it kept"
-        elif family.lockless and _is_race(by[0], by[1], second):
+        elif family.lockless and any(one.startswith("tool") for one in by) and first.is_race(second):
             family.excuse = "its owner takes no lock"
         else:
             self._broken(f"{second.refresh} was spent by {by[0]} and again by {by[1]}")
@@ -236,11 +254,6 @@ class Vendor:
         return _whole(200, [], b"{}")
 
 
-def _is_race(first: str, second: str, asked: Asked) -> bool:
-    """Whether a tool without a lock took part, and no look at the file could have told who asked second."""
-    return second.startswith("tool") or (first.startswith("tool") and asked.seen == asked.refresh)
-
-
 class TokenConnection:
     """In the place of the product's `Upstream`: one renewal over the simulated network."""
 
@@ -248,17 +261,18 @@ class TokenConnection:
         self._silence: float = http.read_timeout
 
     async def send(self, method: str, url: str, headers: Any, body: bytes) -> Answer:
-        asked = VENDOR.get().ask(_refresh_of(body), WALL.get()())
+        vendor = VENDOR.get()
+        asked = vendor.ask(_refresh_of(body), WALL.get()())
         try:
             async with asyncio.timeout(self._silence):
                 reply = await asyncio.shield(asked.answer)
         except TimeoutError:
-            asked.gone = True
+            vendor.hang_up(asked)
             raise UpstreamStalled("no byte came") from None
         except asyncio.CancelledError:
-            asked.gone = True
+            vendor.hang_up(asked)
             raise
-        return Answer(reply.status, reply.headers, _stream(asked, reply), asked.hang_up)
+        return Answer(reply.status, reply.headers, _stream(asked, reply), partial(vendor.hang_up, asked, reply))
 
     async def close(self) -> None:
         await asyncio.sleep(0.001)
@@ -279,7 +293,7 @@ async def _stream(asked: Asked, reply: Reply) -> AsyncIterator[bytes]:
         asked.taken = asyncio.get_running_loop().time()
         yield reply.body[-1:] if reply.pace else reply.body
     finally:
-        asked.gone = True
+        VENDOR.get().hang_up(asked, reply)
 
 
 def _refresh_of(body: bytes) -> str:

@@ -24,10 +24,10 @@ from tests.simulation.disk import Disk
 from tests.simulation.login import Login
 from tests.simulation.loop import SimulationLoop, Stuck
 from tests.simulation.process import Killed, Process
-from tests.simulation.proxy import Proxy
+from tests.simulation.proxy import UPKEEP, Proxy
 from tests.simulation.tool import Tool
 from tests.simulation.trace import Line
-from tests.simulation.vendor import VENDOR, WALL, TokenConnection, Vendor, Weather
+from tests.simulation.vendor import VENDOR, WALL, Asked, Family, TokenConnection, Vendor, Weather
 
 _SECONDS = 800.0  # of trouble
 _CALM = 700.0  # seconds of none, after which all must be well: longer than any pause or cooldown
@@ -92,7 +92,7 @@ class World:
         home = self._root / "home"
         self.paths = Paths.of_user({"HOME": str(home), "XDG_RUNTIME_DIR": str(self._root / "run")})
         self.vendor = Vendor(self.process("vendor"), Random(rng.random()), self.clock.true, self.say, self.breaks)
-        self.vendor.kept_aside = lambda: not any(map(self._could_put_back, self.proxies))
+        self.vendor.kept_aside = self._is_kept_aside
         self.vendor.lifetime = rng.choice([360.0, 500.0, 900.0])
         self.vendor.on_disk = lambda family: next(
             (login.read()[1] for login in self.logins if login.family is family), ""
@@ -106,11 +106,21 @@ class World:
         self.has_agents, self.has_streams = rng.random() < 0.25, rng.random() < 0.2
         self.proxies = [Proxy(self, f"proxy{n}", self.paths, self.logins) for n in range(rng.randint(1, 3))]
 
-    def _could_put_back(self, proxy: Proxy) -> bool:
-        """Whether a proxy has run for long enough, while there was room, to write what was kept aside."""
-        since = max(proxy.process.runs_since, self.disk.had_room_since)
+    def _is_kept_aside(self, family: Family, renewal: Asked) -> bool:
+        """Whether the newest login is not in its file yet, and no proxy has had the time to put it there."""
+        folders = [login.path.parent for login in self.logins] + [self.paths.state / "logins" / "kept"]
+        files = [file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.is_file()]
+        is_there = any(f'"{family.refresh}"' in file.read_text(errors="replace") for file in files)
+        dead = renewal.by is not None and renewal.by.dead
+        since = renewal.by.killed_at if renewal.by is not None and dead else 0.0
+        seconds = UPKEEP + _PUT_BACK if dead else _PUT_BACK  # another proxy has to find it
+        return is_there and not any(self._could_put_back(proxy, since, seconds) for proxy in self.proxies)
+
+    def _could_put_back(self, proxy: Proxy, since: float, seconds: float) -> bool:
+        """Whether a proxy has run for so long, while there was room, to write what was kept aside."""
+        since = max(since, proxy.process.runs_since, self.disk.had_room_since, self.loop.awake_since)
         runs = not (proxy.process.dead or proxy.process.stopped or self.disk.full)
-        return runs and self.loop.time() - since > _PUT_BACK
+        return runs and self.loop.time() - since > seconds
 
     # --- one life ---
 
@@ -168,6 +178,7 @@ class World:
         self.vendor.weather = Weather()
         self.disk.full.clear()
         self.disk.dies_at.clear()
+        self.disk.dies_writing.clear()
         self.disk.had_room_since = self.loop.time()
         self.clock.wrong = 0.0
         for proxy in self.proxies:
@@ -177,6 +188,7 @@ class World:
         await asyncio.sleep(_CALM)
         await self._ask_all()
         for login in self.logins:
+            self._check_owner(login)
             if login.family.dead or not login.read()[1]:
                 if not login.family.excuse:
                     return self.breaks(f"the login {login.family.name} is lost")
@@ -304,6 +316,8 @@ class World:
                 proxy.process.kill()
             elif way < 0.6:
                 self._kill(proxy.process)
+            elif way < 0.8:
+                self.disk.dies_writing.add(proxy.process)
             else:
                 self.disk.dies_at[proxy.process] = self.disk.calls.get(proxy.process, 0) + self.rng.randint(1, 40)
             await asyncio.sleep(self.rng.uniform(0, 90))
@@ -329,7 +343,7 @@ class World:
             self.say("clock", f"is wrong by {self.clock.wrong:+.0f} s")
 
     async def _moment(self, seconds: float) -> None:
-        """Wait for about so long, and often for the moment in which a lock of a tool is held."""
+        """Wait for about so long, and often for the moment in which a login is renewed under a lock of its tool."""
         await asyncio.sleep(self.rng.expovariate(1 / seconds))
         if self.rng.random() < 0.6:
             for _ in range(60):
@@ -360,11 +374,22 @@ class World:
 
     async def _users(self) -> None:
         while True:
-            await asyncio.sleep(self.rng.expovariate(1 / 600))
+            await self._moment(500)
             login = self.rng.choice(self.logins)
-            self.say("user", f"logs in anew at {login.path.name}")
+            if self.rng.random() < 0.3:
+                self.say("user", f"logs out at {login.path.name}")
+                login.sign_out()
+                await asyncio.sleep(self.rng.uniform(1, 200))
+                self._check_owner(login)
+            self.say("user", f"logs in again at {login.path.name}")
             login.family.excuse = "another login has taken its place"
             login.sign_in()
+
+    def _check_owner(self, login: Login) -> None:
+        """Break the run when the file has another login than the user, or one after the user has logged out."""
+        refresh = login.read()[1]
+        if refresh and (login.signed_out or not refresh.startswith(f"{login.family.name}r")):
+            self.breaks(f"{refresh} is back after the user has logged out, or in with {login.family.name}")
 
 
 @dataclass
