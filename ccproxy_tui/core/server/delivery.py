@@ -14,6 +14,7 @@ import msgspec
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import ProxyError, UpstreamCut, UpstreamGarbled, UpstreamRefused
 from ccproxy_tui.core.events import EndReason
+from ccproxy_tui.core.exchange.preparing import Plan
 from ccproxy_tui.core.formats import Conversion, Misfit
 from ccproxy_tui.core.formats.body import read_object, with_fields
 from ccproxy_tui.core.formats.canonical import Failed, Usage
@@ -65,6 +66,35 @@ class Delivery(Protocol):
     async def run(self, answer: Answer) -> Outcome:
         """Raises a ProxyError when the answer can't be delivered whole; the exchange then tells the client."""
         ...
+
+
+def changes(plan: Plan, status: int) -> bool:
+    """Whether the client gets other bytes than those of an upstream's answer with this status."""
+    profile = plan.profile
+    if profile is None:
+        return False
+    if status >= 400:
+        return plan.conversion is not None or profile.format != "anthropic_messages"
+    return plan.conversion is not None or _collects(plan) or profile.mends or bool(plan.shown_model)
+
+
+def delivery_of(plan: Plan, answer: Answer, leg: Leg, created: int) -> Delivery:
+    """How an answer to what was planned gets to the client."""
+    if not changes(plan, answer.status):
+        return Relayed(leg)
+    if answer.status >= 400:
+        return Refused(leg, same_dialect=plan.conversion is None)
+    if plan.conversion is not None:
+        return ConvertedStream(plan.conversion, leg) if plan.call.stream else ConvertedWhole(plan.conversion, leg)
+    if _collects(plan):
+        return Collected(leg, plan.shown_model)
+    if plan.profile is not None and plan.profile.mends:
+        return Mended(leg, plan.call.model, created, plan.shown_model)
+    return Renamed(leg, plan.shown_model)
+
+
+def _collects(plan: Plan) -> bool:
+    return plan.profile is not None and plan.profile.stream_only and not plan.call.stream
 
 
 class Leg:

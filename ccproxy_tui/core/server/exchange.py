@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import (
     Draining,
-    InvalidRequest,
     NoAccountServes,
     NoCredentials,
     ProxyError,
@@ -26,9 +24,10 @@ from ccproxy_tui.core.errors import (
     WrongMediaType,
 )
 from ccproxy_tui.core.events import Accepted, BodyRead, Converted, Ended, EndReason, Marked, Routed, UpstreamAnswered
+from ccproxy_tui.core.exchange.history import Listening
+from ccproxy_tui.core.exchange.preparing import Plan
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.errors import error_body, error_event, ping
-from ccproxy_tui.core.formats.misfit import Misfit
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.ids import new_id
@@ -46,22 +45,22 @@ from ccproxy_tui.core.server.delivery import (
     Outcome,
     Relayed,
     Renamed,
+    changes,
+    delivery_of,
     is_stream,
 )
-from ccproxy_tui.core.server.history import ANNOUNCED, NAMES_ONE, Listening, expand
 from ccproxy_tui.core.server.hub import Hub, Interruption
 from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.peek import Peek, peek, session_of
-from ccproxy_tui.core.server.plan import Plan, client_status, plan_call, report_header
 from ccproxy_tui.core.server.shares import CLAIM
 from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink
 from ccproxy_tui.core.server.tap import AnswerUnpacker, Tap
 from ccproxy_tui.core.sse import EventTooLarge
-from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.core.unpack import UnpackError
 
 log = logging.getLogger(__name__)
 
+_HEADER_LIMIT = 6 * 1024
 _BY_MODEL = frozenset({"messages", "count_tokens", "chat", "responses", "compact"})
 # Refusals after which another model or provider may still serve.
 _FALL_BACK = frozenset({401, 402, 403, 404, 408, 429, 500, 502, 503, 504, 529})
@@ -290,33 +289,13 @@ class Exchange:
 
     async def _plan(self, call: Call, provider: Provider, model: str) -> Plan:
         """The call as the provider takes it: in the client's own dialect where it can be."""
-        hub = self._hub
-        created = int(hub.clock.now())
-        call = await self._with_history(call, provider, model)
-        plan = await plan_call(call, provider, model, hub.settings.models, created=created, recall=hub.memory.recall)
+        plan = await self._hub.preparer.prepare(call, provider, model)
         self._report = plan.report
+        self._sink.listener = self._listening = Listening() if plan.keeps_history else None
+        if plan.turns:
+            self._hub.bus.publish(Marked(self.id, "history", "the earlier turns were put in from this proxy's memory"))
         self._publish_report()
         return plan
-
-    async def _with_history(self, call: Call, provider: Provider, model: str) -> Call:
-        """The whole conversation in place of `previous_response_id`, where the upstream keeps nothing itself."""
-        if call.operation != "responses" or not self._hub.settings.codex.local_history:
-            return call
-        profile = provider.profile(model, "openai_responses")
-        keeps = profile.format == "openai_responses" and not profile.stream_only
-        self._sink.listener = self._listening = None if keeps else Listening()
-        if NAMES_ONE not in call.body or (keeps and ANNOUNCED.encode() not in call.body):
-            return call
-        turns = self._hub.history.before(call.body)
-        if not turns:
-            return call
-        try:
-            size = sum(turn.size for turn in turns)
-            whole = await work_on(size, partial(expand, call.body, turns))
-        except Misfit as misfit:
-            raise InvalidRequest(misfit.message, field=misfit.bracketed()) from misfit
-        self._hub.bus.publish(Marked(self.id, "history", "the earlier turns were put in from this proxy's memory"))
-        return replace(call, body=whole)
 
     def _publish_report(self) -> None:
         if self._report is not None and len(self._report):
@@ -329,13 +308,13 @@ class Exchange:
         record = self._hub.store.get(self.id)
         assert record is not None  # live records are never forgotten
         watched = plan.call.format if answer.status == 200 else None
-        changes = plan.changes(answer.status)
+        changed = changes(plan, answer.status)
         encoding = answer.header("content-encoding")  # none was asked for, but some send it
-        if changes and encoding:
+        if changed and encoding:
             answer.body, encoding = _unpacked(answer.body, encoding), ""
-        tap = self._tap = Tap(record, self._hub.store, self._hub.clock, watched, encoding, converted=changes)
+        tap = self._tap = Tap(record, self._hub.store, self._hub.clock, watched, encoding, converted=changed)
         leg = Leg(self._sink, tap, self._client_headers, self._scope.get(CLAIM))
-        delivery = self._delivery = plan.delivery(answer, leg, int(self._hub.clock.now()))
+        delivery = self._delivery = delivery_of(plan, answer, leg, int(self._hub.clock.now()))
         await self._sink.settle()
         if isinstance(delivery, Relayed | Renamed | Mended) and not self._sink.started:
             self._streaming = is_stream(answer)
@@ -521,6 +500,21 @@ async def _unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[
                 yield piece
     except UnpackError as error:
         raise UpstreamGarbled(f"The upstream's answer {error}.") from error
+
+
+def report_header(report: Report) -> bytes:
+    """The conversion report as a header's value: JSON in ASCII, as many notes as fit."""
+    notes = [[note.action, note.field, note.reason] for note in report]
+    while notes and len(value := json.dumps(notes, separators=(",", ":"))) > _HEADER_LIMIT:
+        notes = notes[: len(notes) // 2]
+    return (value if notes else "[]").encode()
+
+
+def client_status(dialect: Format, status: int) -> int:
+    """An overloaded upstream has a status of its own in Anthropic's dialect."""
+    if dialect == "anthropic_messages" and status == 503:
+        return 529
+    return 503 if dialect != "anthropic_messages" and status == 529 else status
 
 
 def _wrong_method(method: str, path: str) -> ProxyError:

@@ -17,6 +17,8 @@ from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader
 from ccproxy_tui.core.detection import Detector
+from ccproxy_tui.core.exchange.history import ResponseHistory
+from ccproxy_tui.core.exchange.preparing import Preparer
 from ccproxy_tui.core.heap import give_back_memory
 from ccproxy_tui.core.limits import MB, SETTLE_SECONDS
 from ccproxy_tui.core.model_map import Candidate, find_candidates
@@ -28,7 +30,6 @@ from ccproxy_tui.core.provider import Provider, RunsAgents
 from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.server.deciders import Deciders
 from ccproxy_tui.core.server.desk import Desk, audit_row
-from ccproxy_tui.core.server.history import ResponseHistory
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.server.reach import Reach
@@ -84,6 +85,7 @@ class Hub:
         self.shares = Shares(self._memory_limits)
         self.refusals = Refusals(clock, self.store.notice)
         self.history = ResponseHistory()
+        self.preparer = Preparer(lambda: self.settings, clock, self.history, lambda keys: self.memory.recall(keys))
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules, self._session_rule_limits, runs)
         self.deciders = Deciders(loaded.settings.permissions.deciders, self.tasks)

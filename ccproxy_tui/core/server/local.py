@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ccproxy_tui.core.errors import ProxyError, RouteNotFound
+from ccproxy_tui.core.exchange.preparing import invalid
 from ccproxy_tui.core.formats import Format, Misfit
 from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.count import estimate_tokens
@@ -16,7 +17,6 @@ from ccproxy_tui.core.formats.models import ModelCard, render_model, render_mode
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.routing import Target
 from ccproxy_tui.core.server.hub import Hub
-from ccproxy_tui.core.server.plan import invalid
 
 log = logging.getLogger(__name__)
 

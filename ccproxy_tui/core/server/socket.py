@@ -15,6 +15,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from ccproxy_tui.core import sse
+from ccproxy_tui.core.exchange.history import ANNOUNCED, input_items
 from ccproxy_tui.core.formats.body import decode, read_object
 from ccproxy_tui.core.formats.errors import error_object
 from ccproxy_tui.core.formats.misfit import Misfit, Object
@@ -22,7 +23,6 @@ from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.limits import MB
 from ccproxy_tui.core.routing import Target
 from ccproxy_tui.core.server.exchange import Exchange
-from ccproxy_tui.core.server.history import ANNOUNCED, input_items
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.shares import CLAIM
 
