@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"[0-9a-f]{12}(?:\.([0-9a-f]{32}))?\.tmp")  # after the name of the file
+_TURN_SECONDS = 10.0
+_POLL = 0.02
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Hold the right to change files of `folder`, among our programs. It blocks: for a thread.
+
+    The folder itself is locked (flock), so that nothing is left in it. Raises OSError when another program keeps it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)  # frees the lock
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    deadline = time.monotonic() + _TURN_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EAGAIN, "another program is changing it", str(folder)) from None
+            time.sleep(_POLL)
+        except OSError:  # not every file system has locks
+            return None
 
 
 def replace_file(path: Path, data: bytes, *, mode: int | None = None) -> None:
@@ -23,6 +54,14 @@ def replace_file(path: Path, data: bytes, *, mode: int | None = None) -> None:
     sweep(path)
     with Room(path, len(data), mode=mode) as room:
         room.fill(data)
+
+
+def content_of(path: Path) -> bytes | None:
+    """Return what the file holds, or None when there is none. Raises OSError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def unlink_link(path: Path) -> None:
@@ -73,6 +112,18 @@ class Room:
         self._finish(data)
         self._temporary.replace(self._target)
         self._done()
+
+    def fill_over(self, before: bytes | None, data: bytes) -> bool:
+        """As `fill`, unless the file holds something else than `before` by now (None: there was none).
+
+        Return whether it was filled. Raises OSError.
+        """
+        self._finish(data)
+        if content_of(self._target) != before:
+            return False
+        self._temporary.replace(self._target)
+        self._done()
+        return True
 
     def fill_first(self, data: bytes) -> None:
         """Put `data` where the file would be, unless there is one by now. Raises OSError."""

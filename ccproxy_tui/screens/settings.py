@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar
 
@@ -43,17 +43,36 @@ class Setting:
     secret: bool
     description: str
     choices: tuple[str, ...]
+    pending: str | None = None  # the value after a restart, where that is another one
 
     @property
     def changed(self) -> bool:
         return self.origin != "default"
 
+    @property
+    def written(self) -> str:
+        """The value that the files have."""
+        return self.value if self.pending is None else self.pending
+
+    @property
+    def shown(self) -> str:
+        """The value that runs, and the one that waits for a restart."""
+        running = self.value or "-"
+        return running if self.pending is None else f"{running} ({self.pending or '-'} after a restart)"
+
+
+_NAMES = frozenset(field.name for field in fields(Setting)) - {"place"}  # a newer proxy may send others, too
+
 
 def to_settings(entries: Iterable[dict[str, Any]]) -> dict[str, Setting]:
     return {
-        entry["key"]: Setting(place=place, **{**entry, "choices": tuple(entry.get("choices", ()))})
+        entry["key"]: Setting(place, **{name: _frozen(value) for name, value in entry.items() if name in _NAMES})
         for place, entry in enumerate(entries)
     }
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 class SettingsScreen(BaseScreen):
@@ -112,9 +131,7 @@ class SettingsScreen(BaseScreen):
         width = self.size.width
         key_width = 34 if width >= NARROW else 26
         key = Column[Setting]("key", "setting", key_width, lambda s: s.key, style=lambda s: "" if s.changed else "dim")
-        value = Column[Setting](
-            "value", "value", 0, lambda s: s.value or "-", style=lambda s: "live" if s.changed else ""
-        )
+        value = Column[Setting]("value", "value", 0, lambda s: s.shown, style=lambda s: "live" if s.changed else "")
         origin = Column[Setting]("origin", "from", 34 if width >= WIDE else 18, lambda s: s.origin)
         self.list.set_columns([key, value, origin] if width >= NARROW else [key, value])
 
@@ -164,6 +181,8 @@ class SettingsScreen(BaseScreen):
             return
         effect = "changes take effect at once" if setting.live else "changes take effect after a restart"
         allowed = f"{setting.kind}: {setting.allowed}" if setting.allowed else setting.kind
+        if setting.pending is not None:
+            effect = f"running {setting.value or '(none)'}, file {setting.pending or '(none)'}: restart to apply it"
         variable = setting.key.upper().replace(".", "__")
         self.query_one("#setting", DetailView).show_lines(
             [
@@ -183,8 +202,8 @@ class SettingsScreen(BaseScreen):
 
     async def _edit(self, setting: Setting) -> None:
         if setting.choices:
-            values = setting.choices
-            new = values[(values.index(setting.value) + 1) % len(values)] if setting.value in values else values[0]
+            values, old = setting.choices, setting.written
+            new = values[(values.index(old) + 1) % len(values)] if old in values else values[0]
         else:
             answer = await self.app.push_screen_wait(EditSetting(setting))
             if answer is None:
@@ -204,9 +223,9 @@ class SettingsScreen(BaseScreen):
 
     def action_default(self) -> None:
         setting = self.list.selected
-        if setting is None or not setting.changed:
+        if setting is None or not (setting.changed or setting.pending is not None):
             return
-        if not setting.origin.startswith("file"):
+        if setting.changed and not setting.origin.startswith("file"):
             self.proxy_app.say(f"{setting.key} comes from {setting.origin}; change it there", "warning")
             return
         self.background(partial(self._write, setting.key, None))
@@ -278,7 +297,7 @@ class EditSetting(ModalScreen[str | None]):
         with Vertical(classes="dialog"):
             yield Static(f"{setting.key}\n{setting.description}\n{allowed}", markup=False, classes="dialog-text")
             yield Input(
-                "" if setting.secret else setting.value,
+                "" if setting.secret else setting.written,
                 password=setting.secret,
                 id="edit-value",
                 select_on_focus=False,

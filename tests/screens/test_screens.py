@@ -601,6 +601,18 @@ async def test_settings_are_edited_and_refusals_are_shown(app: CCProxyApp, contr
         assert ("set", "server.on_hangup", None) not in control.calls
 
 
+async def test_a_setting_that_waits_for_a_restart_shows_both_values(app: CCProxyApp, control: FakeControl) -> None:
+    waits = {**ENTRIES[0], "value": "5", "origin": "default", "live": False, "pending": "9", "of_a_newer_proxy": 1}
+    control.entries = [waits]
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("8")
+        await until(lambda: "5 (9 after a restart)" in screen_text(app))
+        assert "running 5, file 9: restart to apply it" in screen_text(app)
+        await pilot.press("d")
+        await until(lambda: ("set", waits["key"], None) in control.calls)
+
+
 async def test_quitting_asks_and_cancel_is_the_first_answer(app: CCProxyApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)

@@ -20,7 +20,7 @@ from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import PROTOCOL, BodyPart, Watch
 from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.peers import peer_of
-from ccproxy_tui.core.redact import learn_secret, redact_body
+from ccproxy_tui.core.redact import redact_body
 from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.codex_routes import codex_routes
@@ -33,8 +33,7 @@ from ccproxy_tui.core.server.permission_routes import PermissionApi, permission_
 from ccproxy_tui.core.server.rule_routes import rule_routes
 from ccproxy_tui.core.server.sdk_routes import sdk_routes
 from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
-from ccproxy_tui.core.settings import SettingsError, edit, entries, field_at, load
-from ccproxy_tui.core.settings.masked import secrets_of
+from ccproxy_tui.core.settings import SettingsError
 from ccproxy_tui.core.threads import work_on
 
 log = logging.getLogger(__name__)
@@ -172,8 +171,7 @@ class _ControlApi:
         return Response(shown[offset : offset + limit], media_type="application/octet-stream")
 
     async def settings(self, _: Request) -> Response:
-        loaded = self._hub.loaded
-        return _answer([dataclasses.asdict(entry) for entry in entries(loaded.settings, loaded.origins)])
+        return _answer([dataclasses.asdict(entry) for entry in await self._hub.live_settings.entries()])
 
     # --- doing ---
 
@@ -188,33 +186,14 @@ class _ControlApi:
         text = (await self._json(request, dict)).get("value")
         if text is not None and not isinstance(text, str):
             raise InvalidRequest("A setting's value is text, as it would be typed.")
+        live = self._hub.live_settings
         try:
-            value = None if text is None else edit.parse_value(key, text)
-            edit.set_values(self._hub.loaded.write_to, {key: value})
-            effect = self._take_effect(key)
+            effect = await live.change(key, text)
         except SettingsError as error:
             raise InvalidRequest(str(error)) from error
         except OSError as error:
             raise ProxyError(f"The settings file can't be written: {error.strerror or error}.") from error
-        return _answer({"file": str(self._hub.loaded.write_to), "effect": effect})
-
-    def _take_effect(self, key: tuple[str, ...]) -> str:
-        """Apply what can be applied to a running proxy; say when the rest will."""
-        fresh = load(flags=self._hub.loaded.flags, config=self._hub.loaded.config)
-        origin = fresh.prevailing(key)
-        if origin is not None:
-            return f"written, but {origin} still prevails"
-        info = field_at(key)
-        extra = info.json_schema_extra if info is not None and isinstance(info.json_schema_extra, dict) else {}
-        if not extra.get("live"):
-            return "written; takes effect after a restart"
-        try:
-            self._hub.loaded = self._hub.loaded.taking(key, fresh)
-        except KeyError:  # of a table that is new
-            return "written; takes effect after a restart"
-        learn_secret(*secrets_of(self._hub.settings))
-        self._hub.store.notice()
-        return "in effect now"
+        return _answer({"file": str(live.loaded.write_to), "effect": effect})
 
     async def shutdown(self, request: Request) -> Response:
         drain = bool((await self._json(request, dict)).get("drain", True))

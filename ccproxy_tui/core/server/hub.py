@@ -36,6 +36,7 @@ from ccproxy_tui.core.server.reach import Reach
 from ccproxy_tui.core.server.refusals import Refusals
 from ccproxy_tui.core.server.shares import Shares
 from ccproxy_tui.core.settings import Loaded, Settings
+from ccproxy_tui.core.settings.live import LiveSettings, SettingsChanged
 from ccproxy_tui.core.settings.masked import secrets_of
 from ccproxy_tui.core.settings.models import Models, Permissions
 from ccproxy_tui.core.storage import Audit
@@ -71,7 +72,7 @@ class Hub:
     """One per proxy process, on one loop."""
 
     def __init__(self, loaded: Loaded, clock: Clock, proofs: ProofReader) -> None:
-        self.loaded = loaded
+        self.live_settings = LiveSettings(loaded)
         self.clock = clock
         self.bus = Bus()
         self.store = Store(clock)
@@ -110,14 +111,23 @@ class Hub:
         self.client_token = ""  # of this install; the configured one is in the settings
         self.client_token_file = ""
         learn_secret(*secrets_of(loaded.settings))
+        self.live_settings.subscribe(self._settings_changed)
         self.stop_requested = asyncio.Event()
         self.stopping = asyncio.Event()  # the servers are closing: viewers must let go
         self.drain_seconds = loaded.settings.server.drain_seconds
         self._housekeeping: asyncio.Task[None] | None = None
 
     @property
+    def loaded(self) -> Loaded:
+        return self.live_settings.loaded
+
+    @property
     def settings(self) -> Settings:
-        return self.loaded.settings
+        return self.live_settings.current
+
+    def _settings_changed(self, _: SettingsChanged) -> None:
+        learn_secret(*secrets_of(self.settings))
+        self.store.notice()
 
     def add_providers(self, providers: Iterable[Provider]) -> None:
         for provider in providers:

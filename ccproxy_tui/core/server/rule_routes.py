@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -24,7 +23,7 @@ from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.deciders import Decider, Guard, decider_of
 from ccproxy_tui.core.server.desk import asked_of
 from ccproxy_tui.core.server.hub import Hub
-from ccproxy_tui.core.settings import SettingsError, edit
+from ccproxy_tui.core.settings import SettingsError
 from ccproxy_tui.core.settings.models import PermissionRule
 
 _LAST = 200  # questions that a rule is tried on
@@ -75,7 +74,7 @@ class _RuleApi:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._changes: list[_Change] = []
-        self._turn = asyncio.Lock()  # one change of the settings file at a time
+        self._turn = asyncio.Lock()  # an undo takes back the last change, whole
 
     # --- of a question ---
 
@@ -196,32 +195,19 @@ class _RuleApi:
         return [parse_rule(one.rule, one.action, project=one.project) for one in made]
 
     async def _keep(self, add: Sequence[Rule] = (), remove: Sequence[Rule] = ()) -> str:
-        """Change the rules of the user's settings file, and those in force. Return what will prevail at the next start.
+        """Change the rules in force, and those of the user's file. Return what will prevail at the next start.
 
-        The file gets its own rules alone: those of a project file that is trusted hold in that project. Raises
-        InvalidRequest.
+        Raises InvalidRequest.
         """
         if not add and not remove:
             return ""
-        loaded = self._hub.loaded
         try:
-            await asyncio.to_thread(_change_file, loaded.write_to, add, remove)
+            prevails = await self._hub.live_settings.change_rules(
+                add=[_written(rule) for rule in add], remove=[_written(rule) for rule in remove]
+            )
         except (OSError, SettingsError) as error:
             raise InvalidRequest(f"The rules can't be saved: {error}.") from error
-        kept = [rule for rule in self._kept if rule not in remove]
-        loaded.settings.permissions.rules = [_written(rule) for rule in (*kept, *add)]
-        prevails = loaded.prevailing(("permissions", "rules"))
         return f"saved, but {prevails} prevails after the next start" if prevails is not None else ""
-
-
-def _change_file(path: Path, add: Sequence[Rule], remove: Sequence[Rule]) -> None:
-    """Raises InvalidRequest, SettingsError or OSError."""
-    own = [PermissionRule.model_validate(one) for one in edit.read_value(path, ("permissions", "rules")) or []]
-    gone = [_written(rule) for rule in remove]
-    if missing := [one.rule for one in gone if one not in own]:
-        raise InvalidRequest(f"{missing[0]} does not stand in {path}: change it where it comes from (see Settings).")
-    values = [one.model_dump(exclude_defaults=True) for one in (*own, *map(_written, add)) if one not in gone]
-    edit.set_values(path, {("permissions", "rules"): values})
 
 
 def _written(rule: Rule) -> PermissionRule:

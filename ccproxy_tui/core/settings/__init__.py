@@ -110,6 +110,10 @@ class Loaded:
         new = {key: origin for key, origin in fresh.origins.items() if key[: len(path)] == path}
         return replace(self, settings=_taking(self.settings, path, fresh.settings), origins={**kept, **new})
 
+    def has_value_of(self, other: Loaded, path: KeyPath) -> bool:
+        """Return whether a setting has the same value in both."""
+        return bool(_value_at(self.settings, path) == _value_at(other.settings, path))
+
     def is_from_stranger(self, path: KeyPath) -> bool:
         """Return whether a setting in force comes from a project file that is not trusted."""
         origin = self.origins.get(path)
@@ -147,6 +151,7 @@ class Entry:
     secret: bool
     description: str
     choices: list[str] = field(default_factory=list)
+    pending: str | None = None  # the value after a restart, where that is another one
 
 
 def load(
@@ -450,16 +455,31 @@ def leaves(model: type[BaseModel], prefix: KeyPath = ()) -> Iterator[tuple[KeyPa
             yield (*prefix, name), info
 
 
-def entries(settings: Settings, origins: Mapping[KeyPath, Origin]) -> list[Entry]:
-    """Every setting with its value, origin and what is allowed. Secrets are masked."""
-    return [_entry(path, info, settings, origins) for path, info in leaves(Settings)]
+def is_live(path: KeyPath) -> bool:
+    """Return whether a change of the setting needs no restart."""
+    info = field_at(path)
+    return info is not None and isinstance(info.json_schema_extra, dict) and bool(info.json_schema_extra.get("live"))
 
 
-def _entry(path: KeyPath, info: FieldInfo, settings: Settings, origins: Mapping[KeyPath, Origin]) -> Entry:
+def entries(settings: Settings, origins: Mapping[KeyPath, Origin], next_start: Settings | None = None) -> list[Entry]:
+    """Every setting with its value, origin and what is allowed. Secrets are masked.
+
+    `next_start` has the settings that a restart would bring, for `Entry.pending`.
+    """
+    return [_entry(path, info, settings, origins, next_start or settings) for path, info in leaves(Settings)]
+
+
+def _value_at(settings: Settings, path: KeyPath) -> Any:
     value: Any = settings
     for part in path:
-        value = getattr(value, part)
-    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+    return value
+
+
+def _entry(
+    path: KeyPath, info: FieldInfo, settings: Settings, origins: Mapping[KeyPath, Origin], next_start: Settings
+) -> Entry:
+    value, later = _value_at(settings, path), _value_at(next_start, path)
     origin = origins.get(path) or next((o for p, o in origins.items() if p[: len(path)] == path), DEFAULT)
     choices = [str(choice) for choice in get_args(info.annotation)] if _is_literal(info) else []
     if info.annotation is bool:
@@ -471,10 +491,11 @@ def _entry(path: KeyPath, info: FieldInfo, settings: Settings, origins: Mapping[
         origin=str(origin),
         kind=_kind(info),
         allowed=_allowed(info, choices),
-        live=bool(extra.get("live")),
+        live=is_live(path),
         secret=_is_secret(info),
         description=info.description or "",
         choices=choices,
+        pending=None if later == value else show(masked_value(later, path[-1])),
     )
 
 

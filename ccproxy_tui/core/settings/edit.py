@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,74 @@ import tomlkit
 from pydantic import TypeAdapter, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
-from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.files import Room, content_of, sweep, turn
 from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.settings import Problem, SettingsError, entries, field_at, is_secret, leaves, load, show, validate
-from ccproxy_tui.core.settings.models import Settings
+from ccproxy_tui.core.settings.models import PermissionRule, Settings
 from ccproxy_tui.core.settings.project import values_of
 from ccproxy_tui.core.settings.shown import holds_secret
 from ccproxy_tui.core.settings.sources import KeyPath, Layer, Origin, from_toml
 
+_TRIES = 10
+_RULES: KeyPath = ("permissions", "rules")
 
-def set_values(path: Path, changes: Mapping[KeyPath, Any]) -> None:
-    """Write `changes` (None removes a key) into the file at `path`, which is made when it is not there.
+Changes = Mapping[KeyPath, Any]  # None removes a key
+
+
+def set_values(path: Path, changes: Changes) -> None:
+    """Write `changes` into the file at `path`, which is made when it is not there.
 
     A file with a secret in it becomes readable by the user alone.
 
     Raises SettingsError when a key is unknown, a value is not allowed, or the file is not TOML; the file is then as
     it was. Raises OSError when it can't be written.
     """
-    text = edited(path.read_text("utf-8") if path.exists() else "", changes, path)
-    replace_file(path, text.encode(), mode=0o600 if _holds_secret(_layer(path, text)) else None)
+    rewrite(path, lambda _: changes)
 
 
-def read_value(path: Path, key: KeyPath) -> Any:
-    """Return what the file at `path` itself sets, None when it does not. Raises SettingsError or OSError."""
-    if not path.exists():
-        return None
-    layer = _layer(path, path.read_text("utf-8"))
-    return values_of(layer).get(key)
+def rewrite(path: Path, changes_of: Callable[[Mapping[KeyPath, Any]], Changes]) -> None:
+    """Write the changes that `changes_of` makes of the values that the file has now. Raises as `set_values`.
+
+    Writers of ours take turns. When another program, such as an editor, has written in the time, it starts again.
+    """
+    target = path.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with turn(target.parent):
+        sweep(target)
+        for _ in range(_TRIES):
+            if _rewritten(path, target, changes_of):
+                return
+    raise OSError(errno.EAGAIN, "another program keeps writing it", str(path))
+
+
+def _rewritten(path: Path, target: Path, changes_of: Callable[[Mapping[KeyPath, Any]], Changes]) -> bool:
+    before = content_of(target)
+    try:
+        text = (before or b"").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError([Problem("", Origin("file", str(path)), f"can't be read: {error}")]) from error
+    after = edited(text, changes_of(values_of(_layer(path, text))), path)
+    mode = 0o600 if _holds_secret(_layer(path, after)) else None
+    data = after.encode()
+    with Room(target, len(data), mode=mode) as room:
+        return room.fill_over(before, data)
+
+
+def rewrite_rules(path: Path, add: Sequence[PermissionRule], remove: Sequence[PermissionRule]) -> None:
+    """Change the rules that the file at `path` itself has. Raises SettingsError, also when one to remove is not there;
+    or OSError.
+    """
+
+    def changes_of(values: Mapping[KeyPath, Any]) -> Changes:
+        own = [PermissionRule.model_validate(one) for one in values.get(_RULES) or []]
+        if missing := next((one.rule for one in remove if one not in own), ""):
+            text = "not in this file; change it where it comes from (see Settings)"
+            raise SettingsError([Problem(missing, Origin("file", str(path)), text)])
+        kept = [one for one in own if one not in remove]
+        new = [one for one in add if one not in kept]
+        return {_RULES: [one.model_dump(exclude_defaults=True) for one in (*kept, *new)]}
+
+    rewrite(path, changes_of)
 
 
 def edited(text: str, changes: Mapping[KeyPath, Any], path: Path) -> str:

@@ -6,16 +6,13 @@ folder, are kept here alike; see `core.settings.agents_folder` for the latter.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.files import replace_file, turn
 from ccproxy_tui.core.paths import Paths, private_dir
 from ccproxy_tui.core.settings.files import Refused, read_own
 
@@ -86,12 +83,12 @@ class TrustStore:
 
     def trust(self, path: Path, digest: str, shown: Mapping[str, str], now: float) -> None:
         """Trust the file at `path` with the content of that digest. Raises OSError."""
-        with self._turn():
+        with turn(private_dir(self._folder)):
             self._write({**self._records_to_change(), str(path): Record(digest, now, dict(shown))})
 
     def revoke(self, path: Path) -> list[str]:
         """Trust no longer the file at `path`, or anything below the folder. Return what was revoked. Raises OSError."""
-        with self._turn():
+        with turn(private_dir(self._folder)):
             records = self._records_to_change()
             gone = [name for name in records if Path(name) == path or Path(name).is_relative_to(path)]
             if gone:
@@ -100,14 +97,3 @@ class TrustStore:
 
     def _write(self, records: dict[str, Record]) -> None:
         replace_file(self.path, msgspec.json.encode(_Store(records)), mode=0o600)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One writer at a time, across processes."""
-        lock = private_dir(self._folder) / f".{STORE_FILE}.lock"
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)  # frees the lock

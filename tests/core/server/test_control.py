@@ -158,7 +158,26 @@ async def test_a_setting_is_written_applied_and_shown_with_its_origin(proxy: Pro
     entry = next(e for e in await control.settings() if e["key"] == "server.keepalive_seconds")
     assert entry["value"] == "7"
     assert entry["origin"].startswith("file ")
-    assert "restart" in await control.change_setting("server.drain_seconds", "9")
+    await control.close()
+
+
+async def test_a_setting_that_waits_for_a_restart_is_shown_as_such_and_stays_out(start_proxy: StartProxy) -> None:
+    """Also when another one is changed after it, and when an editor has written the file."""
+    proxy = await start_proxy()
+    control, path = proxy.control(), proxy.hub.loaded.write_to
+    assert "after a restart" in await control.change_setting("security.auth_token", "a-token-to-come")
+    path.write_text(path.read_text() + "[logging]\nlevel = 'debug'\n")
+    assert "in effect now" in await control.change_setting("server.keepalive_seconds", "7")
+    security, level = proxy.hub.settings.security, proxy.hub.settings.logging.level
+    assert (security.auth_token, level) == (None, "INFO")
+    entries = {entry["key"]: entry for entry in await control.settings()}
+    token = entries["security.auth_token"]
+    assert (token["value"], "a-token-to-come" in repr(entries), bool(token["pending"])) == ("", False, True)
+    assert (entries["logging.level"]["value"], entries["logging.level"]["pending"]) == ("INFO", "DEBUG")
+    assert entries["server.keepalive_seconds"]["pending"] is None
+    assert "in force already" in await control.change_setting("security.auth_token", None)
+    entries = {entry["key"]: entry["pending"] for entry in await control.settings()}
+    assert (entries["security.auth_token"], entries["logging.level"]) == (None, "DEBUG")
     await control.close()
 
 

@@ -257,6 +257,6 @@ async def test_rules_of_a_trusted_project_file_stay_in_it(
     assert "make" not in proxy.hub.loaded.write_to.read_text()
     assert "git diff" not in project.read_text()
     kept = next(one for one in await control.rules() if one.rule == "Bash(make:*)")
-    with pytest.raises(ControlError, match="does not stand in"):
+    with pytest.raises(ControlError, match="not in this file"):
         await control.remove_rule(kept)
     await control.close()
