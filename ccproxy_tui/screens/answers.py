@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import subprocess
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from textual.app import ComposeResult, SuspendNotSupported
@@ -21,6 +17,7 @@ from ccproxy_tui.core.escape import escape_json, escape_line, has_hidden
 from ccproxy_tui.core.formats import keys
 from ccproxy_tui.core.permissions.difference import difference
 from ccproxy_tui.screens.ui.card_view import difference_lines
+from ccproxy_tui.screens.ui.editor import EditorError, edit, editor_of
 from ccproxy_tui.screens.ui.pieces import PieceLine
 from ccproxy_tui.screens.widgets.code_area import CodeArea
 from ccproxy_tui.screens.widgets.piece_view import PieceView
@@ -83,7 +80,7 @@ class EditDialog(ModalScreen[Any]):
     """The input, changed, to be allowed so: what has changed is shown before it is sent.
 
     A command, or the text that a tool takes, is edited as it is; everything else as JSON. Ends with the whole input, or
-    None when the person leaves. What is written stays when the request ends before it is sent.
+    None when the user leaves. What is written stays when the request ends before it is sent.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -159,21 +156,27 @@ class EditDialog(ModalScreen[Any]):
             self._write()
 
     def action_editor(self) -> None:
-        """In the person's own editor, on this terminal."""
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+        """In the user's own editor, on this terminal."""
         if self._is_reviewing:
             return
+        editor = editor_of(os.environ)
         if not editor:
             self._tell("no editor is set: $VISUAL or $EDITOR names one")
             return
+        self.run_worker(self._edit_outside(editor), group="editor", exclusive=True)
+
+    async def _edit_outside(self, editor: str) -> None:
         try:
-            with self.app.suspend():
-                self._area.text = _edit_outside(editor, self._area.text, _SUFFIXES.get(self._field, ".json"))
+            self._area.text = await edit(self.app, editor, self._area.text, _SUFFIXES.get(self._field, ".json"))
         except SuspendNotSupported:
             self._tell("this terminal can't be lent to an editor")
-        except (OSError, ValueError, subprocess.CalledProcessError) as error:
-            self._tell(f"the editor did not do it: {error}")
-        self.refresh(layout=True)
+        except EditorError as error:
+            self._tell(f"the editor changed nothing: {error}")
+
+    def on_text_area_changed(self) -> None:
+        """What was wrong with the text may be right now."""
+        if not self._is_reviewing:
+            self._show_keys()
 
     # --- the two looks ---
 
@@ -190,11 +193,14 @@ class EditDialog(ModalScreen[Any]):
         self.query_one("#edit-title", Static).update(f"Edit {what}:")
         self._area.display, self.query_one(PieceView).display = True, False
         self._area.focus()
+        self._show_keys()
+
+    def _show_keys(self) -> None:
         whole = "f2 all as JSON, " if self._field else ""
         self._tell(f"ctrl+s shows what changes, {whole}f4 opens $EDITOR, esc leaves")
 
     def _review(self, edited: Any) -> None:
-        self.query_one("#edit-title", Static).update("It would be allowed so:")
+        self.query_one("#edit-title", Static).update("This is what will be allowed:")
         view = self.query_one(PieceView)
         self._area.display, view.display = False, True
         found = difference(self._text(self._given), self._text(edited))
@@ -225,19 +231,3 @@ def _text_of(given: Any) -> str:
         return ""
     name = next((name for name in _TEXTS if isinstance(given.get(name), str)), "")
     return name if name and not has_hidden(given[name]) else ""
-
-
-def _edit_outside(editor: str, text: str, suffix: str) -> str:
-    """What the editor leaves of `text`, in a file that only this user can read, and that is gone after.
-
-    Raises OSError, ValueError, subprocess.CalledProcessError.
-    """
-    handle, name = tempfile.mkstemp(prefix="ccproxy-", suffix=suffix)
-    path = Path(name)
-    try:
-        os.close(handle)
-        path.write_bytes(text.encode("utf-8", "surrogatepass"))
-        subprocess.run([*shlex.split(editor), name], check=True)  # the person's own setting
-        return path.read_bytes().decode("utf-8", "surrogatepass").removesuffix("\n")
-    finally:
-        path.unlink(missing_ok=True)

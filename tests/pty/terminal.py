@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -17,6 +18,7 @@ from pathlib import Path
 import pyte
 
 _SKIMMED = 65536
+_UNKNOWN = re.compile(rb"\x1b\[\?[\d;]*[mr]")
 RESTORE_MARKS = (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1003l", b"\x1b[?1004l", b"\x1b[?2004l")
 
 
@@ -79,7 +81,8 @@ class Terminal:
             return b""
         self.output += data
         # pyte does not know the private forms of some queries; they draw nothing.
-        self._stream.feed(data.replace(b"\x1b[>", b"\x1b[").replace(b"\x1b[<", b"\x1b["))
+        known = _UNKNOWN.sub(b"", data)
+        self._stream.feed(known.replace(b"\x1b[>", b"\x1b[").replace(b"\x1b[<", b"\x1b["))
         return data
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Asker(threading.Thread):
         body = json.dumps({"tool_name": "Bash", "input": {"command": "git status"}}).encode()
         request = urllib.request.Request(self._url, body, {"content-type": "application/json"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=60) as answered:
+        with suppress(ConnectionError), opener.open(request, timeout=60) as answered:  # unless the proxy ends first
             self.answer = json.loads(answered.read())
 
 
@@ -114,7 +115,7 @@ def test_a_command_is_edited_in_the_persons_own_editor(start: Start, tmp_path: P
     terminal.send("diff\n")
     terminal.wait_for("git diff")
     terminal.send("\x13")
-    terminal.wait_for("It would be allowed so:")
+    terminal.wait_for("This is what will be allowed:")
     terminal.quiet(0.9)
     terminal.send("\x13")
     asker.join(5)

@@ -300,6 +300,24 @@ async def test_what_hides_is_spelled_out_where_it_is_edited(
         assert not has_hidden(area.text)
 
 
+async def test_a_fault_in_the_text_is_shown_until_the_text_changes(
+    app: CCProxyApp, control: FakeControl, clock: FakeClock
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_card(app, pilot, control, clock, asking("1", input_=json.dumps({"number": 1})))
+        clock.advance(1)
+        await pilot.press("e")
+        await until(lambda: "Edit its input:" in screen_text(app))
+        area = app.screen.query_one(TextArea)
+        area.text = "{"
+        await settle(pilot)
+        await pilot.press("ctrl+s")
+        await until(lambda: "not valid JSON" in screen_text(app))
+        area.text = '{"number": 2}'
+        await until(lambda: "not valid JSON" not in screen_text(app))
+        assert "ctrl+s shows what changes" in screen_text(app)
+
+
 async def test_an_editor_that_is_not_set_or_can_not_be_opened_is_said(
     app: CCProxyApp, control: FakeControl, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

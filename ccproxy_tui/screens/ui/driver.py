@@ -69,6 +69,11 @@ class _Lasting(LinuxDriver):
         app: Any = self._app
         self._file = cast("Any", LastingFile(cast("IO[str]", self._file), lambda: app.ui.symbols == "ascii"))
 
+    def write(self, data: str) -> None:
+        """Drop what is written while another program has the terminal: nothing would take it out of the queue."""
+        if self._writer_thread is not None and self._writer_thread.is_alive():
+            super().write(data)
+
     def _sigcont_application(self, *arguments: Any) -> None:
         """Textual starts a second time after a SIGSTOP, with the modes of the screens taken for the shell's."""
         stopped_itself = self._must_signal_resume
