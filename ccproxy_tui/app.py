@@ -73,7 +73,7 @@ SLOW_HZ = 0.5
 LOG_FILE = "screens.log"  # in the state folder
 TERMINAL_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
-FREE_SECONDS = 1.0  # after the last screen was left, whose own timers of a second have ended then
+FREE_SECONDS = 1.0  # after a screen was left, whose own timers of a second have ended then
 _DECLINED_KEPT = 200
 
 
@@ -142,6 +142,7 @@ class CCProxyApp(RecoveringApp):
         self._heard: set[str] = set()  # questions that wait, as far as the person was told
         self._title = ""
         self._freeing: asyncio.TimerHandle | None = None
+        self._free_again = False
         self._focused = True
 
     # --- life ---
@@ -204,24 +205,27 @@ class CCProxyApp(RecoveringApp):
         await super().on_event(event)
 
     def free_soon(self) -> None:
-        """Free screens that were left, once no more are left for a while.
+        """Free screens that were left, in a second, and those that are left until then a second later.
 
         They are cycles, which Python looks for ever more rarely, and 20 of them take 10 MB.
         """
-        if self._exit:
-            return
         if self._freeing is not None:
-            self._freeing.cancel()
-        loop = asyncio.get_running_loop()  # not a timer of Textual: that would hold the screen which was left
-        self._freeing = loop.call_later(FREE_SECONDS, self._free, context=contextvars.Context())
+            self._free_again = True
+        elif not self._exit:
+            loop = asyncio.get_running_loop()  # not a timer of Textual: that would hold the screen which was left
+            self._freeing = loop.call_later(FREE_SECONDS, self._free, context=contextvars.Context())
 
     def _free(self) -> None:
         """Textual remembers colours by the widgets that asked for them, 1,024 widgets with all their lines."""
+        self._freeing = None
         if self._exit:
             return
         StylesCache.get_inner_outer.cache_clear()
         gc.collect()
         asyncio.get_running_loop().run_in_executor(None, give_back_memory)
+        if self._free_again:
+            self._free_again = False
+            self.free_soon()
 
     def on_unmount(self) -> None:
         self._write(terminal.POP_TITLE)

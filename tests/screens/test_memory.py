@@ -52,6 +52,22 @@ async def test_what_was_left_is_freed_soon(app: CCProxyApp, key: str) -> None:
         await until(lambda: not any(reference() is not None for reference in every), seconds=10)
 
 
+@pytest.mark.usefixtures("no_collection")
+async def test_what_was_left_is_freed_while_more_is_left(app: CCProxyApp) -> None:
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        first: list[weakref.ref[object]] = []
+        for _ in range(60):
+            await pilot.press("v")
+            await until(lambda: len(app.screen_stack) == 2 and app.screen.is_mounted)
+            first = first or references_to(app)
+            await pilot.press("escape")
+            await until(lambda: len(app.screen_stack) == 1)
+            if not any(reference() is not None for reference in first):
+                return
+        pytest.fail("none is freed until the last is left")
+
+
 def references_to(app: CCProxyApp) -> list[weakref.ref[object]]:
     nodes = app.screen.walk_children(with_self=True)
     return [weakref.ref(thing) for node in nodes for thing in (node, node._styles_cache)]  # type: ignore[attr-defined]
