@@ -12,11 +12,12 @@ from ccproxy_tui import __version__
 from ccproxy_tui.core.auth.account import Account, Guard
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import JsonFile
+from ccproxy_tui.core.auth.oauth import Headers
 from ccproxy_tui.core.auth.oauth_login import CodeLogin, DeviceLogin
 from ccproxy_tui.core.auth.pool import Pool, Strategy, rest_words
 from ccproxy_tui.core.auth.quota import Reading
 from ccproxy_tui.core.auth.refusal import Refusal, read_refusal, refusal_inside
-from ccproxy_tui.core.auth.renewal import Ask, Headers, Renewal, TokenAnswer
+from ccproxy_tui.core.auth.renewal import Ask, Renewal, TokenAnswer
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import NoAccountServes, NoCredentials, UpstreamGarbled, UpstreamStalled
 from ccproxy_tui.core.events import Billed, Marked

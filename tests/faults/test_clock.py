@@ -17,9 +17,10 @@ import pytest
 
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
+from ccproxy_tui.core.auth.oauth import Headers
 from ccproxy_tui.core.auth.pool import Pool
 from ccproxy_tui.core.auth.refusal import Refusal
-from ccproxy_tui.core.auth.renewal import ClaudeRenewal, Headers, TokenAnswer
+from ccproxy_tui.core.auth.renewal import ClaudeRenewal, TokenAnswer
 from ccproxy_tui.core.clock import Clock, SystemClock
 from ccproxy_tui.core.control_client import ControlClient
 from ccproxy_tui.core.frames import AskView, Frame, Watch

@@ -21,7 +21,8 @@ from ccproxy_tui.core.auth import owner_lock, renewer
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
 from ccproxy_tui.core.auth.file_lock import LockTimeout
-from ccproxy_tui.core.auth.renewal import ClaudeRenewal, Headers, TokenAnswer
+from ccproxy_tui.core.auth.oauth import Headers
+from ccproxy_tui.core.auth.renewal import ClaudeRenewal, TokenAnswer
 from ccproxy_tui.core.client_token import client_token, client_token_file
 from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.connect import TARGETS

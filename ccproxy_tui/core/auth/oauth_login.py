@@ -13,27 +13,17 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import msgspec
-
 from ccproxy_tui.core.auth.codex_file import jwt_claims
-from ccproxy_tui.core.auth.renewal import (
-    CLAUDE_LIFETIME,
-    FORM_HEADERS,
-    JSON_HEADERS,
-    Ask,
-    Document,
-    Form,
-    Headers,
-    encode_form,
-    iso_time,
-    seconds_of,
-)
+from ccproxy_tui.core.auth.oauth import Form, Headers, OAuth
+from ccproxy_tui.core.auth.renewal import CLAUDE_LIFETIME, Ask, Document, iso_time, seconds_of
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.redact import learn_secret
 
 Change = Callable[[Document], Document]
 
+# Authlib has no request for a device code (RFC 8628, section 3.1).
+_FORM_HEADERS: Headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")]
 _CODE_SECONDS = 900.0  # for which a device code is good where the answer does not say it
 _GITHUB_DEVICE = "https://github.com/login/device"
 
@@ -66,16 +56,11 @@ class Endpoints:
     client_id: str
 
 
-class _Pkce:
-    """State and verifier of one login; both are made new each time."""
+class _Callback:
+    """Reads what comes back from the browser, for the login of one state."""
 
-    def __init__(self) -> None:
-        from authlib.oauth2.rfc7636 import create_s256_code_challenge
-
-        self.verifier = secrets.token_urlsafe(48)
-        self.state = secrets.token_urlsafe(24)
-        learn_secret(self.verifier)
-        self.challenge = create_s256_code_challenge(self.verifier)
+    def __init__(self, state: str) -> None:
+        self.state = state
 
     def belongs(self, answer: str) -> bool:
         _, state, _ = self._read(answer)
@@ -109,58 +94,47 @@ class _BrowserLogin:
 
     port: int
     path: str
+    _as_json: ClassVar[bool] = False
+    _scope: ClassVar[str]
     _query: ClassVar[Form]  # the vendor's own part of the address
 
     def __init__(self, endpoints: Endpoints, ask: Ask, clock: Clock) -> None:
         self._endpoints = endpoints
         self._ask = ask
         self._clock = clock
-        self._pkce = _Pkce()
-        self.state = self._pkce.state
-        self._shared = {
-            "client_id": endpoints.client_id,
-            "redirect_uri": f"http://localhost:{self.port}{self.path}",
-        }
-        query = {
-            **self._query,
-            **self._shared,
-            "response_type": "code",
-            "code_challenge": self._pkce.challenge,
-            "code_challenge_method": "S256",
-            "state": self._pkce.state,
-        }
-        self.url = f"{endpoints.authorize}?{urlencode(query)}"
+        back = f"http://localhost:{self.port}{self.path}"
+        self._oauth = OAuth(endpoints.client_id, redirect_uri=back, as_json=self._as_json)
+        self.url, self.state, self._verifier = self._oauth.authorize(endpoints.authorize, self._scope, **self._query)
+        learn_secret(self._verifier)
+        self._callback = _Callback(self.state)
 
     def belongs(self, answer: str) -> bool:
-        return self._pkce.belongs(answer)
+        return self._callback.belongs(answer)
 
-    async def _exchange(self, answer: str, headers: Headers, encode: Callable[[Form], bytes], **more: str) -> Document:
+    async def _exchange(self, answer: str, **more: str) -> Document:
         """The code for tokens."""
-        form = {
-            **self._shared,
-            "grant_type": "authorization_code",
-            "code": self._pkce.code_of(answer),
-            "code_verifier": self._pkce.verifier,
-            **more,
-        }
-        status, raw, wait = await self._ask("POST", self._endpoints.token, headers, encode(form))
+        code = self._callback.code_of(answer)
+        request = self._oauth.exchange(self._endpoints.token, code, self._verifier, **more)
+        status, raw, wait = await self._ask("POST", *request)
         tokens = read_object(raw)
         if wait:
             raise LoginFailed(f"The login server answered {status}. Try again in {wait:.0f} s.")
         if status >= 400 or not isinstance(tokens.get("access_token"), str):
             error = tokens.get("error")
-            code = error.get("type") if isinstance(error, dict) else error
-            raise LoginFailed(f"The code was not accepted ({status} {str(code or '')[:60]}).".replace(" )", ")"))
+            reason = error.get("type") if isinstance(error, dict) else error
+            raise LoginFailed(f"The code was not accepted ({status} {str(reason or '')[:60]}).".replace(" )", ")"))
         return tokens
 
 
 class ClaudeLogin(_BrowserLogin):
     port = 54545
     path = "/callback"
-    _query: ClassVar[Form] = {"code": "true", "scope": "org:create_api_key user:profile user:inference"}
+    _as_json = True
+    _scope = "org:create_api_key user:profile user:inference"
+    _query: ClassVar[Form] = {"code": "true"}
 
     async def finish(self, answer: str) -> Change:
-        tokens = await self._exchange(answer, JSON_HEADERS, msgspec.json.encode, state=self._pkce.state)
+        tokens = await self._exchange(answer, state=self.state)
         expires = self._clock.now() + seconds_of(tokens.get("expires_in"), CLAUDE_LIFETIME)
         oauth = {
             "accessToken": tokens["access_token"],
@@ -179,14 +153,14 @@ class ClaudeLogin(_BrowserLogin):
 class CodexLogin(_BrowserLogin):
     port = 1455
     path = "/auth/callback"
+    _scope = "openid profile email offline_access"
     _query: ClassVar[Form] = {
-        "scope": "openid profile email offline_access",
         "id_token_add_organizations": "true",
         "codex_cli_simplified_flow": "true",
     }
 
     async def finish(self, answer: str) -> Change:
-        tokens = await self._exchange(answer, FORM_HEADERS, encode_form)
+        tokens = await self._exchange(answer)
         claims = jwt_claims(tokens.get("id_token"))
         auth = claims.get("https://api.openai.com/auth")
         account = auth.get("chatgpt_account_id") if isinstance(auth, dict) else None
@@ -211,8 +185,8 @@ class DeviceLogin:
 
     async def start(self) -> None:
         """Sets `code` and `url`, for the person. Raises LoginFailed."""
-        form = {"client_id": self._endpoints.client_id, "scope": "read:user"}
-        status, body, wait = await self._ask("POST", self._device_url, FORM_HEADERS, encode_form(form))
+        form = urlencode({"client_id": self._endpoints.client_id, "scope": "read:user"}).encode()
+        status, body, wait = await self._ask("POST", self._device_url, _FORM_HEADERS, form)
         answer = read_object(body)
         if wait:
             raise LoginFailed(f"GitHub did not start the login ({status}). Try again in {wait:.0f} s.")
@@ -227,15 +201,12 @@ class DeviceLogin:
 
     async def finish(self) -> Change:
         """Waits until the person has typed the code. Raises LoginFailed when it ran out or was refused."""
-        form = {
-            "client_id": self._endpoints.client_id,
-            "device_code": self._device_code,
-            "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
-        }
+        oauth = OAuth(self._endpoints.client_id)
+        request = oauth.exchange_device_code(self._endpoints.token, self._device_code)
         wait = 0.0
         while True:
             await asyncio.sleep(max(self._interval, wait))
-            _, body, wait = await self._ask("POST", self._endpoints.token, FORM_HEADERS, encode_form(form))
+            _, body, wait = await self._ask("POST", *request)
             if wait and self._clock.monotonic() + wait < self._ends:
                 continue
             answer = read_object(body)

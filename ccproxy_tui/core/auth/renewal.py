@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlencode
+from typing import Any, ClassVar, NamedTuple, Protocol
 
-import msgspec
-
+from ccproxy_tui.core.auth.oauth import Headers, OAuth
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats.body import read_object
 
 Document = dict[str, Any]
-Headers = list[tuple[str, str]]
-Form = dict[str, str]
 
 
 class TokenAnswer(NamedTuple):
@@ -31,8 +27,6 @@ class TokenAnswer(NamedTuple):
 # Method, URL, headers and body to an answer. Raises a ProxyError where there is none.
 Ask = Callable[[str, str, Headers, bytes], Awaitable[TokenAnswer]]
 
-JSON_HEADERS: Headers = [("content-type", "application/json"), ("accept", "application/json")]
-FORM_HEADERS: Headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")]
 CLAUDE_LIFETIME = 8 * 3600.0  # of an access token whose answer does not say how long it lives
 COPILOT_LIFETIME = 1800.0
 COPILOT_MARGIN = 120.0
@@ -64,6 +58,7 @@ class _RefreshTokenRenewal:
     """What both vendors' renewals share: a refresh token in, new tokens out (RFC 6749, section 6)."""
 
     margin = MARGIN
+    _as_json: ClassVar[bool] = False
 
     def __init__(self, ask: Ask, token_url: Callable[[], str], client_id: Callable[[], str], clock: Clock) -> None:
         self._ask = ask
@@ -71,20 +66,22 @@ class _RefreshTokenRenewal:
         self._client_id = client_id
         self._clock = clock
 
-    async def _refresh(self, token: Any, headers: Headers, encode: Callable[[Form], bytes], **more: str) -> Document:
+    async def _refresh(self, token: Any, **more: str) -> Document:
         if not isinstance(token, str) or not token:
             raise RenewalRefused("there is no refresh token")
-        form = {"grant_type": "refresh_token", "refresh_token": token, "client_id": self._client_id(), **more}
-        answer = _document(await self._ask("POST", self._url(), headers, encode(form)))
+        request = OAuth(self._client_id(), as_json=self._as_json).refresh(self._url(), token, **more)
+        answer = _document(await self._ask("POST", *request))
         if not isinstance(answer.get("access_token"), str) or not answer["access_token"]:
             raise RenewalFailed("the answer holds no access token")
         return answer
 
 
 class ClaudeRenewal(_RefreshTokenRenewal):
+    _as_json = True
+
     async def renew(self, document: Document) -> Document:
         oauth = _part(document, "claudeAiOauth")
-        answer = await self._refresh(oauth.get("refreshToken"), JSON_HEADERS, msgspec.json.encode)
+        answer = await self._refresh(oauth.get("refreshToken"))
         expires = self._clock.now() + seconds_of(answer.get("expires_in"), CLAUDE_LIFETIME)
         renewed = {
             **oauth,
@@ -100,8 +97,7 @@ class ClaudeRenewal(_RefreshTokenRenewal):
 class CodexRenewal(_RefreshTokenRenewal):
     async def renew(self, document: Document) -> Document:
         tokens = _part(document, "tokens")
-        scope = "openid profile email"
-        answer = await self._refresh(tokens.get("refresh_token"), FORM_HEADERS, encode_form, scope=scope)
+        answer = await self._refresh(tokens.get("refresh_token"), scope="openid profile email")
         kept = {name: answer[name] for name in ("id_token", "refresh_token") if answer.get(name)}
         renewed = {**tokens, **kept, "access_token": answer["access_token"]}
         return {**document, "tokens": renewed, "last_refresh": iso_time(self._clock.now())}
@@ -154,10 +150,6 @@ def seconds_of(value: Any, default: float) -> float:
     """A length of time that an answer tells, where it is one."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _LONGEST
     return float(value) if number else default
-
-
-def encode_form(form: Form) -> bytes:
-    return urlencode(form).encode()
 
 
 def iso_time(moment: float) -> str:

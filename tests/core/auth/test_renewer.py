@@ -17,7 +17,8 @@ import pytest
 from ccproxy_tui.core.auth import owner_lock
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
-from ccproxy_tui.core.auth.renewal import ClaudeRenewal, Headers, TokenAnswer
+from ccproxy_tui.core.auth.oauth import Headers
+from ccproxy_tui.core.auth.renewal import ClaudeRenewal, TokenAnswer
 from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.errors import NoCredentials
 from ccproxy_tui.core.paths import Paths
