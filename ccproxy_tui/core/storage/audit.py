@@ -165,20 +165,25 @@ class Audit:
     def _keep_database(self) -> None:
         self._settle(None)
         due: float | None = None  # when rows that came go into the database
-        while True:
-            try:
-                item = self._work.get(timeout=self._pause(due))
-            except queue.Empty:
-                self._settle(None)
-                due = None
-                continue
-            if item == _END:
-                break
-            if isinstance(item, tuple):
-                self._settle(item)
-                due = None
-            elif due is None:
-                due = time.monotonic() + _GATHER_SECONDS
+        while (item := self._next(due)) != _END:
+            due = self._turn(item, due)
+        self._finish()
+
+    def _next(self, due: float | None) -> Query | str | None:
+        """Wait for what is to be done; None when it is time to try again."""
+        try:
+            return self._work.get(timeout=self._pause(due))
+        except queue.Empty:
+            return None
+
+    def _turn(self, item: Query | str | None, due: float | None) -> float | None:
+        """Do it, and return when rows that came go into the database: those of a moment go together."""
+        if item == _SETTLE:
+            return time.monotonic() + _GATHER_SECONDS if due is None else due
+        self._settle(item if isinstance(item, tuple) else None)
+        return None
+
+    def _finish(self) -> None:
         self._settle(None)
         for one in self._taken:
             one.close()
