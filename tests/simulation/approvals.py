@@ -14,9 +14,10 @@ from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.permissions.request import Look
 from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook
 from ccproxy_tui.core.permissions.rules import parse_rule
-from ccproxy_tui.core.server.desk import Desk, FileChanged
+from ccproxy_tui.core.server.desk import Desk, FileChanged, audit_row
 from ccproxy_tui.core.settings.models import Permissions
 from ccproxy_tui.core.store import Store
+from tests.simulation.history import History
 from tests.simulation.process import Process
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Approvals:
         )
         self.broker = Broker(world.clock)
         self.broker.on_end = self._ended
+        self.history = History(world, process, world.history) if world.has_history else None
         self._rules = RuleBook(world.clock, lambda: [_KEPT_RULE], lambda: Limits(1800, 8 * 3600), lambda _: True)
         watched = lambda: bool(self._front_ends)  # noqa: E731
         self._desk = Desk(self.broker, self._rules, lambda: self._settings, watched, Store(world.clock))
@@ -103,6 +105,8 @@ class Approvals:
         if entry.id in self._recorded:
             self._world.breaks(f"a permission request was decided twice: {entry.status}")
         self._recorded[entry.id] = entry.status, entry.decision
+        if self.history is not None:
+            self.history.note(audit_row(entry))
 
     def check(self) -> None:
         """Break the run when a request has waited for longer than it may, and still does at the next look."""
@@ -124,6 +128,8 @@ class Approvals:
             self._front_ends.add(name)
             for _ in range(rng.randint(1, 20)):
                 await asyncio.sleep(rng.expovariate(1 / 12))
+                if self.history is not None and rng.random() < 0.05:
+                    await self.history.look()
                 if self.broker.pending:
                     await self._act(name, self.broker.pending[0])
             self._front_ends.discard(name)

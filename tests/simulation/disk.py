@@ -108,6 +108,18 @@ class Disk:
         if process in self.dies_writing:
             self.dies_at[process] = self.calls[process] + 1
 
+    def write(self, descriptor: int, data: bytes) -> int:
+        """Append: half of it where the disk is full, or where the process dies."""
+        process = CURRENT.get()
+        if process is not None and not process.dead and self.dies_at.get(process, 0) == self.calls.get(process, 0) + 1:
+            _real_write(descriptor, data[: len(data) // 2])
+        path = self._descriptors[descriptor][1] if self._enter("write") is not None else ""
+        return _real_write(descriptor, data[: len(data) // 2] if path and self.is_full(path) else data)
+
+    def ftruncate(self, descriptor: int, size: int) -> None:
+        self._enter("truncate")
+        _real_ftruncate(descriptor, size)
+
     def flock(self, descriptor: Any, operation: int) -> None:
         self._enter("flock")
         _real_flock(descriptor, operation)
@@ -147,6 +159,7 @@ class Disk:
     def mounted(self) -> Iterator[None]:
         """Replace the calls for as long as the context lasts."""
         names = ("open", "close", "dup", "fdopen", "fsync", "replace", "unlink", "mkdir", "rmdir", "utime")
+        names += ("write", "ftruncate")
         before = {name: getattr(os, name) for name in names}
         try:
             for name in names:
@@ -162,4 +175,5 @@ class Disk:
 _real_open, _real_close, _real_dup, _real_fdopen = os.open, os.close, os.dup, os.fdopen
 _real_replace, _real_unlink = os.replace, os.unlink
 _real_mkdir, _real_rmdir, _real_utime = os.mkdir, os.rmdir, os.utime
+_real_write, _real_ftruncate = os.write, os.ftruncate
 _real_flock = fcntl.flock

@@ -17,9 +17,12 @@ from ccproxy_tui.core.auth.kept_login import KeptLogin
 from ccproxy_tui.core.auth.renewal import RenewalFailed
 from ccproxy_tui.core.auth.renewer import Renewer
 from ccproxy_tui.core.files import sweep
+from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.server.tap import Tap
+from ccproxy_tui.core.storage.audit import Audit
+from ccproxy_tui.core.storage.waiting import RowFile, WaitingRows
 
 
 @contextlib.asynccontextmanager
@@ -151,6 +154,32 @@ def end_mark_not_looked_for() -> AbstractContextManager[Any]:
     return mock.patch.object(Tap, "has_end_mark", True)
 
 
+def rows_in_memory_first() -> AbstractContextManager[Any]:
+    """A row goes into the database from memory: a proxy that is killed, or that has none, loses it."""
+    return mock.patch.object(Audit, "_write_down", return_value=None)
+
+
+def file_removed_too_early() -> AbstractContextManager[Any]:
+    """The file of rows is removed before the database has them."""
+    right = RowFile.rows
+
+    def rows(self: RowFile) -> list[AuditRow]:
+        self._path.unlink(missing_ok=True)
+        return right(self)
+
+    return mock.patch.object(RowFile, "rows", rows)
+
+
+def killed_proxies_rows_left() -> AbstractContextManager[Any]:
+    """What a killed proxy has written down, and not brought into the database, is taken over by none."""
+    return mock.patch.object(WaitingRows, "left_behind", return_value=[])
+
+
+def loss_not_counted() -> AbstractContextManager[Any]:
+    """What no memory is left for is dropped in silence."""
+    return mock.patch.object(Audit, "_lost", property(lambda _: 0, lambda *_: None), create=True)
+
+
 FAULTS: list[Callable[[], AbstractContextManager[Any]]] = [
     owner_lock_ignored,
     renewal_in_the_way,
@@ -163,6 +192,10 @@ FAULTS: list[Callable[[], AbstractContextManager[Any]]] = [
     token_answer_without_limit,
     late_decision_taken,
     no_time_out,
+    rows_in_memory_first,
+    file_removed_too_early,
+    killed_proxies_rows_left,
+    loss_not_counted,
     rule_outlives_front_ends,
     end_mark_not_looked_for,
 ]

@@ -56,6 +56,7 @@ class Proxy:
     def start(self) -> None:
         """Begin, or begin again: memory is empty, the disk is as it was left."""
         self.lives += 1
+        self.is_stopping = False
         self.process = self._world.process(f"{self.name}.{self.lives}")
         self.pool = self.process.run(self._build)
         self.process.start(self._keep_up(self.pool))
@@ -79,8 +80,11 @@ class Proxy:
 
     async def stop(self) -> None:
         """In good order, as by SIGTERM."""
+        self.is_stopping = True
         self.approvals.close()
         await asyncio.gather(*(one.settle(_SETTLE) for one in self.pool.accounts))
+        if self.approvals.history is not None:
+            self.approvals.history.close()
 
     def _build(self) -> Pool:
         clock = self._world.clock

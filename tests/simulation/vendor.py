@@ -61,6 +61,7 @@ class Asked:
     seen: str
     answer: asyncio.Future[Reply]
     began: float  # by the loop's clock
+    unwarned: bool = False  # its successor was kept aside, and no proxy had the time to put it back
     gone: bool = False  # who asked has hung up
     taken: float | None = None  # when the answer had come in whole
     number: int = 0
@@ -146,6 +147,8 @@ class Vendor:
         family = self.families[refresh.partition("r")[0]]
         loop = asyncio.get_running_loop()
         asked = Asked(refresh, CURRENT.get(), self.on_disk(family), loop.create_future(), loop.time())
+        first = family.spent.get(refresh)
+        asked.unwarned = first is not None and self.kept_aside(family, first)
         self._say(asked.by.name if asked.by else "?", f"asks for a renewal of {refresh}")
         self._process.start(self._renew(asked, family, wall))
         return asked
@@ -224,12 +227,15 @@ class Vendor:
         left = second.gone or (second.by is not None and second.by.dead)
         if first.lost or (left and second.began < first.began):
             family.excuse = "an answer was lost on its way"
-        elif by[1].startswith("tool") and second.seen == second.refresh and self.kept_aside(family, first):
+        elif by[1].startswith("tool") and second.seen == second.refresh and self._was_unwarned(family, first, second):
             family.excuse = "the tool came before any proxy could put back what it kept"
         elif family.lockless and any(one.startswith("tool") for one in by) and first.is_race(second):
             family.excuse = "its owner takes no lock"
         else:
             self._broken(f"{second.refresh} was spent by {by[0]} and again by {by[1]}")
+
+    def _was_unwarned(self, family: Family, first: Asked, second: Asked) -> bool:
+        return second.unwarned or self.kept_aside(family, first)
 
     # --- the API ---
 

@@ -18,9 +18,11 @@ from unittest import mock
 
 from ccproxy_tui.core.errors import NoAccountServes, NoCredentials
 from ccproxy_tui.core.paths import Paths
+from tests.simulation import database
 from tests.simulation.approvals import quick_look
 from tests.simulation.clock import WorldClock
 from tests.simulation.disk import Disk
+from tests.simulation.history import rows_on_disk
 from tests.simulation.login import Login
 from tests.simulation.loop import SimulationLoop, Stuck
 from tests.simulation.process import Killed, Process
@@ -62,6 +64,8 @@ class World:
         self._processes: list[Process] = []
         self._root = root
         self._requests: dict[asyncio.Task[Any], Request] = {}
+        self.seen_on_disk: set[str] = set()  # rows of the history
+        self.has_lost_room = False  # for the history
         self.judging = False  # all is calm, and every request must be served
 
     # --- what is noted ---
@@ -91,6 +95,9 @@ class World:
         rng = self.rng
         home = self._root / "home"
         self.paths = Paths.of_user({"HOME": str(home), "XDG_RUNTIME_DIR": str(self._root / "run")})
+        self.history = self.paths.data / "history.duckdb"
+        self._holding: list[str] = []
+        database.HELD.set(self._holding)
         self.vendor = Vendor(self.process("vendor"), Random(rng.random()), self.clock.true, self.say, self.breaks)
         self.vendor.kept_aside = self._is_kept_aside
         self.vendor.lifetime = rng.choice([360.0, 500.0, 900.0])
@@ -104,6 +111,7 @@ class World:
         places = [own, home / "work" / own.name][: 1 + (rng.random() < 0.3)]
         self.logins = [Login(kind, place, self.vendor, self.disk, self.clock.now) for place in places]
         self.has_agents, self.has_streams = rng.random() < 0.25, rng.random() < 0.2
+        self.has_history = self.has_agents and rng.random() < 0.5  # it costs more than all else
         self.proxies = [Proxy(self, f"proxy{n}", self.paths, self.logins) for n in range(rng.randint(1, 3))]
 
     def _is_kept_aside(self, family: Family, renewal: Asked) -> bool:
@@ -121,6 +129,21 @@ class World:
         since = max(since, proxy.process.runs_since, self.disk.had_room_since, self.loop.awake_since)
         runs = not (proxy.process.dead or proxy.process.stopped or self.disk.full)
         return runs and self.loop.time() - since > seconds
+
+    # --- the history ---
+
+    def rows_on_disk(self) -> set[str]:
+        found = rows_on_disk(self.history)
+        self.seen_on_disk |= found
+        return found
+
+    def stood_still(self, process: Process) -> float:
+        """For how many seconds a process could not run."""
+        return process.lost + self.loop.skipped
+
+    def has_run(self, process: Process) -> float:
+        """For how many seconds a process has run while nothing was full or held."""
+        return self.loop.time() - max(process.runs_since, self.disk.had_room_since, self.loop.awake_since)
 
     # --- one life ---
 
@@ -156,6 +179,7 @@ class World:
                 (self._suspends, 0.25),
                 (self._stops, 0.25),
                 (self._users, 0.3),
+                (self._other_readers, 0.3 * self.has_history),
             )
             if rng.random() < share
         ]
@@ -180,13 +204,18 @@ class World:
         self.disk.dies_at.clear()
         self.disk.dies_writing.clear()
         self.disk.had_room_since = self.loop.time()
+        self._holding.clear()
         self.clock.wrong = 0.0
         for proxy in self.proxies:
             self.loop.let_go_on(proxy.process)
+            if proxy.is_stopping:
+                proxy.process.kill()
             if proxy.process.dead:
                 proxy.start()
         await asyncio.sleep(_CALM)
         await self._ask_all()
+        if self.has_history:
+            await self._judge_history()
         for login in self.logins:
             self._check_owner(login)
             if login.family.dead or not login.read()[1]:
@@ -196,6 +225,17 @@ class World:
         await asyncio.sleep(1)
         self.judging = True
         await self._ask_all()
+
+    async def _judge_history(self) -> None:
+        histories = [proxy.approvals.history for proxy in self.proxies]
+        known = {row for one in histories if one is not None for row in one.noted}
+        for proxy, history in zip(self.proxies, histories, strict=True):
+            if history is None:
+                continue
+            judged, _ = await asyncio.wait({proxy.process.start(history.judge(known))}, timeout=60)
+            if not judged:
+                return self.breaks(f"the history of {proxy.name} has no answer")
+            judged.pop().result()
 
     async def _ask_all(self) -> None:
         for proxy in self.proxies:
@@ -256,8 +296,10 @@ class World:
         return self.loop.time() - request.began - (request.process.lost + self.loop.skipped - request.lost)
 
     def _lives(self, request: Request) -> bool:
-        lives = all(self.vendor.lives(access) for access in request.living)
-        return bool(request.living) and lives and self.clock.now() < request.ends
+        if not request.living or self.clock.now() >= request.ends:
+            return False
+        now = [login.read()[0] for login in self.logins]  # none where the user has logged out since
+        return all(map(self.vendor.lives, [*request.living, *now]))
 
     async def _requests_of_clients(self) -> None:
         while True:
@@ -326,15 +368,31 @@ class World:
                 self.say(proxy.process.name, "starts")
 
     async def _full_disks(self) -> None:
-        folders = [self.logins[0].path.parent, self.paths.state]
+        folders = [
+            self.logins[0].path.parent,
+            self.paths.state,
+            self.paths.data if self.has_history else self.paths.state,
+        ]
         while True:
             await asyncio.sleep(self.rng.expovariate(1 / 300))
-            self.disk.full = set(self.rng.choice([folders, folders[:1], folders[:1]]))
+            self.disk.full = set(
+                self.rng.choice([folders, folders[:1], folders[-1:] if self.has_agents else folders[:1]])
+            )
+            self.has_lost_room |= self.disk.is_full(self.history)
             self.say("disk", f"{' and '.join(sorted(one.name for one in self.disk.full))} is full")
             await asyncio.sleep(self.rng.uniform(30, 900))
             self.disk.full = set()
             self.disk.had_room_since = self.loop.time()
             self.say("disk", "has room again")
+
+    async def _other_readers(self) -> None:
+        """Another program has the database open, and no proxy can write it."""
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 200))
+            self._holding.append("another program")
+            await asyncio.sleep(self.rng.uniform(1, 100))
+            self._holding.clear()
+            self.disk.had_room_since = self.loop.time()
 
     async def _jumps(self) -> None:
         while True:
@@ -429,8 +487,23 @@ def _replaced(rng: Random) -> Iterator[None]:
         mock.patch("secrets.randbits", rng.getrandbits),
         mock.patch("ccproxy_tui.providers.login.Upstream", TokenConnection),
         mock.patch("ccproxy_tui.core.server.desk.look_at", quick_look),
+        mock.patch("ccproxy_tui.core.storage.audit.time", _Time),
+        mock.patch("ccproxy_tui.core.storage.audit._MOST_IN_MEMORY", 5),
+        mock.patch.dict("sys.modules", {"duckdb": database}),
     ):
         yield
+
+
+class _Time:
+    """In the place of the module `time` for what is a thread in the product."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return asyncio.get_running_loop().time()
+
+    @staticmethod
+    def sleep(_: float) -> None:
+        """What would change in that time does not: nothing else runs in a step."""
 
 
 def _memory() -> str | None:
