@@ -1,26 +1,36 @@
-"""The seam between an exchange and an upstream. Providers implement it; the core knows nothing else of them."""
+"""The seam between an exchange and an upstream. Providers implement it; the core knows nothing else of them.
+
+A provider is of one of two kinds. `Prepares` says how its upstream is asked, as values, and `core.exchange.sending`
+asks. `Runs` serves a call itself: agents in SDK mode, and the demo.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import msgspec
 
 from ccproxy_tui.core.auth.account import AnyAccount
+from ccproxy_tui.core.auth.credentials import Credential
+from ccproxy_tui.core.auth.pool import Turns
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import ProxyError
-from ccproxy_tui.core.events import Event
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.profile import Profile
+from ccproxy_tui.core.formats.report import Note, Report
 from ccproxy_tui.core.frames import SdkView
 from ccproxy_tui.core.permissions import Entry, PermissionRequest
 from ccproxy_tui.core.routing import Operation
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
 Headers = list[tuple[str, str]]
-Report = Callable[[Event], None]  # takes what happened, for the record of the exchange
 
 
 @dataclass(slots=True)
@@ -29,7 +39,7 @@ class Call:
 
     `converted` says that the body was made by a conversion, and needs no mending. `headers` are the client's
     end-to-end headers, lower case; `path` is the client's path below the provider's prefix; `wishes` are its headers
-    for this proxy alone (`x-ccproxy-...`, without that).
+    for this proxy alone (`x-ccproxy-...`, without that). `notes` are what was changed for this provider alone.
     """
 
     exchange: str
@@ -45,6 +55,32 @@ class Call:
     session: str = ""
     converted: bool = False
     wishes: dict[str, str] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """What an upstream is asked: a prepared HTTP request.
+
+    `account` and `billing` name who serves and what pays, in a few words; `notes` are what was changed in the body for
+    this provider. `conversation` is the key of a WebSocket that may carry the request; empty, it goes over HTTP.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+    account: str = ""
+    billing: str = ""
+    notes: tuple[Note, ...] = ()
+    conversation: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Without headers and body, which hold secrets."""
+        return f"UpstreamRequest({self.method!r}, {self.url!r}, {len(self.body)} bytes)"
+
+
+Mark = Callable[[str, str], None]  # puts a step on the timeline of an exchange: its name, and details
+Patch = Callable[[Call, Report], Call]  # what an upstream needs changed in a request, with a note of each change
 
 
 @dataclass(slots=True)
@@ -149,8 +185,40 @@ class RunsAgents(Protocol):
         ...
 
 
-class Provider(Protocol):
-    """An adapter to one upstream. It is built once per proxy, with the settings and a clock."""
+class Recorder(Protocol):
+    """Takes what happens while an exchange is served, for its record."""
+
+    def routed(self, account: str, billing: str) -> None:
+        """Record which account serves, and what pays."""
+        ...
+
+    def asked(self, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        """Record what the upstream is asked, just before it is. Secrets in headers are masked."""
+        ...
+
+    def changed(self, notes: Iterable[Note]) -> None:
+        """Record differences between the client's request and what is asked."""
+        ...
+
+    def billed(self, pool: str) -> None:
+        """Record that something else pays than was routed."""
+        ...
+
+    def mark(self, name: str, detail: str) -> None:
+        """Put a step on the timeline."""
+        ...
+
+
+class Connection(Protocol):
+    """The way to an upstream."""
+
+    async def carry(self, request: UpstreamRequest, mark: Mark) -> Answer:
+        """Send one request. Raises UpstreamUnreachable, UpstreamGarbled, UpstreamStalled or UpstreamCut."""
+        ...
+
+
+class _Common(Protocol):
+    """What both kinds of providers have. One is built once per proxy, with the settings and a clock."""
 
     name: str
     prefixes: tuple[str, ...]
@@ -169,13 +237,6 @@ class Provider(Protocol):
         """The target for a request of this dialect. Another format in it means that the request is converted."""
         ...
 
-    async def send(self, call: Call, report: Report) -> Answer:
-        """Ask the upstream. Raises a ProxyError when it can't be asked or does not answer.
-
-        `report` takes UpstreamAsked before each upstream request and what else is worth a mark on the timeline.
-        """
-        ...
-
     async def models(self) -> list[ModelCard]:
         """The models that the account can use, live where the upstream has a list. Raises a ProxyError."""
         ...
@@ -187,3 +248,44 @@ class Provider(Protocol):
     async def close(self) -> None:
         """Let go of connections and children."""
         ...
+
+
+class Prepares(_Common, Protocol):
+    """A provider whose upstream is asked over HTTP."""
+
+    @property
+    def connection(self) -> Connection:
+        """The way to its upstream."""
+        ...
+
+    def access(self) -> Credential | Turns:
+        """Return what to authenticate with: one credential, or accounts in turn. Raises NoCredentials."""
+        ...
+
+    def patch(self, call: Call) -> Patch | None:
+        """Return the change that this upstream needs in a request, or None when it takes the request as it is.
+
+        The change itself is pure: a large body is changed in a thread. Raises InvalidRequest, and RouteNotFound for
+        what the upstream does not serve.
+        """
+        ...
+
+    def prepare(self, call: Call, credential: Credential) -> UpstreamRequest:
+        """Return how the upstream is asked with this credential. Pure and quick; the body is that of `call`."""
+        ...
+
+
+class Runs(_Common, Protocol):
+    """A provider that serves calls itself."""
+
+    async def run(self, call: Call, record: Recorder) -> Answer:
+        """Serve a call. Raises a ProxyError. `record` must be given `routed` and `asked` on the way."""
+        ...
+
+
+Provider = Prepares | Runs
+
+
+def runs(provider: Provider) -> TypeIs[Runs]:
+    """Return which of the two kinds a provider is of."""
+    return hasattr(provider, "run")

@@ -21,7 +21,7 @@ from ccproxy_tui.core.errors import (
     UpstreamUnreachable,
 )
 from ccproxy_tui.core.formats.upstream_error import read_error
-from ccproxy_tui.core.provider import Answer, Headers, close_answer
+from ccproxy_tui.core.provider import Answer, Headers, Mark, UpstreamRequest, close_answer
 from ccproxy_tui.core.redact import redact_url
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.transport import ForwardTransport, LeanTransport
@@ -29,6 +29,10 @@ from ccproxy_tui.providers.transport import ForwardTransport, LeanTransport
 _LONG_URL = 512  # characters; a longer one is not remembered
 _TARGET = re.compile(r"[!-\"$-~]*")  # of a request: printable ASCII, and no fragment
 _FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def _no_mark(name: str, detail: str) -> None:
+    """There is no timeline."""
 
 
 class Upstream:
@@ -45,30 +49,43 @@ class Upstream:
         self._transport = _transport(base_url, http)
         self.client = httpx.AsyncClient(transport=self._transport, trust_env=False, timeout=http.read_timeout)
 
-    async def send(self, method: str, url: str, headers: Headers, body: bytes) -> Answer:
-        """One request. Raises UpstreamUnreachable, UpstreamGarbled, UpstreamStalled or UpstreamCut."""
+    async def carry(self, request: UpstreamRequest, mark: Mark = _no_mark) -> Answer:
+        """Send one request. Raises UpstreamUnreachable, UpstreamGarbled, UpstreamStalled or UpstreamCut."""
         try:
             if isinstance(self._transport, LeanTransport):
-                return await self._ask(self._transport, method, url, headers, body)
-            return await self._send(method, url, headers, body)
+                return await self._ask(self._transport, request)
+            return await self._send(request)
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise self._failure(error, url) from error
+            raise self._failure(error, request.url) from error
 
-    async def _ask(self, transport: LeanTransport, method: str, url: str, headers: Headers, body: bytes) -> Answer:
-        origin, target, host = _split(url)
+    async def send(self, method: str, url: str, headers: Headers, body: bytes) -> Answer:
+        """The same for a request of the proxy's own: about tokens, models, or the plan."""
+        return await self.carry(UpstreamRequest(method, url, tuple(headers), body))
+
+    async def _ask(self, transport: LeanTransport, request: UpstreamRequest) -> Answer:
+        method, body = request.method, request.body
+        origin, target, host = _split(request.url)
         raw = [
             (b"host", host),
-            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers),
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers),
         ]
         if body or method not in ("GET", "HEAD"):
             raw.append((b"content-length", b"%d" % len(body)))
         head, stream = await transport.ask(method.encode(), origin, target, raw, body, self._timeouts)
         return Answer(head.status, _decoded(head.headers), self._read(stream), stream.aclose)
 
-    async def _send(self, method: str, url: str, headers: Headers, body: bytes) -> Answer:
-        _split(url)  # refuses what is no URL
-        request = httpx.Request(method, url, headers=headers, content=body, extensions={"timeout": self._timeouts})
-        response = await self.client.send(request, stream=True)
+    async def _send(self, request: UpstreamRequest) -> Answer:
+        _split(request.url)  # refuses what is no URL
+        response = await self.client.send(
+            httpx.Request(
+                request.method,
+                request.url,
+                headers=list(request.headers),
+                content=request.body,
+                extensions={"timeout": self._timeouts},
+            ),
+            stream=True,
+        )
         stream = response.stream
         assert isinstance(stream, httpx.AsyncByteStream)
         return Answer(response.status_code, _decoded(response.headers.raw), self._read(stream), response.aclose)

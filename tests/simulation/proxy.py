@@ -13,12 +13,13 @@ from ccproxy_tui.core.auth.claude_file import ClaudeFile
 from ccproxy_tui.core.auth.codex_file import CodexFile
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import JsonFile
-from ccproxy_tui.core.auth.pool import Pool
+from ccproxy_tui.core.auth.pool import Pool, Turns
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal, CodexRenewal
+from ccproxy_tui.core.exchange.sending import AccountLadder, Record
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.provider import Answer, Call
 from ccproxy_tui.core.settings.models import Http
-from ccproxy_tui.providers.login import Turns, make_ask, send_by
+from ccproxy_tui.providers.login import make_ask
 from tests.simulation.approvals import Approvals
 from tests.simulation.login import Login
 from tests.simulation.process import Process
@@ -121,7 +122,8 @@ class Proxy:
     async def send(self, on_send: Callable[[], None] = lambda: None) -> Answer:
         """Serve one request of a client. Raises NoCredentials, NoAccountServes."""
         call = Call("x", "messages", "POST", "/v1/messages", "", [], b"{}", model="m")
-        return await send_by(self.pool, Turns("failover"), call, lambda _: None, partial(self._serve, on_send))
+        record = Record(lambda _: None, "claude_api", call)
+        return await AccountLadder(Turns(self.pool, "failover"), call, record, partial(self._serve, on_send)).run()
 
     async def _serve(self, on_send: Callable[[], None], _: account.Account, credential: Credential) -> Answer:
         on_send()

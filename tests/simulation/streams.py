@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccproxy_tui.core.errors import UpstreamCut, UpstreamStalled
 from ccproxy_tui.core.formats.profile import Profile
-from ccproxy_tui.core.provider import Answer, Call, Report
+from ccproxy_tui.core.provider import Answer, Call, Recorder
 from ccproxy_tui.core.routing import parse_path
 from ccproxy_tui.core.server.exchange import Exchange
 from ccproxy_tui.core.server.hub import Hub
@@ -82,7 +82,7 @@ class _Upstream:
     def profile(self, model: str, dialect: str) -> Profile:
         return Profile("anthropic_messages", "anthropic")
 
-    async def send(self, call: Call, report: Report) -> Answer:
+    async def run(self, call: Call, record: Recorder) -> Answer:
         script = self.script
         await asyncio.sleep(script.rng.random())
         return Answer(200, [("content-type", "text/event-stream")], script.stream())

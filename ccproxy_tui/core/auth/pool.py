@@ -130,6 +130,15 @@ class Pool:
         return current
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How accounts are asked: in which order, and how many seconds a request may wait for one to be back."""
+
+    pool: Pool
+    strategy: Strategy
+    hold_seconds: float = 0.0
+
+
 def rest_words(rest: Rest, now: float) -> str:
     """`cooling 38s (too fast: claude-sonnet-5)`."""
     why = f"{rest.why}: {rest.model}" if rest.model else rest.why

@@ -20,7 +20,7 @@ from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.formats.seal import MARK
 from ccproxy_tui.core.model_map import answer_limit
-from ccproxy_tui.core.provider import Call, Headers, Provider
+from ccproxy_tui.core.provider import Call, Headers, Provider, runs
 from ccproxy_tui.core.routing import Operation
 from ccproxy_tui.core.settings import Settings
 from ccproxy_tui.core.settings.models import Models
@@ -76,6 +76,7 @@ class Preparer:
             self._limit_answer,
             self._drop_foreign_thinking,
             self._convert,
+            self._patch,
         )
 
     async def prepare(self, call: Call, provider: Provider, model: str) -> Plan:
@@ -173,6 +174,14 @@ class Preparer:
             format=profile.format,
             converted=True,
         )
+
+    async def _patch(self, plan: Plan) -> None:
+        """Let the provider change what its upstream does not take, or needs besides."""
+        if runs(plan.provider) or (patch := plan.provider.patch(plan.call)) is None:
+            return
+        notes = Report()
+        call = await work_on(len(plan.call.body), partial(patch, plan.call, notes))
+        plan.call = replace(call, notes=tuple(notes)) if len(notes) else call
 
 
 class _Limit(msgspec.Struct):

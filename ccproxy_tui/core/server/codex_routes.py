@@ -17,7 +17,8 @@ from ccproxy_tui.core.formats.openai_responses.native import Collector
 from ccproxy_tui.core.formats.upstream_error import read_error
 from ccproxy_tui.core.frames import CodexView, TestResult
 from ccproxy_tui.core.ids import new_id
-from ccproxy_tui.core.provider import Answer, Call, Report, keep_answer
+from ccproxy_tui.core.model_map import Candidate
+from ccproxy_tui.core.provider import Call, keep_answer
 from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.server.deciders import Guard
 from ccproxy_tui.core.server.hub import Hub
@@ -32,8 +33,6 @@ class Describes(Protocol):
     """A provider of the Codex backend."""
 
     async def describe(self) -> CodexView: ...
-
-    async def send(self, call: Call, report: Report) -> Answer: ...
 
 
 def codex_routes(hub: Hub, guard: Guard) -> list[BaseRoute]:
@@ -109,7 +108,8 @@ async def ask_codex(hub: Hub) -> TestResult:
     started = hub.clock.monotonic()
     try:
         async with asyncio.timeout(_TEST_SECONDS):
-            answer, raw = await keep_answer(await provider.send(call, report))
+            sent_by = hub.sender.begin(call, [Candidate("codex", model)], report, "/codex/responses")
+            answer, raw = await keep_answer((await sent_by.run())[0])
     except TimeoutError:
         raise InvalidRequest(f"The Codex backend did not answer within {_TEST_SECONDS:.0f} s.") from None
     sent = asked[-1]

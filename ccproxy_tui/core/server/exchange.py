@@ -11,13 +11,10 @@ from typing import Any
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import (
     Draining,
-    NoAccountServes,
-    NoCredentials,
     ProxyError,
     RouteNotFound,
     Stopped,
     UpstreamCut,
-    UpstreamError,
     UpstreamGarbled,
     UpstreamRefused,
     UpstreamStalled,
@@ -26,13 +23,14 @@ from ccproxy_tui.core.errors import (
 from ccproxy_tui.core.events import Accepted, BodyRead, Converted, Ended, EndReason, Marked, Routed, UpstreamAnswered
 from ccproxy_tui.core.exchange.history import Listening
 from ccproxy_tui.core.exchange.preparing import Plan
+from ccproxy_tui.core.exchange.sending import CandidateLadder
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.errors import error_body, error_event, ping
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.model_map import Candidate
-from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, RunsAgents, close_answer
+from ccproxy_tui.core.provider import Answer, Call, Headers, close_answer
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, allows, guess_dialect
 from ccproxy_tui.core.server import headers as head
@@ -62,8 +60,6 @@ log = logging.getLogger(__name__)
 
 _HEADER_LIMIT = 6 * 1024
 _BY_MODEL = frozenset({"messages", "count_tokens", "chat", "responses", "compact"})
-# Refusals after which another model or provider may still serve.
-_FALL_BACK = frozenset({401, 402, 403, 404, 408, 429, 500, 502, 503, 504, 529})
 
 
 class Exchange:
@@ -89,7 +85,7 @@ class Exchange:
         self._streaming = False
         self._stalled = False
         self._last_ping = 0.0
-        self._report: Report | None = None
+        self._sending: CandidateLadder | None = None
         self._delivery: Delivery | None = None
         self._outcome = Outcome()
 
@@ -143,7 +139,11 @@ class Exchange:
         if (local := await self._local(body, candidates[0])) is not None:
             return await self._tell_locally(local)
         self._watcher = self._hub.tasks.start(self._watch(), name=f"watch {self.id}")
-        self._answer, plan = await self._ask(self._call(body, found), candidates)
+        sending = self._sending = self._hub.sender.begin(
+            self._call(body, found), candidates, self._hub.bus.publish, self._scope["path"]
+        )
+        self._answer, plan = await sending.run()
+        self._sink.listener = self._listening = Listening() if plan.keeps_history else None
         outcome = self._outcome = await self._deliver(self._answer, plan)
         if self._listening is not None and (response := self._listening.response) is not None:
             self._hub.history.remember(body, response)
@@ -230,47 +230,6 @@ class Exchange:
         await self._sink.answer(200, local.body, [*headers, (b"x-request-id", self._request_id.encode("latin-1"))])
         return "done", ""
 
-    async def _ask(self, call: Call, candidates: list[Candidate]) -> tuple[Answer, Plan]:
-        """Ask one after the other until one answers; the last one's refusal is the client's to know."""
-        for candidate in candidates[:-1]:
-            try:
-                answer, plan = await self._try(call, candidate)
-            except (UpstreamError, NoCredentials, NoAccountServes, RouteNotFound) as problem:
-                self._hub.bus.publish(Marked(self.id, "fell back", f"{candidate.model}: {problem.text}"))
-                continue
-            if answer.status not in _FALL_BACK:
-                return answer, plan
-            self._hub.bus.publish(Marked(self.id, "fell back", f"{candidate.model}: {answer.status}"))
-            await close_answer(answer)
-        return await self._try(call, candidates[-1])
-
-    async def _try(self, call: Call, candidate: Candidate) -> tuple[Answer, Plan]:
-        provider = self._hub.providers.get(candidate.provider)
-        if provider is None:
-            raise RouteNotFound(f"No provider {candidate.provider!r} serves {self._scope['path']!r}.")
-        plan = await self._plan(call, provider, candidate.model)
-        answer = await self._send(provider, plan.call)
-        if not (200 <= answer.status < 300 or 400 <= answer.status < 600):
-            self._hub.bus.publish(UpstreamAnswered(self.id, answer.status, tuple(redact_headers(answer.headers))))
-            await close_answer(answer)
-            raise UpstreamGarbled(
-                f"{provider.name} answered {answer.status}: redirects are not followed, and not passed on."
-            )
-        return answer, plan
-
-    async def _send(self, provider: Provider, call: Call) -> Answer:
-        """Ask, and note whether anything answers there."""
-        reach = self._hub.reach
-        try:
-            answer = await provider.send(call, self._hub.bus.publish)
-        except UpstreamError as error:
-            if not isinstance(provider, RunsAgents):  # that an agent does not start says nothing of the accounts
-                reach.failed(provider.accounts(), error)
-            raise
-        if reach.is_troubled:
-            reach.answered(provider.accounts())
-        return answer
-
     def _call(self, body: bytes, found: Peek) -> Call:
         return Call(
             exchange=self.id,
@@ -287,19 +246,15 @@ class Exchange:
             wishes=head.wishes(self._headers),
         )
 
-    async def _plan(self, call: Call, provider: Provider, model: str) -> Plan:
-        """The call as the provider takes it: in the client's own dialect where it can be."""
-        plan = await self._hub.preparer.prepare(call, provider, model)
-        self._report = plan.report
-        self._sink.listener = self._listening = Listening() if plan.keeps_history else None
-        if plan.turns:
-            self._hub.bus.publish(Marked(self.id, "history", "the earlier turns were put in from this proxy's memory"))
-        self._publish_report()
-        return plan
+    @property
+    def _report(self) -> Report | None:
+        """What was changed in the request, as far as it was prepared."""
+        plan = self._sending.plan if self._sending is not None else None
+        return None if plan is None else plan.report
 
     def _publish_report(self) -> None:
-        if self._report is not None and len(self._report):
-            self._hub.bus.publish(Converted(self.id, tuple(self._report)))
+        if (report := self._report) is not None and len(report):
+            self._hub.bus.publish(Converted(self.id, tuple(report)))
 
     # --- the answer ---
 
@@ -327,8 +282,8 @@ class Exchange:
         result = head.for_client(headers, stream=stream)
         if not any(name == b"x-request-id" for name, _ in result):
             result.append((b"x-request-id", self._request_id.encode("latin-1")))
-        if self._report is not None and "x-ccproxy-report" in self._named:
-            result.append((b"x-ccproxy-conversion", report_header(self._report)))
+        if "x-ccproxy-report" in self._named and (report := self._report) is not None:
+            result.append((b"x-ccproxy-conversion", report_header(report)))
         return result
 
     @property

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from ccproxy_tui.core.ancestry import runs
 from ccproxy_tui.core.auth.account import AnyAccount
+from ccproxy_tui.core.auth.reach import Reach
 from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
@@ -19,6 +20,7 @@ from ccproxy_tui.core.control_key import ProofReader
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.exchange.history import ResponseHistory
 from ccproxy_tui.core.exchange.preparing import Preparer
+from ccproxy_tui.core.exchange.sending import Sender
 from ccproxy_tui.core.heap import give_back_memory
 from ccproxy_tui.core.limits import MB, SETTLE_SECONDS
 from ccproxy_tui.core.model_map import Candidate, find_candidates
@@ -32,7 +34,6 @@ from ccproxy_tui.core.server.deciders import Deciders
 from ccproxy_tui.core.server.desk import Desk, audit_row
 from ccproxy_tui.core.server.logins import Logins
 from ccproxy_tui.core.server.memory import Memory
-from ccproxy_tui.core.server.reach import Reach
 from ccproxy_tui.core.server.refusals import Refusals
 from ccproxy_tui.core.server.shares import Shares
 from ccproxy_tui.core.settings import Loaded, Settings
@@ -86,7 +87,6 @@ class Hub:
         self.shares = Shares(self._memory_limits)
         self.refusals = Refusals(clock, self.store.notice)
         self.history = ResponseHistory()
-        self.preparer = Preparer(lambda: self.settings, clock, self.history, lambda keys: self.memory.recall(keys))
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules, self._session_rule_limits, runs)
         self.deciders = Deciders(loaded.settings.permissions.deciders, self.tasks)
@@ -94,6 +94,8 @@ class Hub:
         self.desk = Desk(self.broker, self.rules, self._permissions, self._is_watched, self.store)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
+        preparer = Preparer(lambda: self.settings, clock, self.history, lambda keys: self.memory.recall(keys))
+        self.sender = Sender(self.providers, preparer, self.reach)
         self.audit: Audit | None = None
         self.sdk: RunsAgents | None = None
         self.prefixes: dict[str, str] = {}

@@ -25,7 +25,6 @@ from ccproxy_tui.core.errors import (
     UpstreamRefused,
     UpstreamStalled,
 )
-from ccproxy_tui.core.events import Billed, Converted, Marked, Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile, Report
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
 from ccproxy_tui.core.formats.body import read_object
@@ -35,8 +34,7 @@ from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.upstream_error import kind_of
 from ccproxy_tui.core.frames import SdkView
 from ccproxy_tui.core.patience import patience
-from ccproxy_tui.core.provider import Answer, Call, Host
-from ccproxy_tui.core.provider import Report as Publish
+from ccproxy_tui.core.provider import Answer, Call, Host, Recorder
 from ccproxy_tui.core.settings.agents import Claude
 from ccproxy_tui.core.threads import work_on
 from ccproxy_tui.providers.claude_sdk.agents import Agents, Lease
@@ -96,19 +94,19 @@ class ClaudeSdk:
             "anthropic_messages", "anthropic", "Claude Code", thinking=thinking_mode(model), cache_marks=False
         )
 
-    async def send(self, call: Call, report: Publish) -> Answer:
+    async def run(self, call: Call, record: Recorder) -> Answer:
         if call.operation == "count_tokens":
-            report(Routed(call.exchange, self.name, "", call.format or "", billing="free"))
-            _mark(report, call, "answered here", "an estimate: an agent can't count")
+            record.routed("", "free")
+            record.mark("answered here", "an estimate: an agent can't count")
             return _whole({"input_tokens": estimate_tokens(read_object(call.body))})
         if call.operation != "messages":
             raise RouteNotFound("Claude Code's agent serves messages, chat and responses.")
-        ask, options = await self._read(call, report)
-        report(Routed(call.exchange, self.name, "Claude Code", call.format or "", billing="Agent SDK"))
-        lease = await self.agents.lease(options, call.session, lambda name, detail: _mark(report, call, name, detail))
-        return await _Turning(self, lease, ask, call, report).answer()
+        ask, options = await self._read(call, record)
+        record.routed("Claude Code", "Agent SDK")
+        lease = await self.agents.lease(options, call.session, record.mark)
+        return await _Turning(self, lease, ask, call, record).answer()
 
-    async def _read(self, call: Call, report: Publish) -> tuple[Ask, Options]:
+    async def _read(self, call: Call, record: Recorder) -> tuple[Ask, Options]:
         """Raises InvalidRequest."""
         notes = Report()
         try:
@@ -121,8 +119,7 @@ class ClaudeSdk:
         thinking = least_thinking(options.thinking, ask.thinking)
         if ask.thinking and thinking != ask.thinking:
             notes.changed("thinking", f"the settings allow {thinking} tokens (claude.code_options)", str(ask.thinking))
-        if len(notes):
-            report(Converted(call.exchange, tuple(notes)))
+        record.changed(notes)
         return ask, replace(
             options,
             model=call.model or options.model,
@@ -199,19 +196,15 @@ class ClaudeSdk:
         await self.agents.close()
 
 
-def _mark(report: Publish, call: Call, name: str, detail: str) -> None:
-    report(Marked(call.exchange, name, detail))
-
-
 class _Turning:
     """One turn of a leased agent, from the question to the last byte. The lease is given back in any case."""
 
-    def __init__(self, sdk: ClaudeSdk, lease: Lease, ask: Ask, call: Call, report: Publish) -> None:
+    def __init__(self, sdk: ClaudeSdk, lease: Lease, ask: Ask, call: Call, record: Recorder) -> None:
         self._sdk = sdk
         self._lease = lease
         self._ask = ask
         self._call = call
-        self._report = report
+        self._record = record
         self._turn = Turn(sdk.form(call, ask), call.model)
         self._messages: AsyncIterator[Object] | None = None
         self._given_back = False
@@ -235,12 +228,12 @@ class _Turning:
         agent, call = self._lease.agent, self._call
         history = since_last_answer(self._ask) if self._lease.remembers else self._ask.history
         if len(self._ask.history) > len(history):
-            _mark(self._report, call, "history", f"{len(self._ask.history) - len(history)} turns are in the session")
+            self._record.mark("history", f"{len(self._ask.history) - len(history)} turns are in the session")
         asked = msgspec.json.encode(
             {"history": [[said.role, said.content] for said in history], "ask": self._ask.question}
         )
         url = f"claude-code:///{agent.process.pid}"
-        self._report(UpstreamAsked(call.exchange, "POST", url, (), asked))
+        self._record.asked("POST", url, (), asked)
         try:
             await agent.tell(history)
         except AgentFailed as failure:
@@ -266,7 +259,7 @@ class _Turning:
             self._note_payer(message)
         events = self._turn.feed(message)
         if self._turn.done and self._turn.summary:
-            _mark(self._report, self._call, "turn ended", self._turn.summary)
+            self._record.mark("turn ended", self._turn.summary)
         if self._turn.done and (failed := self._turn.failure) is not None:
             if stopped := self._lease.agent.stopped:
                 raise Stopped(stopped)
@@ -285,7 +278,7 @@ class _Turning:
         """Claude Code tells where its key is from; with a login it tells none."""
         source = message.get("apiKeySource")
         if isinstance(source, str) and source not in ("", "none"):
-            self._report(Billed(self._call.exchange, "API key"))
+            self._record.billed("API key")
 
     async def _first_events(self) -> list[Object]:
         events: list[Object] = []

@@ -39,7 +39,7 @@ _ENDS = frozenset({"response.completed", "response.failed", "response.incomplete
 _NOT_HERE = frozenset({"accept", "content-type", "content-length", "accept-encoding", "host", "openai-beta"})
 _HANDSHAKE = ("sec-websocket-", "upgrade", "connection", "content-length")
 
-Key = tuple[str, str]  # account, conversation
+Key = tuple[str, ...]  # what tells accounts and conversations apart
 
 
 class Unavailable(Exception):

@@ -12,13 +12,11 @@ import msgspec
 from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import ErrorKind, InvalidRequest, RouteNotFound, UpstreamCut
-from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Misfit, Profile
 from ccproxy_tui.core.formats.body import decode
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.formats.models import ModelCard
-from ccproxy_tui.core.provider import Answer, Call, Report
-from ccproxy_tui.core.redact import redact_headers
+from ccproxy_tui.core.provider import Answer, Call, Recorder
 from ccproxy_tui.providers.demo.script import Script, estimate_tokens, last_prompt, write_script
 from ccproxy_tui.providers.demo.wishes import read_wishes
 from ccproxy_tui.providers.registry import Context
@@ -56,17 +54,9 @@ class Demo:
     def profile(self, model: str, dialect: Format) -> Profile:
         return Profile("anthropic_messages", "anthropic", "The demo provider", thinking="budget", default_tokens=4096)
 
-    async def send(self, call: Call, report: Report) -> Answer:
-        report(Routed(call.exchange, self.name, account="", upstream_format=call.format or "", billing="free"))
-        report(
-            UpstreamAsked(
-                call.exchange,
-                call.method,
-                f"demo:///{call.path}",
-                tuple(redact_headers(call.headers)),
-                call.body,
-            )
-        )
+    async def run(self, call: Call, record: Recorder) -> Answer:
+        record.routed("", "free")
+        record.asked(call.method, f"demo:///{call.path}", call.headers, call.body)
         match call.operation:
             case "messages":
                 return self._message(_request(call.body))

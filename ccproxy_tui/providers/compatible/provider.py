@@ -11,16 +11,15 @@ from ccproxy_tui.core.auth.keychain import Keychain, KeychainError
 from ccproxy_tui.core.auth.quota import Reading
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import NoCredentials, RouteNotFound
-from ccproxy_tui.core.events import Routed, UpstreamAsked
 from ccproxy_tui.core.formats import Format, Profile
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
 from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.formats.openai_chat.native import tokens_field
-from ccproxy_tui.core.provider import Answer, Call, Headers, Provider, Report
-from ccproxy_tui.core.redact import learn_secret, redact_headers
+from ccproxy_tui.core.provider import Call, Patch, Provider, UpstreamRequest
+from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.settings.models import CompatibleProvider
-from ccproxy_tui.providers.claude_api import DEFAULT_VERSION
-from ccproxy_tui.providers.claude_api import PATHS as ANTHROPIC_PATHS
+from ccproxy_tui.providers.claude_api.provider import PATHS as ANTHROPIC_PATHS
+from ccproxy_tui.providers.compatible.prepare import authentication, prepare, url_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
@@ -49,6 +48,8 @@ _OPENAI_PATHS = (
     "POST batches/*/cancel",
 )
 
+_NO_KEY = Credential("api_key", "")
+
 
 def make_compatible(context: Context) -> list[Provider]:
     """One provider for each table that is switched on."""
@@ -68,7 +69,7 @@ class Compatible:
         self._first = context.settings().providers.compatible[name]
         self.lists = self._first.format if self._first.format == "anthropic_messages" else "openai_chat"
         self._ring_key: str | None = None
-        self._upstream = Upstream(name, self._first.base_url, context.settings().http)
+        self.connection = Upstream(name, self._first.base_url, context.settings().http)
 
     @property
     def _settings(self) -> CompatibleProvider:
@@ -96,36 +97,18 @@ class Compatible:
             tokens_field=tokens_field(model),
         )
 
-    async def send(self, call: Call, report: Report) -> Answer:
+    def access(self) -> Credential:
+        key = self._key()
+        return _NO_KEY if key is None else Credential("api_key", key)
+
+    def patch(self, call: Call) -> Patch | None:
         if call.operation == "embeddings" and self._settings.format == "anthropic_messages":
             raise RouteNotFound(f"{self.name} has no embeddings.")
-        report(Routed(call.exchange, self.name, "API key", call.format or "", billing="API key"))
-        url = self._url(call.path)
-        if call.query:
-            url = f"{url}?{call.query}"
-        headers = [*call.headers, *self._authentication(call.headers)]
-        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), call.body))
-        return await self._upstream.send(call.method, url, headers, call.body)
+        return None
 
-    def _url(self, path: str) -> str:
-        """Base URLs are what the vendors' SDKs take: OpenAI's end with /v1, Anthropic's do not."""
-        bare = path.removeprefix("v1/")
-        versioned = "v1/" if self._settings.format == "anthropic_messages" else ""
-        return f"{self._settings.base_url}/{versioned}{bare}"
-
-    def _authentication(self, given: Headers) -> Headers:
-        """Raises NoCredentials when the variable that shall hold the key does not."""
+    def prepare(self, call: Call, credential: Credential) -> UpstreamRequest:
         settings = self._settings
-        named = {name for name, _ in given}
-        headers: Headers = [("accept-encoding", "identity")]
-        if "content-type" not in named:
-            headers.append(("content-type", "application/json"))
-        if settings.format == "anthropic_messages" and "anthropic-version" not in named:
-            headers.append(("anthropic-version", DEFAULT_VERSION))
-        if (key := self._key()) is not None:
-            anthropic = settings.format == "anthropic_messages"
-            headers.append(("x-api-key", key) if anthropic else ("authorization", f"Bearer {key}"))
-        return headers
+        return prepare(call, credential, settings.base_url, settings.format)
 
     def _key(self) -> str | None:
         key = self._read_key()
@@ -157,8 +140,10 @@ class Compatible:
         return self._ring_key
 
     async def models(self) -> list[ModelCard]:
-        answer = await self._upstream.send("GET", self._url("models"), self._authentication([]), b"")
-        return read_models(await read_all(answer), self.name)
+        settings = self._settings
+        url = url_of(settings.base_url, settings.format, "models")
+        headers = authentication([], self.access(), settings.format)
+        return read_models(await read_all(await self.connection.send("GET", url, headers, b"")), self.name)
 
     def accounts(self) -> list[AnyAccount]:
         try:
@@ -172,4 +157,4 @@ class Compatible:
         return Reading()
 
     async def close(self) -> None:
-        await self._upstream.close()
+        await self.connection.close()

@@ -6,33 +6,27 @@ Which paths there are: https://docs.anthropic.com/en/api
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
-from functools import partial
 
-from ccproxy_tui.core.auth.account import Account, AnyAccount, KeyAccount
+from ccproxy_tui.core.auth.account import AnyAccount, KeyAccount
 from ccproxy_tui.core.auth.claude_file import KEYS, ClaudeFile, keychain_of
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.oauth_login import ClaudeLogin, Endpoints
+from ccproxy_tui.core.auth.pool import Turns
 from ccproxy_tui.core.auth.quota import Reading, read_claude_usage
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal
 from ccproxy_tui.core.detection import CLAUDE, DetectionCache, Detector
-from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
-from ccproxy_tui.core.events import Converted, Routed, UpstreamAsked
-from ccproxy_tui.core.formats import Format, Misfit, Profile
-from ccproxy_tui.core.formats import Report as ConversionReport
+from ccproxy_tui.core.errors import RouteNotFound
+from ccproxy_tui.core.formats import Format, Profile
 from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
-from ccproxy_tui.core.formats.anthropic_messages.native import IDENTITY, with_identity
+from ccproxy_tui.core.formats.anthropic_messages.native import IDENTITY
 from ccproxy_tui.core.formats.models import ModelCard, read_models
-from ccproxy_tui.core.provider import Answer, Call, Headers, Report
-from ccproxy_tui.core.redact import redact_headers
+from ccproxy_tui.core.provider import Call, Patch, UpstreamRequest
 from ccproxy_tui.core.settings.models import ClaudeApiProvider
-from ccproxy_tui.core.threads import work_on
-from ccproxy_tui.providers.login import Kind, account_word, ask_usage, make_ask, make_pool, send_by, turns_of
+from ccproxy_tui.providers.claude_api.prepare import identity_patch, prepare, upstream_headers
+from ccproxy_tui.providers.login import Kind, ask_usage, make_ask, make_pool, turns_of
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 
-OAUTH_BETA = "oauth-2025-04-20"
-DEFAULT_VERSION = "2023-06-01"
 LOGIN_HINT = "Log in with `claude` or `ccproxy-tui auth login` (or set PROVIDERS__CLAUDE_API__API_KEY)."
 # Besides messages and count_tokens. Skills, organizations, keys and profiles are not for a client of models.
 PATHS = (
@@ -74,7 +68,7 @@ class ClaudeApi:
             lambda: context.settings().claude.cli_path,
         )
         self._pool = make_pool(context, self._kind, own, self._settings.accounts)
-        self._upstream = Upstream("Anthropic", self._settings.base_url, context.settings().http)
+        self.connection = Upstream("Anthropic", self._settings.base_url, context.settings().http)
 
     @property
     def _kind(self) -> Kind:
@@ -108,53 +102,20 @@ class ClaudeApi:
     def profile(self, model: str, dialect: Format) -> Profile:
         return Profile("anthropic_messages", "anthropic", "Anthropic", thinking=thinking_mode(model), auto_cache=True)
 
-    async def send(self, call: Call, report: Report) -> Answer:
+    def access(self) -> Credential | Turns:
+        return self._key or turns_of(self._context, self._pool, self._settings.strategy)
+
+    def patch(self, call: Call) -> Patch | None:
+        """The identity is added to what goes out with a login, where the settings want it."""
         if call.operation == "embeddings":
             raise RouteNotFound("Anthropic has no embeddings.")
-        key = self._key
-        if key is not None:
-            return await self._send(call, key, "API key", report)
-        named = await self._with_identity(call, report)
-        turns = turns_of(self._context, self._settings.strategy)
-        return await send_by(self._pool, turns, call, report, partial(self._send_as, call, named, report))
-
-    async def _send_as(
-        self, call: Call, named: Call, report: Report, account: Account, credential: Credential
-    ) -> Answer:
-        sent = named if credential.kind == "oauth" else call
-        return await self._send(sent, credential, account_word(account, credential, "login"), report)
-
-    async def _send(self, call: Call, credential: Credential, account: str, report: Report) -> Answer:
-        report(
-            Routed(
-                call.exchange,
-                self.name,
-                account=account,
-                upstream_format=call.format or "",
-                billing="plan" if credential.kind == "oauth" else "API key",
-            )
-        )
-        url = f"{self._settings.base_url}/{_versioned(call.path)}"
-        if call.query:
-            url = f"{url}?{call.query}"
-        headers = upstream_headers(call.headers, credential)
-        report(UpstreamAsked(call.exchange, call.method, url, tuple(redact_headers(headers)), call.body))
-        return await self._upstream.send(call.method, url, headers, call.body)
-
-    async def _with_identity(self, call: Call, report: Report) -> Call:
-        """The client's own, unless the person wants the identity added to what goes out with a login."""
         mode = self._settings.system_prompt_injection_mode
-        if mode == "none" or call.operation not in ("messages", "count_tokens"):
-            return call
-        notes = ConversionReport()
-        blocks = self._blocks() if mode == "full" else ()
-        try:
-            body = await work_on(len(call.body), partial(with_identity, call.body, notes, blocks))
-        except Misfit as misfit:
-            raise InvalidRequest(misfit.message) from misfit
-        if len(notes):
-            report(Converted(call.exchange, tuple(notes)))
-        return replace(call, body=body)
+        if mode == "none" or call.operation not in ("messages", "count_tokens") or self._key is not None:
+            return None
+        return identity_patch(self._blocks() if mode == "full" else ())
+
+    def prepare(self, call: Call, credential: Credential) -> UpstreamRequest:
+        return prepare(call, credential, self._settings.base_url)
 
     def _blocks(self) -> list[str]:
         """What the installed CLI was seen to say, after its identity."""
@@ -166,7 +127,7 @@ class ClaudeApi:
 
     async def _models(self, credential: Credential) -> list[ModelCard]:
         url = f"{self._settings.base_url}/v1/models?limit=1000"
-        answer = await self._upstream.send("GET", url, upstream_headers([], credential), b"")
+        answer = await self.connection.send("GET", url, upstream_headers([], credential), b"")
         return read_models(await read_all(answer), "anthropic")
 
     async def _usage(self, credential: Credential) -> Reading:
@@ -175,7 +136,7 @@ class ClaudeApi:
             await self._models(credential)
             return Reading()
         url = f"{self._settings.base_url}/api/oauth/usage"
-        return read_claude_usage(await ask_usage(self._upstream, url, upstream_headers([], credential)))
+        return read_claude_usage(await ask_usage(self.connection, url, upstream_headers([], credential)))
 
     @property
     def _key(self) -> Credential | None:
@@ -190,29 +151,4 @@ class ClaudeApi:
         return [*self._pool.accounts]
 
     async def close(self) -> None:
-        await self._upstream.close()
-
-
-def _versioned(path: str) -> str:
-    """Clients may leave out `v1`; Anthropic's paths always have it."""
-    return path if path.startswith(("v1/", "api/")) else f"v1/{path}"
-
-
-def upstream_headers(headers: Headers, credential: Credential) -> Headers:
-    """The client's headers with our authentication. Its `anthropic-beta` is kept and only added to."""
-    named = {name for name, _ in headers}
-    result = [(name, value) for name, value in headers if name != "anthropic-beta"]
-    betas = [
-        tag.strip() for name, value in headers if name == "anthropic-beta" for tag in value.split(",") if tag.strip()
-    ]
-    if credential.kind == "oauth":
-        betas.append(OAUTH_BETA)
-        result.append(("authorization", f"Bearer {credential.secret}"))
-    else:
-        result.append(("x-api-key", credential.secret))
-    if betas:
-        result.append(("anthropic-beta", ",".join(dict.fromkeys(betas))))
-    if "anthropic-version" not in named:
-        result.append(("anthropic-version", DEFAULT_VERSION))
-    result.append(("accept-encoding", "identity"))
-    return result
+        await self.connection.close()
