@@ -104,7 +104,8 @@ class Copilot:
     async def models(self) -> list[ModelCard]:
         credential = await self._pool.accounts[0].credential()
         asked = self.prepare(Call("", "models", "GET", "models", "", [], b""), credential)
-        return read_models(await read_all(await self.connection.carry(asked)), "github-copilot")
+        answer = await self.connection.send("GET", asked.url, list(asked.headers), b"")
+        return read_models(await read_all(answer), "github-copilot")
 
     def accounts(self) -> list[AnyAccount]:
         return [*self._pool.accounts]
