@@ -39,35 +39,53 @@ CHAT = {"model": "claude-sonnet-4-5", "max_tokens": 9, "stream": True, "messages
 
 
 @dataclass
+class Shift:
+    """The wall clock of programs that run with `environ` is where `jump` puts it; their other clocks run on."""
+
+    path: Path
+
+    @classmethod
+    def new(cls, path: Path) -> Shift:
+        if not FAKETIME.exists():
+            if os.environ.get("CCPROXY_TEST_REQUIRE_ALL"):
+                pytest.fail("libfaketime is not installed: apt-get install libfaketime")
+            pytest.skip("libfaketime (apt-get install libfaketime) moves the clock of a process")
+        shift = cls(path)
+        shift.jump(0)
+        return shift
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(self.path),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def jump(self, days: int) -> None:
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(f"{days:+d}d\n")
+        fresh.replace(self.path)
+
+
+@dataclass
 class Jumping:
-    """A proxy whose wall clock is where `jump` puts it; its other clocks run on."""
+    """A proxy whose wall clock jumps."""
 
     served: box.Served
     control: ControlClient
     client: httpx.AsyncClient
-    shift: Path
-
-    def jump(self, days: int) -> None:
-        fresh = self.shift.with_suffix(".new")
-        fresh.write_text(f"{days:+d}d\n")
-        fresh.replace(self.shift)
+    shift: Shift
 
 
 @pytest.fixture
 async def proxy(tmp_path: Path, upstream: ScriptedUpstream) -> AsyncIterator[Jumping]:
-    if not FAKETIME.exists():
-        if os.environ.get("CCPROXY_TEST_REQUIRE_ALL"):
-            pytest.fail("libfaketime is not installed: apt-get install libfaketime")
-        pytest.skip("libfaketime (apt-get install libfaketime) moves the clock of a process")
+    shift = Shift.new(tmp_path / "shift")
     write_claude_login()
-    shift = tmp_path / "shift"
-    shift.write_text("+0d\n")
     environ = {
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(shift),
-        "FAKETIME_NO_CACHE": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        **shift.environ,
         "PROVIDERS__CLAUDE_API__BASE_URL": upstream.url,
         "PERMISSIONS__TIMEOUT_SECONDS": "60",
     }
@@ -115,7 +133,7 @@ async def test_no_time_of_a_running_proxy_follows_its_wall_clock(proxy: Jumping,
     await proxy.control.add_rules(ask.id, ["Bash(git:*)"], action="allow", scope="user", hours=8)
 
     for days in (1, -1, -2, 0):
-        proxy.jump(days)
+        proxy.shift.jump(days)
         account = (await proxy.control.status()).accounts[0]
         cooling = re.fullmatch(r"cooling (\d+)m.*", account.state)
         assert cooling is not None, account.state
@@ -133,7 +151,7 @@ async def test_no_time_of_a_running_proxy_follows_its_wall_clock(proxy: Jumping,
         card = await proxy.control.permission_card(ask.id, reveal=False)
         assert abs(card.left - mirror.left(ask)) < 10
         assert mirror.left(ask) == pytest.approx(waiting["time_remaining"], abs=10)
-    proxy.jump(1)
+    proxy.shift.jump(1)
     await proxy.control.extend_permission(ask.id, 1.0)
     assert (await waits).json()["status"] == "expired"
     (row,) = await proxy.control.permission_history(1)
