@@ -232,9 +232,9 @@ def _digest(text: str) -> str:
 @click.command()
 @click.argument("question")
 @click.option("--input", "given", metavar="JSON", help="What would be run, as JSON; shown on the card.")
-@click.pass_context
+@click.option("--port", "-p", type=click.IntRange(1, 65535), help="The port of the proxy that is to ask.")
 @explain
-def ask(ctx: click.Context, /, question: str, given: str | None) -> None:
+def ask(question: str, given: str | None, port: int | None) -> None:
     """Ask the user at the terminal. Exits 0 for a yes, 1 for a no or an error, 4 when no proxy runs.
 
     5: a yes to an input that the user has edited, which is printed as JSON.
@@ -251,7 +251,7 @@ def ask(ctx: click.Context, /, question: str, given: str | None) -> None:
 
     body = {"tool_name": question, "input": shown, "cwd": str(Path.cwd())}
     try:
-        answer = ask_proxy(Paths.of_user(), "/permissions", json.dumps(body).encode())
+        answer = ask_proxy(Paths.of_user(), "/permissions", json.dumps(body).encode(), port)
     except NothingRuns as problem:
         raise Failure(str(problem), _NOTHING_RUNS) from problem
     except NotAsked as problem:

@@ -29,16 +29,16 @@ class NothingRuns(NotAsked):
     """No proxy of this user runs."""
 
 
-def ask(paths: Paths, path: str, body: bytes) -> dict[str, Any]:
-    """Send JSON as it is; return the answer of the first proxy that proves to be ours.
+def ask(paths: Paths, path: str, body: bytes, port: int | None = None) -> dict[str, Any]:
+    """Send JSON as it is; return the answer of the first proxy (on `port`, if any) that proves to be ours.
 
     One that stands still is waited for, with a line on standard error.
 
     Raises NotAsked; NotOurs for a folder of another user.
     """
-    running = instances.running(paths)
+    running = [instance for instance in instances.running(paths) if port in (None, instance.port)]
     if not running:
-        raise NothingRuns(instances.none_runs(paths))
+        raise NothingRuns(instances.none_runs(paths, port))
     key = read_key(key_file(paths))
     if key is None:
         raise NotAsked(f"The key of this install ({key_file(paths)}) can't be read, so no answer can be checked.")

@@ -130,6 +130,20 @@ async def test_a_script_asks_and_goes_by_the_answer(proxy: Proxy) -> None:
     assert (await run("ask", "x", "--input", "{"))[0] == 2
 
 
+async def test_a_script_asks_the_proxy_that_it_names(proxy: Proxy, start_proxy: StartProxy) -> None:
+    other = await start_proxy(PERMISSIONS__WITHOUT_FRONT_END="wait")
+    for asked in (proxy, other):
+        asking = asyncio.create_task(run("ask", "deploy?", "--port", str(asked.hub.port)))
+        await until(lambda asked=asked: len(asked.hub.broker.pending) == 1, seconds=20)
+        control = asked.control()
+        await control.answer_permission(asked.hub.broker.pending[0].id, allowed=True)
+        await control.close()
+        assert (await asking)[0] == 0
+    unused = next(port for port in range(1, 9) if port not in (proxy.hub.port, other.hub.port))
+    status, out = await run("ask", "deploy?", "--port", str(unused))
+    assert (status, str(unused) in out) == (4, True)
+
+
 async def test_without_a_proxy_a_question_is_a_no_and_a_hook_has_no_opinion() -> None:
     assert (await run("ask", "x"))[0] == 4
     assert await run("hook", "codex", given="{}") == (0, "")
