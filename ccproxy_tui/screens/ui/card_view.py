@@ -130,13 +130,19 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _title(ask: AskView, left: float, place: int, count: int) -> LongLine:
-    what = _KINDS.get(ask.tool, "")
-    title = f"{_inline(ask.tool)}{f' wants to {what}' if what else ' wants to run'}"
+    title = _headline(ask)
     if ask.status != "pending":
         told = f" by {_inline(ask.by)}" if ask.by and ask.status in ("allowed", "denied") else ""
         return LongLine(f"{title}  OVER: {_ENDS[ask.status]}{told}", "error", follow=_FOLLOW)
     grave = "  HIGH" if ask.high else ""
     return LongLine(f"{title}  {place} of {count}{grave}  {words.duration(left)} left", "strong", follow=_FOLLOW)
+
+
+def _headline(ask: AskView) -> str:
+    """Return what is asked for; where only a name that the client gave tells that, with the client before it."""
+    if kind := _KINDS.get(ask.tool):
+        return f"{_inline(ask.tool)} wants to {kind}"
+    return f"{_inline(ask.client or ask.source) or 'a client'} asks: {_inline(ask.tool)}"
 
 
 # --- what would be run or written ---

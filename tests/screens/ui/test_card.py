@@ -186,3 +186,16 @@ def test_any_input_fits_and_hides_nothing(tool: str, input_: Any, width: int, cw
         assert cell_len(text) <= max(width, 2)
         assert escape_line(text) == text
     assert "\n" not in headline(view)
+
+
+@pytest.mark.parametrize(
+    ("view", "title"),
+    [
+        (AskView("1", "deploy?", "pending", client="ccproxy-tui"), "ccproxy-tui asks: deploy?  1 of 1"),
+        (AskView("1", "mcp__files__move", "pending", source="hook"), "hook asks: mcp__files__move  1 of 1"),
+        (AskView("1", "Bash wants to run a command", "pending"), "a client asks: Bash wants to run a command  1 of 1"),
+        (AskView("1", "Bash", "pending", client="claude-code"), "Bash wants to run a command  1 of 1"),
+    ],
+)
+def test_the_title_names_the_client_before_a_name_that_it_gave(view: AskView, title: str) -> None:
+    assert head_lines(view, 120, 60.0, 1, 1)[0].text.startswith(title)
