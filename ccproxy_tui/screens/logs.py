@@ -8,17 +8,20 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
+from textual.widgets import Static
 
 from ccproxy_tui.core import filters
+from ccproxy_tui.core.escape import cut, escape_line
 from ccproxy_tui.core.frames import LogView, Watch
 from ccproxy_tui.core.ids import short_id
-from ccproxy_tui.screens.base import NARROW, BaseScreen
+from ccproxy_tui.screens.base import WIDE, BaseScreen
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.widgets.filter_bar import FilterBar
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList
 
 LEVELS = ("debug", "info", "warning", "error")
+WHOLE_LINES = 4  # of a message below the list
 FIELDS = frozenset({"level", "logger", "message", "exchange"})
 _STYLES = {"warning": "warning", "error": "error", "critical": "error", "debug": "dim"}
 
@@ -45,6 +48,7 @@ class LogsScreen(BaseScreen):
         with Vertical(id="logs-box", classes="box"):
             yield FilterBar()
             yield LiveList[LogView]([], id="logs-list", empty=("", "Nothing was logged at this level."))
+            yield Static("", markup=False, id="logs-line")
 
     @property
     def list(self) -> LiveList[LogView]:
@@ -67,13 +71,25 @@ class LogsScreen(BaseScreen):
         )
         at = Column[LogView]("time", "time", 8, lambda line: words.clock_seconds(line.time))
         message = Column[LogView]("message", "message", 0, lambda line: line.message)
-        logger = Column[LogView]("logger", "from", 18, lambda line: line.logger.removeprefix("ccproxy_tui."))
-        exchange = Column[LogView](
-            "exchange", "stream", 6, lambda line: short_id(line.exchange) if line.exchange else ""
-        )
-        wide = self.size.width >= NARROW
-        self.list.set_columns([level, at, exchange, logger, message] if wide else [level, at, message])
+        logger = Column[LogView]("logger", "from", 18, _origin)
+        exchange = Column[LogView]("exchange", "stream", 6, _stream)
+        is_wide = self.size.width >= WIDE
+        self.list.set_columns([level, at, message, logger, exchange] if is_wide else [level, at, message])
+        self._show_whole()
         self._title()
+
+    def on_live_list_moved(self) -> None:
+        self._show_whole()
+
+    def _show_whole(self) -> None:
+        """Below the list, the line under the cursor as far as it fits there, and where it is from."""
+        line = self.list.selected
+        whole = self.query_one("#logs-line", Static)
+        whole.display = line is not None
+        if line is not None:
+            origin = "  ".join(part for part in (_origin(line), _stream(line)) if part)
+            room = WHOLE_LINES * max(self.size.width - 4, 1) - len(origin) - 2
+            whole.update(f"{escape_line(origin)}\n{escape_line(cut(line.message, max(room, 1)))}")
 
     def watching(self) -> Watch:
         return Watch(logs=True)
@@ -84,6 +100,7 @@ class LogsScreen(BaseScreen):
         self._lines.clear()
         self._lines.update({f"{line.seq:012d}": line for line in self.mirror.logs})
         self.list.rebuild()
+        self._show_whole()
         self._title()
 
     def _order(self) -> None:
@@ -146,6 +163,14 @@ class LogsScreen(BaseScreen):
             ("space", "pause"),
             ("q", "quit"),
         )
+
+
+def _origin(line: LogView) -> str:
+    return line.logger.removeprefix("ccproxy_tui.")
+
+
+def _stream(line: LogView) -> str:
+    return short_id(line.exchange) if line.exchange else ""
 
 
 def _rank(level: str) -> int:

@@ -137,6 +137,24 @@ async def test_logs_look_the_same(app: CCProxyApp, control: FakeControl, size: s
         same_as(app, f"logs-{size}")
 
 
+@pytest.mark.parametrize("size", ["mid", "narrow"])
+async def test_the_line_under_the_cursor_is_shown_whole(app: CCProxyApp, control: FakeControl, size: str) -> None:
+    message = "the provider claude could not be asked for its limits: upstream answered 503, asked again in 30 seconds"
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("7")
+        lines = [
+            LogView(1, 1_800_000_000.0, "info", "ccproxy_tui.core.accounts.limits", message),
+            LogView(2, 1_800_000_001.0, "info", "x", "another"),
+        ]
+        control.push(Frame(2, logs=lines))
+        await until(lambda: len(app.session.mirror.logs) == 2)
+        await pilot.press("G")
+        await until(lambda: "30 seconds" in screen_text(app))
+        shown = " ".join(screen_text(app).replace("│", " ").split())
+        assert f"core.accounts.limits {message}" in shown
+
+
 ENTRIES = [
     {
         "key": key,
