@@ -258,7 +258,7 @@ class CCProxyApp(RecoveringApp):
     def _on_changes(self, changes: Changes) -> None:
         try:
             self._take_changes(changes)
-        except Exception as error:  # noqa: BLE001 - the session goes on, whatever a screen makes of it
+        except Exception as error:  # noqa: BLE001 - any code of a screen runs here, and the session goes on
             self._handle_exception(error)
 
     def _take_changes(self, changes: Changes) -> None:
@@ -517,7 +517,7 @@ class CCProxyApp(RecoveringApp):
         while True:
             try:
                 await self._keyboard.run()
-            except Exception as error:  # noqa: BLE001 - that key is lost; the next ones count
+            except Exception as error:  # noqa: BLE001 - a key can run any code of a screen; the next keys count
                 self._handle_exception(error)
             else:
                 return

@@ -51,7 +51,7 @@ async def _again(work: Callable[[], Awaitable[None]], name: str) -> None:
     while True:
         try:
             return await work()
-        except Exception as error:  # noqa: BLE001 - a supervisor's job: whatever failed is said and tried again
+        except Exception as error:  # noqa: BLE001 - it runs any work: each failure is reported, and the work retried
             log.warning("%s failed (%s), again in %.1f s", name, error, pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, BACKOFF_LAST)

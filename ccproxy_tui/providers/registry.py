@@ -44,6 +44,6 @@ def load_providers(context: Context) -> list[Provider]:
             providers += made if isinstance(made, list) else [made]
         except ProxyError as error:
             log.error("provider %s could not be loaded: %s", point.name, error.text)
-        except Exception:  # a plugin may fail in any way, and must not stop the proxy
+        except Exception:  # code of others runs here: it may raise anything, and must not stop the proxy
             log.exception("provider %s could not be loaded", point.name)
     return providers

@@ -57,7 +57,7 @@ class RecoveringApp(App[str]):
         """Textual ends the loop of the app when one of its handlers raises: go on instead."""
         try:
             await super()._dispatch_message(message)
-        except Exception as error:  # whatever a handler may raise
+        except Exception as error:  # handlers of all screens and of Textual run here
             if isinstance(message, events.Load | events.Compose | events.Mount):
                 self._is_unfit = True
                 raise
@@ -95,7 +95,7 @@ class RecoveringApp(App[str]):
                 if screen is None or self._is_open(screen):
                     await self._recover_from(words_of(cause), screen)
                 del self._faults[0]
-        except Exception as error:  # noqa: BLE001 - the terminal is given back
+        except Exception as error:  # noqa: BLE001 - the last resort, for any fault: the terminal is given back
             self._end_by_fault(error)
 
     def _is_open(self, screen: Screen[Any]) -> bool:
@@ -115,7 +115,7 @@ class RecoveringApp(App[str]):
         try:
             async with asyncio.timeout(RECOVERY_SECONDS):
                 await self._build_again(screen)
-        except Exception:  # whatever a screen raises while it is built: a plain one is shown then
+        except Exception:  # a screen that is built runs any code of it: a plain one is shown then
             log.exception("the screens could not be built again")
             return False
         return True

@@ -47,7 +47,7 @@ def look_at(request: PermissionRequest) -> Look:
         notes += place_notes(request.tool, request.input, request.cwd)
         programs = programs_of(request.tool, request.input)
         preview = preview_of(request.tool, request.input, request.cwd)
-    except Exception:  # whatever it is: the request is shown and decided all the same
+    except Exception:  # any fault of ours in the analysis of any input: the request is decided all the same
         log.exception("a permission request could not be analysed")
         notes.insert(0, UNKNOWN)
     more = len(preview.lines) - _LONGEST

@@ -104,7 +104,9 @@ class Exchange:
             reason, error = await self._fail(problem)
         except asyncio.CancelledError:
             reason, error = await self._interrupted()
-        except Exception as problem:  # one broken exchange must not look like a broken proxy
+        except (
+            Exception
+        ) as problem:  # any fault of ours or of a plugin: one broken exchange must not look like a broken proxy
             log.exception("exchange failed", extra={"exchange": self.id})
             reason, error = await self._fail(ProxyError(f"Internal error: {type(problem).__name__}."))
         finally:

@@ -102,7 +102,7 @@ class Agent:
         except asyncio.CancelledError:
             await asyncio.shield(self.close())
             raise
-        except Exception as error:  # the SDK raises bare ones for what the process refuses
+        except Exception as error:  # the SDK raises Exception itself for what the process refuses
             raise await self._fail(str(error)) from error
         self.state = "idle"
 

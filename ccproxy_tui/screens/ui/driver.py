@@ -97,7 +97,7 @@ class _Lasting(LinuxDriver):
                 log.debug("bytes came from the terminal that are no UTF-8")
             except OSError:  # the terminal is gone, which the app looks for
                 time.sleep(_PAUSE)
-            except Exception:  # whatever the parser makes of odd bytes: the next ones are read
+            except Exception:  # Textual's parser has no error of its own for odd bytes: the next ones are read
                 log.exception("a key could not be read")
                 time.sleep(_PAUSE)
             else:

@@ -259,7 +259,7 @@ class Session:
                 )
             except ControlError as error:  # it lives, and refuses or can't be understood
                 ending = Ending(str(error))
-            except Exception:  # a fault of ours must not end the session without a word
+            except Exception:  # any fault of ours in what frames become: it must not end the session without a word
                 log.exception("the session with the proxy failed")
                 ending = Ending("What the proxy sent could not be shown (the log file of the screens says more)")
             self.problem, self.is_gone = ending.words, ending.gone
