@@ -212,7 +212,7 @@ class Audit:
             self._report("database", f"{self._path} can't be used ({reason})")
         else:
             self._report("database", "")
-        if query is not None:
+        if query is not None and query[2].set_running_or_notify_cancel():  # or else nothing waits for it any more
             query[2].set_result(rows)
 
     def _take_over(self, database: duckdb.DuckDBPyConnection) -> None:
