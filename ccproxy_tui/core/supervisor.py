@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BACKOFF_FIRST = 0.5
@@ -55,3 +56,10 @@ async def _again(work: Callable[[], Awaitable[None]], name: str) -> None:
             log.warning("%s failed (%s), again in %.1f s", name, error, pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, BACKOFF_LAST)
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` whole, also when whoever awaits it is cancelled: a thread would go on, and what follows it would not
+    be done.
+    """
+    return await asyncio.shield(asyncio.ensure_future(work))

@@ -25,6 +25,7 @@ from ccproxy_tui.core.server.desk import asked_of
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.settings import SettingsError
 from ccproxy_tui.core.settings.models import PermissionRule
+from ccproxy_tui.core.supervisor import to_its_end
 
 _LAST = 200  # questions that a rule is tried on
 T = TypeVar("T")
@@ -104,17 +105,13 @@ class _RuleApi:
         except BadRule as problem:
             raise InvalidRequest(f"{problem}.") from problem
         prevails = ""
-        async with self._turn:
-            if given.scope == "session":
-                lent = self._hub.rules.lend_to_session(rules, asked.asker, given.hours)
-                self._changes.append(_Change(added=True, loans=lent, kept=[]))
-            elif given.hours is not None:
-                self._changes.append(_Change(added=True, loans=self._hub.rules.lend(rules, given.hours), kept=[]))
-            else:
-                before = self._kept
-                new = [one for one in rules if one not in before]
-                prevails = await self._keep(add=new)
-                self._changes.append(_Change(added=True, loans=[], kept=new))
+        if given.scope == "session":
+            lent = self._hub.rules.lend_to_session(rules, asked.asker, given.hours)
+            self._changes.append(_Change(added=True, loans=lent, kept=[]))
+        elif given.hours is not None:
+            self._changes.append(_Change(added=True, loans=self._hub.rules.lend(rules, given.hours), kept=[]))
+        else:
+            prevails = await to_its_end(self._keep_new(rules))
         rule = await asyncio.to_thread(decide, rules, asked, high=_is_high(entry))
         if rule is not None and entry.status == "pending":
             facts = decider_of(request.scope).facts
@@ -146,32 +143,49 @@ class _RuleApi:
 
     async def remove(self, request: Request) -> Response:
         given = await _typed(request, _Named)
+        await to_its_end(self._remove(given))
+        return _json({"removed": given.rule})
+
+    async def undo(self, _: Request) -> Response:
+        """Take back the last change that was made here."""
+        change = await to_its_end(self._undo())
+        texts = [rule.text for rule in (*(loan.rule for loan in change.loans), *change.kept)]
+        return _json({"said": f"{', '.join(texts)} {'is gone again' if change.added else 'is back'}"})
+
+    # --- changes: the file first, whose writing may fail, then what is in memory ---
+
+    async def _keep_new(self, rules: Sequence[Rule]) -> str:
+        """Return what will prevail at the next start. Raises InvalidRequest."""
+        async with self._turn:
+            before = self._kept
+            new = [one for one in rules if one not in before]
+            prevails = await self._keep(add=new)
+            self._changes.append(_Change(added=True, loans=[], kept=new))
+        return prevails
+
+    async def _remove(self, given: _Named) -> None:
         async with self._turn:
             loans = [loan for loan in self._hub.rules.temporary() if _is_named(loan.rule, given)]
             kept = [rule for rule in self._kept if _is_named(rule, given)]
             if not loans and not kept:
                 raise RouteNotFound("There is no such rule (any more).")
+            await self._keep(remove=kept)
             self._hub.rules.take_back(loans)
-            if kept:
-                await self._keep(remove=kept)
             self._changes.append(_Change(added=False, loans=loans, kept=kept))
-        return _json({"removed": given.rule})
 
-    async def undo(self, _: Request) -> Response:
-        """Take back the last change that was made here."""
+    async def _undo(self) -> _Change:
         async with self._turn:
             if not self._changes:
                 raise InvalidRequest("No rule was made or removed since the proxy has started.")
             change = self._changes[-1]
             if change.added:
-                self._hub.rules.take_back(change.loans)
                 await self._keep(remove=change.kept)
+                self._hub.rules.take_back(change.loans)
             else:
-                self._hub.rules.lend_again(change.loans)
                 await self._keep(add=change.kept)
-            self._changes.pop()
-        texts = [rule.text for rule in (*(loan.rule for loan in change.loans), *change.kept)]
-        return _json({"said": f"{', '.join(texts)} {'is gone again' if change.added else 'is back'}"})
+                self._hub.rules.lend_again(change.loans)
+            self._changes = [one for one in self._changes if one is not change]  # an equal one may be there
+        return change
 
     def _lent(self, one: TemporaryRule, hits: Mapping[str, Hits]) -> RuleView:
         clock = self._hub.clock

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ccproxy_tui.core.settings import Entry, Loaded, SettingsError, edit, entries, is_live, load
 from ccproxy_tui.core.settings.models import PermissionRule, Settings
 from ccproxy_tui.core.settings.sources import KeyPath, Origin
+from ccproxy_tui.core.supervisor import to_its_end
 
 _RULES: KeyPath = ("permissions", "rules")
 
@@ -60,6 +62,9 @@ class LiveSettings:
         then.
         """
         value = None if text is None else edit.parse_value(key, text)
+        return await to_its_end(self._change(key, value))
+
+    async def _change(self, key: KeyPath, value: Any) -> str:
         async with self._turn:
             await asyncio.to_thread(edit.set_values, self._loaded.write_to, {key: value})
             return await self._take(key)
@@ -73,6 +78,9 @@ class LiveSettings:
         source that the next start will read the rules from, when it is another one. Raises SettingsError when a rule
         to remove is not in the file, or OSError; nothing is changed then.
         """
+        return await to_its_end(self._change_rules(add, remove))
+
+    async def _change_rules(self, add: Sequence[PermissionRule], remove: Sequence[PermissionRule]) -> Origin | None:
         async with self._turn:
             path = self._loaded.write_to
             await asyncio.to_thread(edit.rewrite_rules, path, add, remove)
@@ -88,7 +96,7 @@ class LiveSettings:
         later = "written; takes effect after a restart"
         try:
             fresh = await asyncio.to_thread(self._read)
-        except SettingsError as error:
+        except (SettingsError, OSError) as error:
             return f"{later}, once this is mended: {error}"
         if (origin := fresh.prevailing(key)) is not None:
             return f"written, but {origin} still prevails"
