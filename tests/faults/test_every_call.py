@@ -364,7 +364,7 @@ def test_no_row_of_the_history_is_lost_in_silence(tmp_path: Path) -> None:
         audit._settle(None)
         return audit.problem
 
-    for outcome in runs(fresh(folder), operation, modes=("once", "kill")):
+    for outcome in runs(fresh(folder), operation):
         later = Audit(path, 90, NOW)
         done: Future[Any] = Future()
         later._settle((_SELECT, [10], done))
