@@ -41,9 +41,16 @@ def load_providers(context: Context) -> list[Provider]:
             continue
         try:
             made = point.load()(context)
-            providers += made if isinstance(made, list) else [made]
+            providers += [_checked(one) for one in (made if isinstance(made, list) else [made])]
         except ProxyError as error:
             log.error("provider %s could not be loaded: %s", point.name, error.text)
         except Exception:  # code of others runs here: it may raise anything, and must not stop the proxy
             log.exception("provider %s could not be loaded", point.name)
     return providers
+
+
+def _checked(provider: Provider) -> Provider:
+    """Raises ProxyError for one that is of neither kind."""
+    if hasattr(provider, "prepare") or hasattr(provider, "run"):
+        return provider
+    raise ProxyError("it has neither `prepare` nor `run` (see ccproxy_tui.core.provider)")
