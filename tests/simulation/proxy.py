@@ -81,7 +81,6 @@ class Proxy:
 
     async def stop(self) -> None:
         """In good order, as by SIGTERM."""
-        self.is_stopping = True
         self.approvals.close()
         await asyncio.gather(*(one.settle(_SETTLE) for one in self.pool.accounts))
         if self.approvals.history is not None:

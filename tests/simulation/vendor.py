@@ -225,7 +225,7 @@ class Vendor:
             return
         by = [one.by.name if one.by else "?" for one in (first, second)]
         left = second.gone or (second.by is not None and second.by.dead)
-        if first.lost or (left and second.began < first.began):
+        if first.lost or (left and second.began <= first.began):
             family.excuse = "an answer was lost on its way"
         elif by[1].startswith("tool") and second.seen == second.refresh and self._was_unwarned(family, first, second):
             family.excuse = "the tool came before any proxy could put back what it kept"

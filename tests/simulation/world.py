@@ -353,6 +353,7 @@ class World:
             way = self.rng.random()
             if way < 0.25 and not proxy.process.dead:
                 self.say(proxy.process.name, "stops")
+                proxy.is_stopping = True
                 proxy.process.start(proxy.stop())
                 await asyncio.sleep(6)
                 proxy.process.kill()
