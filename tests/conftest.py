@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,14 @@ import pytest
 from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.control_client import ControlClient
 from ccproxy_tui.core.control_transport import Signature
+from ccproxy_tui.core.events import Event, Finished, PermissionAsked, PermissionDecided
 from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.serve import ProxyServer
 from ccproxy_tui.core.server.viewer import detail_of
 from ccproxy_tui.core.settings import load
+from ccproxy_tui.core.store import Store
 from ccproxy_tui.providers.registry import Context, load_providers
 from tests.fakes.clock import FakeClock
 from tests.fakes.upstream import ScriptedUpstream
@@ -217,6 +220,8 @@ async def running_proxy(**environ: str) -> AsyncIterator[Proxy]:
         return load_providers(Context(settings, SystemClock(), paths))
 
     server = ProxyServer(loaded, SystemClock(), paths, providers, take_signals=False)
+    facts: list[tuple[Event, float]] = []
+    server.hub.bus.handle(lambda event, at: facts.append((event, at)))
     task = asyncio.ensure_future(server.run())
     await until(lambda: Path(paths.runtime / f"{server.hub.port}.json").exists() or task.done())
     headers = {"content-type": "application/json"}
@@ -227,6 +232,28 @@ async def running_proxy(**environ: str) -> AsyncIterator[Proxy]:
     server.hub.request_stop(drain=False)
     await task
     assert_no_secret_in_memory(server.hub)
+    assert_told_by_events(server.hub.store, facts)
+
+
+_LIVE = {"upstream_body", "client_body", "last_byte", "revision", "request_body", "upstream_request_body"}
+
+
+def assert_told_by_events(store: Store, facts: Sequence[tuple[Event, float]]) -> None:
+    """The events alone make the same records again, and each exchange has one end: its last event."""
+    again = Store()
+    for event, at in facts:
+        again.apply(event, at)
+    names = {field.name for field in dataclasses.fields(ExchangeRecord)} - _LIVE
+    for record in store:
+        same = again.get(record.id)
+        assert same is not None
+        assert {name: getattr(same, name) for name in names} == {name: getattr(record, name) for name in names}
+        own = [event for event, _ in facts if getattr(event, "exchange", None) == record.id]
+        ends = [event for event in own if isinstance(event, Finished)]
+        assert len(ends) == 1
+        after = own[own.index(ends[0]) + 1 :]
+        assert all(isinstance(event, PermissionDecided | PermissionAsked) for event in after), after
+    assert (again.total, again.errors, again.live_count) == (store.total, store.errors, store.live_count)
 
 
 def assert_no_secret_in_memory(hub: Hub) -> None:

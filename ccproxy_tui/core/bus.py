@@ -1,59 +1,41 @@
-"""Fan-out of events: the store takes them at once; watchers have bounded queues and may miss some, never block."""
+"""The one stream of facts: all that happens in the proxy is published here, and heard in that order."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import Callable
 
+from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.events import Event
 
-QUEUE_LIMIT = 1000
+log = logging.getLogger(__name__)
 
-
-class Subscription:
-    """A bounded queue of events. When it is full the oldest are dropped and counted."""
-
-    def __init__(self, limit: int) -> None:
-        self._queue: deque[Event] = deque(maxlen=limit)
-        self._ready = asyncio.Event()
-        self.dropped = 0
-
-    def put(self, event: Event) -> None:
-        if len(self._queue) == self._queue.maxlen:
-            self.dropped += 1
-        self._queue.append(event)
-        self._ready.set()
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            await self._ready.wait()
-            self._ready.clear()
-            while self._queue:
-                yield self._queue.popleft()
+Handler = Callable[[Event, float], None]  # the event, and when it was published (monotonic seconds)
 
 
 class Bus:
-    """`publish` costs its caller a call per handler and an append per watcher, whatever the watchers do."""
+    """`publish` costs its caller a call per handler, so that each must be quick."""
 
-    def __init__(self) -> None:
-        self._handlers: list[Callable[[Event], None]] = []
-        self._watchers: set[Subscription] = set()
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._handlers: list[Handler] = []
+        self._essential: set[Handler] = set()
 
-    def handle(self, handler: Callable[[Event], None]) -> None:
-        """`handler` sees every event, in order, before `publish` returns. For the store; it must be quick."""
+    def handle(self, handler: Handler, *, essential: bool = False) -> None:
+        """Call `handler` with each event from now on, before `publish` returns.
+
+        One that raises is reported and hears nothing more, unless it is `essential`.
+        """
         self._handlers.append(handler)
-
-    def subscribe(self, limit: int = QUEUE_LIMIT) -> Subscription:
-        subscription = Subscription(limit)
-        self._watchers.add(subscription)
-        return subscription
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        self._watchers.discard(subscription)
+        if essential:
+            self._essential.add(handler)
 
     def publish(self, event: Event) -> None:
+        at = self._clock.monotonic()
         for handler in self._handlers:
-            handler(event)
-        for watcher in self._watchers:
-            watcher.put(event)
+            try:
+                handler(event, at)
+            except Exception:  # a handler may be anybody's: none may break the exchange that it hears of
+                log.exception("a handler of %s failed", type(event).__name__)
+                if handler not in self._essential:
+                    self._handlers = [one for one in self._handlers if one is not handler]

@@ -46,8 +46,7 @@ ErrorKind = Literal[
 class ProxyError(Exception):
     """An error with everything a client and a person need.
 
-    `message` goes to the client, `hint` is the next step for a person and is appended to it. Context (provider,
-    account, exchange) is attached where it is known, which is often later than where the error is raised.
+    `message` goes to the client, `hint` is the next step for a person and is appended to it.
     """
 
     status: ClassVar[int] = 500
@@ -60,8 +59,6 @@ class ProxyError(Exception):
         self.field = field
         self.code = ""
         self.provider = ""
-        self.account = ""
-        self.exchange_id = ""
 
     @property
     def text(self) -> str:

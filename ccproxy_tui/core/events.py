@@ -1,4 +1,8 @@
-"""What happens in the proxy, as frozen values on the bus. Times are seconds since the exchange was accepted."""
+"""What happens in the proxy, as frozen values on the bus, which says when each was published.
+
+The record of an exchange can be built again from its events. Only the bytes of answers are in none, and the counters of
+a live stream, which its end repeats.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ class Accepted:
     """A client's request head was read."""
 
     exchange: str
-    at: float
+    started: float  # seconds since the epoch
     method: str
     path: str
     query: str
@@ -90,6 +94,27 @@ class Converted:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstByte:
+    """The first byte of the answer has come from upstream."""
+
+    exchange: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirstToken:
+    """The first token of the answer has come from upstream."""
+
+    exchange: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pinged:
+    """The client got a ping while it waits for the answer."""
+
+    exchange: str
+
+
+@dataclass(frozen=True, slots=True)
 class Marked:
     """A step on the timeline, in words."""
 
@@ -99,16 +124,102 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The client has its last byte, or never will."""
+class Summary:
+    """An exchange that has ended, whole. Times in seconds, `started` since the epoch, the others since then.
 
-    exchange: str
+    `upstream_bytes` came from upstream and `client_bytes` went to the client, without heads. `losses` counts what a
+    conversion could not keep.
+    """
+
     reason: EndReason
-    status: int
+    status: int  # sent to the client
+    duration: float = 0.0
     error: str = ""
     usage: Usage = field(default_factory=Usage)
-    model: str = ""
+    served_model: str = ""
     stop_reason: str = ""
+    started: float = 0.0
+    method: str = ""
+    path: str = ""
+    client: str = ""
+    user_agent: str = ""
+    session: str = ""
+    model: str = ""
+    stream: bool = False
+    dialect: str = ""
+    upstream_format: str = ""
+    provider: str = ""
+    account: str = ""
+    billing: str = ""
+    first_byte: float | None = None
+    first_token: float | None = None
+    request_bytes: int = 0
+    upstream_bytes: int = 0
+    client_bytes: int = 0
+    events: int = 0
+    pings: int = 0
+    calls: int = 0  # upstream requests made
+    losses: int = 0
 
 
-Event = Accepted | BodyRead | Routed | Billed | Converted | UpstreamAsked | UpstreamAnswered | Marked | Ended
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The client has its last byte, or never will. Published once for each exchange, as its last event."""
+
+    exchange: str
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionAsked:
+    """A tool wants to run. `exchange` is empty where none is known."""
+
+    exchange: str
+    request: str
+    source: str
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionDecided:
+    """A permission request has ended: `status` says how, `by` who or what has decided."""
+
+    exchange: str
+    request: str
+    status: str
+    tool: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChanged:
+    """Something happened to an account, in words: renewed, renewal failed, taken over from another program."""
+
+    account: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """A setting is in force with a new value."""
+
+    key: tuple[str, ...]
+
+
+OfExchange = (
+    Accepted
+    | BodyRead
+    | Routed
+    | Billed
+    | Converted
+    | UpstreamAsked
+    | UpstreamAnswered
+    | FirstByte
+    | FirstToken
+    | Pinged
+    | Marked
+    | PermissionAsked
+    | PermissionDecided
+    | Finished
+)
+Event = OfExchange | AccountChanged | SettingsChanged

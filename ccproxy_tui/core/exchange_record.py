@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ccproxy_tui.core.capture import Capture
-from ccproxy_tui.core.events import EndReason
+from ccproxy_tui.core.events import EndReason, Summary
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.report import Note
 
@@ -23,7 +23,7 @@ class Mark:
 
 @dataclass(slots=True, eq=False)
 class ExchangeRecord:
-    """Mutable on purpose: the relay advances the counters of a live stream thousands of times a second."""
+    """Written by the store alone, from events, but for the live counters: the tap advances these for each chunk."""
 
     id: str
     seq: int
@@ -53,18 +53,18 @@ class ExchangeRecord:
     error: str = ""
     stop_reason: str = ""
     usage: Usage = field(default_factory=Usage)
-    tools: int = 0
     calls: int = 0  # upstream requests made
     pings: int = 0
-    upstream_bytes: int = 0
-    client_bytes: int = 0
-    events: int = 0
     first_byte: float | None = None
     first_token: float | None = None
     duration: float | None = None
-    last_byte: float = 0.0  # monotonic, of the last byte from upstream
-    waiting_for_upstream: bool = False
     questions: int = 0  # permission requests that hold it
+
+    # Live counters; the bodies of the answer are live, too.
+    upstream_bytes: int = 0
+    client_bytes: int = 0
+    events: int = 0
+    last_byte: float = 0.0  # monotonic, of the last byte from upstream
 
     notes: tuple[Note, ...] = ()  # the conversion report
     marks: list[Mark] = field(default_factory=list)
@@ -90,6 +90,50 @@ class ExchangeRecord:
             self.upstream_body,
             *(capture for capture in optional if capture is not None),
         ]
+
+    def summary(
+        self,
+        reason: EndReason,
+        status: int,
+        now: float,
+        *,
+        error: str = "",
+        usage: Usage | None = None,
+        served_model: str = "",
+        stop_reason: str = "",
+    ) -> Summary:
+        """Return what `Finished` says of it. `now` is monotonic."""
+        return Summary(
+            reason,
+            status,
+            now - self.origin,
+            error,
+            usage or Usage(),
+            served_model,
+            stop_reason,
+            started=self.started,
+            method=self.method,
+            path=self.path,
+            client=self.client,
+            user_agent=self.user_agent,
+            session=self.session,
+            model=self.model,
+            stream=self.stream,
+            dialect=self.dialect,
+            upstream_format=self.upstream_format,
+            provider=self.provider,
+            account=self.account,
+            billing=self.billing,
+            first_byte=self.first_byte,
+            first_token=self.first_token,
+            request_bytes=self.request_body.total,
+            upstream_bytes=self.upstream_bytes,
+            client_bytes=self.client_bytes,
+            events=self.events,
+            pings=self.pings,
+            calls=self.calls,
+            losses=sum(note.count for note in self.notes if note.action == "dropped"),
+        )
 
     def output_tokens(self) -> int:
         """Exact once the provider has said it; until then the number of events, about one token each.

@@ -10,7 +10,7 @@ PROTOCOL = 2  # of the frames and verbs; a proxy and its front ends compare it. 
 HEARTBEAT = 2.0  # seconds; an empty frame is sent after that long without another
 SILENCE = 5  # seconds without a frame after which the proxy is said to stand still
 
-StateWord = str  # wait, live, stall, tool, retry, a status number, STOP, or ERR
+StateWord = str  # wait, live, stall, tool, a status number, STOP, or ERR
 SegmentKind = Literal["text", "thinking", "tool", "arguments", "note", "error"]
 BodyPart = Literal["request", "upstream_request", "upstream_response", "response"]
 
@@ -42,12 +42,10 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens_in: int = 0
     tokens_out: int = 0
     cache_read: int = 0
-    cost: float | None = None
     bytes_in: int = 0
     bytes_out: int = 0
     events: int = 0
     pings: int = 0
-    tools: int = 0
     duration: float | None = None
     silent: float = 0.0
     age: float = 0.0
@@ -163,7 +161,6 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     agents: int = 0  # of SDK mode; `busy` of them work, `ready` wait in the pool
     busy: int = 0
     ready: int = 0
-    cost: float | None = None
     refused: int = 0  # requests that the gate let not in; the latest one in words
     refusal: str = ""
     notices: list[str] = []

@@ -8,17 +8,25 @@ from collections.abc import Iterator
 from itertools import accumulate, chain
 
 from ccproxy_tui.core.capture import BLOCK, Block, Capture
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.events import (
     FAILED_ENDS,
     Accepted,
+    AccountChanged,
     Billed,
     BodyRead,
     Converted,
-    Ended,
     Event,
+    Finished,
+    FirstByte,
+    FirstToken,
     Marked,
+    OfExchange,
+    PermissionAsked,
+    PermissionDecided,
+    Pinged,
     Routed,
+    SettingsChanged,
+    Summary,
     UpstreamAnswered,
     UpstreamAsked,
 )
@@ -36,14 +44,15 @@ MARK_LIMIT = 200
 
 
 class Store:
-    """Applies events; hands out records. One loop's thread only.
+    """A fold over events, and the records that come of it. One loop's thread only.
+
+    Besides events, only the counters and bytes of a live stream change a record: `touch` says so.
 
     `revision` grows with every change, and each record carries the revision of its last one: a viewer asks for what is
     newer than what it has seen. `changed` wakes whoever waits for the next change.
     """
 
-    def __init__(self, clock: Clock, *, kept: int = KEPT_EXCHANGES) -> None:
-        self._clock = clock
+    def __init__(self, *, kept: int = KEPT_EXCHANGES) -> None:
         self._kept = kept
         self._records: OrderedDict[str, ExchangeRecord] = OrderedDict()
         self._live: dict[str, ExchangeRecord] = {}
@@ -125,42 +134,83 @@ class Store:
         self.log_revision = line.seq
         self._wake()
 
-    def apply(self, event: Event) -> None:
-        """Take one event from the bus."""
-        if isinstance(event, Accepted):
-            self._accept(event)
-            return
-        record = self._records.get(event.exchange)
-        if record is None:
-            return
+    def apply(self, event: Event, at: float) -> None:
+        """Take one event from the bus, published at `at` (monotonic seconds)."""
+        match event:
+            case Accepted():
+                self._accept(event, at)
+            case AccountChanged() | SettingsChanged():
+                self.notice()
+            case _:
+                record = self._records.get(event.exchange)
+                if record is None:
+                    return self.notice() if isinstance(event, PermissionAsked | PermissionDecided) else None
+                self._apply(record, event, at)
+                self.touch(record)
+        return None
+
+    def _apply(self, record: ExchangeRecord, event: OfExchange, at: float) -> None:
+        match event:
+            case Finished():
+                self._finish(record, event.summary, at)
+            case PermissionAsked():  # the exchange is held as long as one waits
+                record.questions += 1
+                self._mark_living(record, at, "asks", event.tool)
+            case PermissionDecided():
+                record.questions -= 1
+                self._mark_living(record, at, event.status, f"{event.tool} by {event.by}")
+            case BodyRead() | Routed() | Billed() | Converted() | UpstreamAsked():
+                self._take_request(record, event, at)
+            case UpstreamAnswered() | FirstByte() | FirstToken() | Pinged() | Marked():
+                self._take_progress(record, event, at)
+
+    def _take_request(
+        self, record: ExchangeRecord, event: BodyRead | Routed | Billed | Converted | UpstreamAsked, at: float
+    ) -> None:
         match event:
             case BodyRead():
                 record.request_body = Capture(event.body)
                 record.model, record.stream, record.session = event.model, event.stream, event.session
-                self._mark(record, "body read", f"{len(event.body):,} bytes" if event.body else "")
-            case Routed() | Billed():
-                self._route(record, event)
+                self._mark(record, at, "body read", f"{len(event.body):,} bytes" if event.body else "")
+            case Routed():
+                record.provider, record.account = event.provider, event.account
+                record.upstream_format, record.billing = event.upstream_format, event.billing
+                self._mark(record, at, "routed", " ".join(filter(None, (event.provider, event.account))))
+            case Billed():
+                record.billing = event.pool
+                self._mark(record, at, "paid", event.pool)
             case Converted():
                 record.notes = _joined(record.notes, event.notes)
             case UpstreamAsked():
-                self._ask(record, event)
+                self._ask(record, event, at)
+
+    def _take_progress(
+        self, record: ExchangeRecord, event: UpstreamAnswered | FirstByte | FirstToken | Pinged | Marked, at: float
+    ) -> None:
+        match event:
             case UpstreamAnswered():
                 record.upstream_status, record.response_headers = event.status, _kept(event.headers)
-                record.waiting_for_upstream = False
-                self._mark(record, "upstream answered", str(event.status))
+                self._mark(record, at, "upstream answered", str(event.status))
+            case FirstByte():
+                record.first_byte = at - record.origin
+                self._mark(record, at, "first byte")
+            case FirstToken():
+                record.first_token = at - record.origin
+                self._mark(record, at, "first token")
+            case Pinged():
+                record.pings += 1
+                self._mark(record, at, "pinged client")
             case Marked():
-                self._mark(record, event.name, clip(redact_text(event.detail), KEPT_TEXT))  # it may quote an upstream
-            case Ended():
-                self._end(record, event)
-        self.touch(record)
+                detail = clip(redact_text(event.detail), KEPT_TEXT)  # it may quote an upstream
+                self._mark(record, at, event.name, detail)
 
-    def _accept(self, event: Accepted) -> None:
+    def _accept(self, event: Accepted, at: float) -> None:
         self.total += 1
         record = ExchangeRecord(
             id=event.exchange,
             seq=self.total,
-            started=event.at,
-            origin=self._clock.monotonic(),
+            started=event.started,
+            origin=at,
             method=event.method,
             path=redact_text(event.path),
             query=redact_query(event.query),
@@ -173,45 +223,39 @@ class Store:
         record.last_byte = record.origin
         self._records[record.id] = record
         self._live[record.id] = record
-        self._mark(record, "accepted", f"{record.method} {record.path}")
+        self._mark(record, at, "accepted", f"{record.method} {record.path}")
         self._forget_oldest()
         self.touch(record)
 
-    def _route(self, record: ExchangeRecord, event: Routed | Billed) -> None:
-        if isinstance(event, Billed):
-            record.billing = event.pool
-            self._mark(record, "paid", event.pool)
-            return
-        record.provider, record.account = event.provider, event.account
-        record.upstream_format, record.billing = event.upstream_format, event.billing
-        self._mark(record, "routed", " ".join(filter(None, (event.provider, event.account))))
-
-    def _ask(self, record: ExchangeRecord, event: UpstreamAsked) -> None:
+    def _ask(self, record: ExchangeRecord, event: UpstreamAsked, at: float) -> None:
         record.calls += 1
         record.upstream_method, record.upstream_url = event.method, redact_url(event.url)
         record.upstream_request_headers = _kept(event.headers)
-        record.waiting_for_upstream = True
-        record.last_byte = self._clock.monotonic()
+        record.last_byte = at
         own = record.request_body
         same = len(event.body) == own.total and event.body == own.read()
         record.upstream_request_body = None if same else Capture(event.body)
-        self._mark(record, "upstream asked", record.upstream_url)
+        self._mark(record, at, "upstream asked", record.upstream_url)
 
-    def _end(self, record: ExchangeRecord, event: Ended) -> None:
-        error = clip(redact_text(event.error), KEPT_TEXT)  # it may quote an upstream, and that a key
-        record.ended, record.status, record.error = event.reason, event.status, error
-        record.usage, record.stop_reason = event.usage, event.stop_reason
-        record.served_model = event.model or record.served_model
-        record.duration = self._clock.monotonic() - record.origin
-        record.waiting_for_upstream = False
-        self._mark(record, "ended", error or event.reason.replace("_", " "))
+    def _finish(self, record: ExchangeRecord, summary: Summary, at: float) -> None:
+        error = clip(redact_text(summary.error), KEPT_TEXT)  # it may quote an upstream, and that a key
+        record.ended, record.status, record.error = summary.reason, summary.status, error
+        record.usage, record.stop_reason = summary.usage, summary.stop_reason
+        record.served_model = summary.served_model or record.served_model
+        record.upstream_bytes, record.client_bytes = summary.upstream_bytes, summary.client_bytes
+        record.events, record.duration = summary.events, summary.duration
+        self._mark(record, at, "ended", error or summary.reason.replace("_", " "))
         self._live.pop(record.id, None)
         self._keep_bodies(record)
-        self.errors += event.reason in FAILED_ENDS
+        self.errors += summary.reason in FAILED_ENDS
 
-    def _mark(self, record: ExchangeRecord, name: str, detail: str = "") -> None:
+    def _mark_living(self, record: ExchangeRecord, at: float, name: str, detail: str) -> None:
+        if record.live:
+            self._mark(record, at, name, detail)
+
+    def _mark(self, record: ExchangeRecord, at: float, name: str, detail: str = "") -> None:
         if len(record.marks) < MARK_LIMIT:
-            record.marks.append(Mark(self._clock.monotonic() - record.origin, name, detail))
+            record.marks.append(Mark(at - record.origin, name, detail))
 
     def _forget_oldest(self) -> None:
         """Keep the ring's size. Live exchanges are never forgotten."""

@@ -16,7 +16,7 @@ from ccproxy_tui.core import logging as our_logging
 from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.curl import curl_command
-from ccproxy_tui.core.events import Marked
+from ccproxy_tui.core.events import Event, Marked
 from ccproxy_tui.core.files import replace_file
 from ccproxy_tui.core.ids import new_id, short_id
 from ccproxy_tui.core.logging import LogLine
@@ -104,20 +104,30 @@ def test_a_curl_command_sends_the_same_body_and_holds_no_token(tmp_path: Path) -
     assert shlex.split(command.split("<<")[0])
 
 
-async def test_a_slow_watcher_loses_the_oldest_events_and_nobody_waits_for_it() -> None:
-    bus = Bus()
-    seen: list[str] = []
-    bus.handle(lambda event: seen.append(event.exchange))
-    slow = bus.subscribe(limit=3)
-    for number in range(10):
-        bus.publish(Marked(str(number), "x"))
-    assert len(seen) == 10
-    assert slow.dropped == 7
-    iterator = aiter(slow)
-    assert [(await anext(iterator)).exchange for _ in range(3)] == ["7", "8", "9"]
-    bus.unsubscribe(slow)
-    bus.publish(Marked("x", "x"))
-    assert slow.dropped == 7
+def test_a_handler_that_raises_is_reported_and_left_out(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    bus = Bus(clock)
+    seen: list[tuple[str, float]] = []
+    broken: list[Event] = []
+
+    def breaks(event: Event, at: float) -> None:
+        broken.append(event)
+        raise ValueError("not mine")
+
+    def store(event: Event, at: float) -> None:
+        assert isinstance(event, Marked)
+        seen.append((event.name, at))
+        if event.name == "1":
+            raise ValueError("once")
+
+    bus.handle(breaks)
+    bus.handle(store, essential=True)
+    for number in range(3):
+        bus.publish(Marked("x", str(number)))
+        clock.advance(1.0)
+    began = seen[0][1]
+    assert seen == [("0", began), ("1", began + 1), ("2", began + 2)]
+    assert len(broken) == 1
+    assert [record.getMessage() for record in caplog.records] == ["a handler of Marked failed"] * 2
 
 
 async def test_tasks_are_owned_named_and_end_with_their_owner(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import BLOCK, HEAD_LIMIT, TAIL_LIMIT, Capture
-from ccproxy_tui.core.events import Accepted, BodyRead, Ended, Marked, Routed, UpstreamAnswered, UpstreamAsked
+from ccproxy_tui.core.events import (
+    Accepted,
+    BodyRead,
+    Event,
+    Finished,
+    Marked,
+    Routed,
+    Summary,
+    UpstreamAnswered,
+    UpstreamAsked,
+)
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.store import RAW_BUDGET, Store
 from tests.fakes.clock import FakeClock
@@ -15,21 +27,28 @@ def accepted(key: str) -> Accepted:
     return Accepted(key, 1.0, "POST", "/api/v1/messages", "", "127.0.0.1:5", "curl", "curl/8", "anthropic_messages")
 
 
-def ended(key: str, **changes: object) -> Ended:
-    return Ended(key, "done", 200, **changes)  # type: ignore[arg-type]
+def ended(key: str, **more: object) -> Finished:
+    return Finished(key, Summary("done", 200, **more))  # type: ignore[arg-type]
+
+
+def filled(clock: FakeClock, **options: int) -> tuple[Store, Callable[[Event], None]]:
+    """A store, and what publishes to it."""
+    store, bus = Store(**options), Bus(clock)
+    bus.handle(store.apply, essential=True)
+    return store, bus.publish
 
 
 def test_a_whole_life_leaves_a_whole_record(clock: FakeClock) -> None:
-    store = Store(clock)
-    store.apply(accepted("a"))
+    store, publish = filled(clock)
+    publish(accepted("a"))
     clock.advance(0.5)
-    store.apply(BodyRead("a", b'{"x":1}', "opus", True, "session"))
-    store.apply(Routed("a", "claude_api", "max", "anthropic_messages", "plan"))
-    store.apply(UpstreamAsked("a", "POST", "https://up/v1/messages", (("x", "y"),), b'{"x":1}'))
-    store.apply(UpstreamAnswered("a", 200, (("request-id", "r"),)))
-    store.apply(Marked("a", "retry", "second account"))
+    publish(BodyRead("a", b'{"x":1}', "opus", True, "session"))
+    publish(Routed("a", "claude_api", "max", "anthropic_messages", "plan"))
+    publish(UpstreamAsked("a", "POST", "https://up/v1/messages", (("x", "y"),), b'{"x":1}'))
+    publish(UpstreamAnswered("a", 200, (("request-id", "r"),)))
+    publish(Marked("a", "retry", "second account"))
     clock.advance(1.5)
-    store.apply(ended("a", usage=Usage(output=7), model="opus-1", stop_reason="end_turn"))
+    publish(ended("a", duration=2.0, usage=Usage(output=7), served_model="opus-1", stop_reason="end_turn"))
     record = store.get("a")
     assert record is not None
     assert (record.model, record.stream, record.session, record.provider) == ("opus", True, "session", "claude_api")
@@ -40,10 +59,10 @@ def test_a_whole_life_leaves_a_whole_record(clock: FakeClock) -> None:
 
 
 def test_another_body_upstream_is_kept_beside_the_clients(clock: FakeClock) -> None:
-    store = Store(clock)
-    store.apply(accepted("a"))
-    store.apply(BodyRead("a", b"client", "", False, ""))
-    store.apply(UpstreamAsked("a", "POST", "u", (), b"upstream"))
+    store, publish = filled(clock)
+    publish(accepted("a"))
+    publish(BodyRead("a", b"client", "", False, ""))
+    publish(UpstreamAsked("a", "POST", "u", (), b"upstream"))
     record = store.get("a")
     assert record is not None
     assert record.upstream_request_body is not None
@@ -51,50 +70,50 @@ def test_another_body_upstream_is_kept_beside_the_clients(clock: FakeClock) -> N
 
 
 def test_a_viewer_finds_what_changed_since_its_revision(clock: FakeClock) -> None:
-    store = Store(clock)
-    store.apply(accepted("a"))
-    store.apply(accepted("b"))
+    store, publish = filled(clock)
+    publish(accepted("a"))
+    publish(accepted("b"))
     seen = store.revision
-    store.apply(Marked("a", "x"))
+    publish(Marked("a", "x"))
     assert [record.id for record in store.changed_since(seen)] == ["a"]
     assert store.changed_since(store.revision) == []
 
 
 def test_the_oldest_are_forgotten_and_said_to_be_gone_but_never_live_ones(clock: FakeClock) -> None:
-    store = Store(clock, kept=3)
-    store.apply(accepted("live"))
+    store, publish = filled(clock, kept=3)
+    publish(accepted("live"))
     for key in "abcd":
-        store.apply(accepted(key))
-        store.apply(ended(key))
+        publish(accepted(key))
+        publish(ended(key))
     assert [record.id for record in store] == ["live", "c", "d"]
     assert store.gone_since(0) == ["a", "b"]
     assert store.total == 5
 
 
 def test_events_of_forgotten_exchanges_are_passed_over(clock: FakeClock) -> None:
-    store = Store(clock)
-    store.apply(Marked("nobody", "x"))
+    store, publish = filled(clock)
+    publish(Marked("nobody", "x"))
     assert len(store) == 0
 
 
 async def test_a_listener_is_woken_by_changes_until_it_stops_listening(clock: FakeClock) -> None:
-    store = Store(clock)
+    store, publish = filled(clock)
     event = asyncio.Event()
     store.listen(event)
-    store.apply(accepted("a"))
+    publish(accepted("a"))
     assert event.is_set()
     event.clear()
     store.ignore(event)
-    store.apply(Marked("a", "x"))
+    publish(Marked("a", "x"))
     assert not event.is_set()
 
 
 def test_bodies_over_the_budget_are_dropped_oldest_first(clock: FakeClock) -> None:
-    store = Store(clock)
+    store, publish = filled(clock)
     for key in "abc":
-        store.apply(accepted(key))
-        store.apply(BodyRead(key, b"x" * 1000, "", False, ""))
-        store.apply(ended(key))
+        publish(accepted(key))
+        publish(BodyRead(key, b"x" * 1000, "", False, ""))
+        publish(ended(key))
     store.enforce_budget(2500)
     kept = {record.id: record.request_body.kept for record in store}
     assert kept == {"a": 0, "b": 1000, "c": 1000}
@@ -102,17 +121,17 @@ def test_bodies_over_the_budget_are_dropped_oldest_first(clock: FakeClock) -> No
 
 
 def test_a_flood_of_bodies_is_dropped_before_it_is_compressed(clock: FakeClock) -> None:
-    store = Store(clock)
+    store, publish = filled(clock)
     for number in range(10):
-        store.apply(accepted(str(number)))
-        store.apply(BodyRead(str(number), b"x" * (RAW_BUDGET // 4), "", False, ""))
-        store.apply(ended(str(number)))
+        publish(accepted(str(number)))
+        publish(BodyRead(str(number), b"x" * (RAW_BUDGET // 4), "", False, ""))
+        publish(ended(str(number)))
     assert sum(record.request_body.memory for record in store) <= RAW_BUDGET
 
 
 def test_live_bodies_stop_growing_when_the_budget_is_full(clock: FakeClock) -> None:
-    store = Store(clock)
-    store.apply(accepted("a"))
+    store, publish = filled(clock)
+    publish(accepted("a"))
     record = store.get("a")
     assert record is not None
     record.upstream_body.append(b"x" * (BLOCK * 2))

@@ -49,7 +49,7 @@ class Approvals:
         self.history = History(world, process, world.history) if world.has_history else None
         self._rules = RuleBook(world.clock, lambda: [_KEPT_RULE], lambda: Limits(1800, 8 * 3600), lambda _: True)
         watched = lambda: bool(self._front_ends)  # noqa: E731
-        self._desk = Desk(self.broker, self._rules, lambda: self._settings, watched, Store(world.clock))
+        self._desk = Desk(self.broker, self._rules, lambda: self._settings, watched, Store(), lambda _: None)
         self._front_ends: set[str] = set()
         self._lent = False  # the user has lent a rule while the front ends were there that are there now
         self._recorded: dict[str, tuple[str, Decision | None]] = {}  # how each request ended

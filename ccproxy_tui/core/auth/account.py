@@ -126,6 +126,7 @@ class Account:
         self._set_aside = False
         self._after_refusal = "", 0.0  # the secret that came after a 401, and when, by the monotonic clock
         self._history: deque[tuple[float, str]] = deque(maxlen=_HISTORY)
+        self.reported: Callable[[str], None] = lambda _: None  # called with each line of its history
         self._renewer = Renewer(title, file, renewal, clock, locks, self.note)
         self._last_used = 0.0  # to be shown
         self._used = -_USED  # the same in seconds since the start of the machine
@@ -293,6 +294,7 @@ class Account:
     def note(self, text: str) -> None:
         """A line of its history."""
         self._history.append((self._clock.now(), text))
+        self.reported(text)
 
     # --- for people ---
 

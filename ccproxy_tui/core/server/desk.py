@@ -12,7 +12,7 @@ import msgspec
 
 from ccproxy_tui.core.errors import ProxyError
 from ccproxy_tui.core.escape import cut
-from ccproxy_tui.core.events import Marked
+from ccproxy_tui.core.events import Event, PermissionAsked, PermissionDecided
 from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest, Source
 from ccproxy_tui.core.permissions.preview import encoded, has_changed, look_at
@@ -95,12 +95,14 @@ class Desk:
         settings: Callable[[], Permissions],
         watched: Callable[[], bool],
         store: Store,
+        publish: Callable[[Event], None],
     ) -> None:
         self._broker = broker
         self._rules = rules
         self._settings = settings
         self._watched = watched
         self._store = store
+        self._publish = publish
 
     @property
     def watched(self) -> bool:
@@ -133,16 +135,19 @@ class Desk:
         if rule is None and self.attended:
             owner = owner or "\n".join((asked.source, asked.client, asked.session))
             entry = await self._broker.ask_in_turn(asked, seconds, looked, owner)
-            with self._held(entry):
+            with self._published(entry):
                 return await self._broker.wait(entry)
-        entry = self._broker.ask(asked, seconds, looked)
-        if rule is not None:
-            self._rules.count(rule)
-            allowed = rule.action == "allow"
-            message = "" if allowed else f"Denied by the rule {rule.text}"
-            return self._broker.answer(entry.id, Decision(allowed=allowed, by=f"rule {rule.text}", message=message))
-        message = "Nobody is at the terminal to allow it"
-        return self._broker.answer(entry.id, Decision(allowed=False, by="no front end", message=message))
+        with self._published(self._broker.ask(asked, seconds, looked)) as entry:
+            return self._broker.answer(entry.id, self._decision_by(rule))
+
+    def _decision_by(self, rule: Rule | None) -> Decision:
+        """What a rule decides, or that no front end is there to decide."""
+        if rule is None:
+            return Decision(allowed=False, by="no front end", message="Nobody is at the terminal to allow it")
+        self._rules.count(rule)
+        allowed = rule.action == "allow"
+        message = "" if allowed else f"Denied by the rule {rule.text}"
+        return Decision(allowed=allowed, by=f"rule {rule.text}", message=message)
 
     async def check_files(self, entry: Entry) -> None:
         """Raise FileChanged, with a new look at it, when a file is another one than the difference was made from."""
@@ -151,18 +156,16 @@ class Desk:
             raise FileChanged("The file has changed since it was shown. Look at it again, then decide.")
 
     @contextlib.contextmanager
-    def _held(self, entry: Entry) -> Iterator[None]:
-        """Its exchange, while it is live, is held by the question, and says so."""
-        name = entry.request.exchange
-        self._say(name, 1, "asks", entry.request.tool)
+    def _published(self, entry: Entry) -> Iterator[Entry]:
+        """Publish a request, and how it has ended."""
+        asked, tool = entry.request, _named(entry.request.tool)
+        self._publish(PermissionAsked(asked.exchange, entry.id, asked.source, tool))
         try:
-            yield
+            yield entry
         finally:
             by = entry.decision.by if entry.decision is not None else "its asker"
-            self._say(name, -1, entry.status, f"{entry.request.tool} by {by}")
+            self._publish(PermissionDecided(asked.exchange, entry.id, entry.status, tool, _named(by)))
 
-    def _say(self, exchange: str, questions: int, name: str, detail: str) -> None:
-        record = self._store.get(exchange)
-        if record is not None and record.live:
-            record.questions += questions
-            self._store.apply(Marked(exchange, name, cut(redact_text(detail[:_SHOWN]), 200)))
+
+def _named(text: str) -> str:
+    return cut(redact_text(text[:_SHOWN]), 200)

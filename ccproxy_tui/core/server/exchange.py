@@ -20,11 +20,20 @@ from ccproxy_tui.core.errors import (
     UpstreamStalled,
     WrongMediaType,
 )
-from ccproxy_tui.core.events import Accepted, BodyRead, Converted, Ended, EndReason, Marked, Routed, UpstreamAnswered
+from ccproxy_tui.core.events import (
+    Accepted,
+    BodyRead,
+    Converted,
+    EndReason,
+    Finished,
+    Marked,
+    Pinged,
+    Routed,
+    UpstreamAnswered,
+)
 from ccproxy_tui.core.exchange.history import Listening
 from ccproxy_tui.core.exchange.preparing import Plan
 from ccproxy_tui.core.exchange.sending import CandidateLadder
-from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.errors import error_body, error_event, ping
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
@@ -119,7 +128,7 @@ class Exchange:
         self._hub.bus.publish(
             Accepted(
                 exchange=self.id,
-                at=self._hub.clock.now(),
+                started=self._hub.clock.now(),
                 method=scope["method"],
                 path=scope["path"],
                 query=scope["query_string"].decode("latin-1"),
@@ -269,7 +278,9 @@ class Exchange:
         encoding = answer.header("content-encoding")  # none was asked for, but some send it
         if changed and encoding:
             answer.body, encoding = _unpacked(answer.body, encoding), ""
-        tap = self._tap = Tap(record, self._hub.store, self._hub.clock, watched, encoding, converted=changed)
+        tap = self._tap = Tap(
+            record, self._hub.store, self._hub.bus, self._hub.clock, watched, encoding, converted=changed
+        )
         leg = Leg(self._sink, tap, self._client_headers, self._scope.get(CLAIM))
         delivery = self._delivery = delivery_of(plan, answer, leg, int(self._hub.clock.now()))
         await self._sink.settle()
@@ -298,7 +309,6 @@ class Exchange:
 
     async def _fail(self, problem: ProxyError) -> tuple[EndReason, str]:
         """Tell the client, in its dialect, as well as the state of the response still allows."""
-        problem.exchange_id = self.id
         reason = _end_reason(problem)
         try:
             await self._tell(problem)
@@ -370,18 +380,19 @@ class Exchange:
             await close_answer(self._answer)
         self._publish_report()
         self._log_early_end(reason, error)
+        record = self._hub.store.get(self.id)
+        assert record is not None  # live records are never forgotten
         said = self._said()
-        self._hub.bus.publish(
-            Ended(
-                exchange=self.id,
-                reason=reason,
-                status=self._status(reason),
-                error=error,
-                usage=said.usage or Usage(),
-                model=said.model,
-                stop_reason=said.stop_reason,
-            )
+        summary = record.summary(
+            reason,
+            self._status(reason),
+            self._hub.clock.monotonic(),
+            error=error,
+            usage=said.usage,
+            served_model=said.model,
+            stop_reason=said.stop_reason,
         )
+        self._hub.bus.publish(Finished(self.id, summary))
 
     def _log_early_end(self, reason: EndReason, error: str) -> None:
         """The one line of an answer that its client did not get whole."""
@@ -442,10 +453,8 @@ class Exchange:
             self._hub.tasks.start(self._ping(), name=f"ping {self.id}")
 
     async def _ping(self) -> None:
-        record = self._hub.store.get(self.id)
-        if await self._sink.ping(ping(self._dialect)) and record is not None:
-            record.pings += 1
-            self._hub.bus.publish(Marked(self.id, "pinged client"))
+        if await self._sink.ping(ping(self._dialect)):
+            self._hub.bus.publish(Pinged(self.id))
 
 
 async def _unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:

@@ -7,17 +7,19 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from ccproxy_tui.core.ancestry import runs
-from ccproxy_tui.core.auth.account import AnyAccount
+from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.reach import Reach
 from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader
 from ccproxy_tui.core.detection import Detector
+from ccproxy_tui.core.events import AccountChanged, SettingsChanged
 from ccproxy_tui.core.exchange.history import ResponseHistory
 from ccproxy_tui.core.exchange.preparing import Preparer
 from ccproxy_tui.core.exchange.sending import Sender
@@ -37,7 +39,7 @@ from ccproxy_tui.core.server.memory import Memory
 from ccproxy_tui.core.server.refusals import Refusals
 from ccproxy_tui.core.server.shares import Shares
 from ccproxy_tui.core.settings import Loaded, Settings
-from ccproxy_tui.core.settings.live import LiveSettings, SettingsChanged
+from ccproxy_tui.core.settings.live import LiveSettings
 from ccproxy_tui.core.settings.masked import secrets_of
 from ccproxy_tui.core.settings.models import Models, Permissions
 from ccproxy_tui.core.storage import Audit
@@ -75,9 +77,9 @@ class Hub:
     def __init__(self, loaded: Loaded, clock: Clock, proofs: ProofReader) -> None:
         self.live_settings = LiveSettings(loaded)
         self.clock = clock
-        self.bus = Bus()
-        self.store = Store(clock)
-        self.bus.handle(self.store.apply)
+        self.bus = Bus(clock)
+        self.store = Store()
+        self.bus.handle(self.store.apply, essential=True)
         self.tasks = Tasks()
         self.memory = Memory(None)
         self._routes_of: Models | None = None
@@ -91,7 +93,7 @@ class Hub:
         self.rules = RuleBook(clock, self._kept_rules, self._session_rule_limits, runs)
         self.deciders = Deciders(loaded.settings.permissions.deciders, self.tasks)
         self.permission_watchers: set[asyncio.Event] = set()
-        self.desk = Desk(self.broker, self.rules, self._permissions, self._is_watched, self.store)
+        self.desk = Desk(self.broker, self.rules, self._permissions, self._is_watched, self.store, self.bus.publish)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}
         preparer = Preparer(lambda: self.settings, clock, self.history, lambda keys: self.memory.recall(keys))
@@ -127,13 +129,19 @@ class Hub:
     def settings(self) -> Settings:
         return self.live_settings.current
 
-    def _settings_changed(self, _: SettingsChanged) -> None:
+    def _settings_changed(self, changed: SettingsChanged) -> None:
         learn_secret(*secrets_of(self.settings))
-        self.store.notice()
+        self.bus.publish(changed)
+
+    def _account_reported(self, account: str, what: str) -> None:
+        self.bus.publish(AccountChanged(account, what))
 
     def add_providers(self, providers: Iterable[Provider]) -> None:
         for provider in providers:
             self.providers[provider.name] = provider
+            for account in provider.accounts():
+                if isinstance(account, Account):
+                    account.reported = partial(self._account_reported, account.provider)
             if isinstance(provider, RunsAgents):
                 self.sdk = provider
                 provider.move_in(self)

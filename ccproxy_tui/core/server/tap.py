@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 
+from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.capture import Capture
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.exchange_record import ExchangeRecord, Mark
+from ccproxy_tui.core.events import FirstByte, FirstToken, Marked
+from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.formats import Format, scan
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.limits import ANSWER
@@ -27,6 +29,7 @@ class Tap:
         self,
         record: ExchangeRecord,
         store: Store,
+        bus: Bus,
         clock: Clock,
         dialect: Format | None,
         encoding: str,
@@ -35,6 +38,7 @@ class Tap:
     ) -> None:
         self._record = record
         self._store = store
+        self._bus = bus
         self._clock = clock
         self._dialect = dialect
         self._unpacker: AnswerUnpacker | None = None
@@ -59,18 +63,18 @@ class Tap:
         return self._unpacker is not None or self.blind
 
     def feed(self, chunk: bytes) -> None:
-        now = self._count(chunk)
-        self._keep(chunk, now)
+        self._count(chunk)
+        self._keep(chunk)
 
     async def feed_packed(self, chunk: bytes) -> None:
         """Take a piece of a compressed answer. The copy ends, with a mark, where it can't be decoded within limits."""
-        now = self._count(chunk)
+        self._count(chunk)
         if self._unpacker is None:
             self._store.touch(self._record)
             return
         try:
             async for piece in self._unpacker.feed(chunk):
-                self._keep(piece, now)
+                self._keep(piece)
         except UnpackError as error:
             self._stop_decoding(f"it {error}")
 
@@ -78,28 +82,24 @@ class Tap:
         self._unpacker = None
         self._hunting = False
         self.blind = True
-        at = self._clock.monotonic() - self._record.origin
-        self._record.marks.append(Mark(at, "not decoded", f"the copy of the answer ends here: {why}"))
+        self._bus.publish(Marked(self._record.id, "not decoded", f"the copy of the answer ends here: {why}"))
 
-    def _count(self, chunk: bytes) -> float:
+    def _count(self, chunk: bytes) -> None:
         record = self._record
-        now = record.last_byte = self._clock.monotonic()
+        record.last_byte = self._clock.monotonic()
         record.upstream_bytes += len(chunk)
         if record.client_body is None:
             record.client_bytes += len(chunk)
         if record.first_byte is None:
-            record.first_byte = now - record.origin
-            record.marks.append(Mark(record.first_byte, "first byte"))
-        return now
+            self._bus.publish(FirstByte(record.id))
 
-    def _keep(self, chunk: bytes, now: float) -> None:
+    def _keep(self, chunk: bytes) -> None:
         record = self._record
         self._capture.append(chunk)
         record.events += chunk.count(b"\ndata") + chunk.startswith(b"data")  # twice as fast as counting blank lines
         if self._hunting and self._dialect is not None and scan.has_first_token(chunk, self._dialect):
             self._hunting = False
-            record.first_token = now - record.origin
-            record.marks.append(Mark(record.first_token, "first token"))
+            self._bus.publish(FirstToken(record.id))
         self._store.touch(record)
 
     def sent(self, data: bytes) -> None:

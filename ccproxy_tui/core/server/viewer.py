@@ -311,7 +311,6 @@ def row_of(record: ExchangeRecord, now: float, stall: float) -> Row:
         bytes_out=record.client_bytes,
         events=record.events,
         pings=record.pings,
-        tools=record.tools,
         duration=record.duration,
         silent=now - record.last_byte if record.live else 0.0,
         end=record.ended or "",

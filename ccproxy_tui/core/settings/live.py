@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ccproxy_tui.core.events import SettingsChanged
 from ccproxy_tui.core.settings import Entry, Loaded, SettingsError, edit, entries, is_live, load
 from ccproxy_tui.core.settings.models import PermissionRule, Settings
 from ccproxy_tui.core.settings.sources import KeyPath, Origin
 from ccproxy_tui.core.supervisor import to_its_end
 
 _RULES: KeyPath = ("permissions", "rules")
-
-
-@dataclass(frozen=True, slots=True)
-class SettingsChanged:
-    """A setting that is in force with a new value."""
-
-    key: KeyPath
 
 
 class LiveSettings:

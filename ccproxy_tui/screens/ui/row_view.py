@@ -60,7 +60,7 @@ def state_style(row: Row) -> str:
     match row.state:
         case "live":
             return "live"
-        case "wait" | "stall" | "tool" | "retry" | "STOP":
+        case "wait" | "stall" | "tool" | "STOP":
             return "warning" if row.state != "wait" else "dim"
         case "499":
             return "dim"

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy_tui.core.control import Control
-from ccproxy_tui.core.events import Accepted, BodyRead, Ended, EndReason, Marked
+from ccproxy_tui.core.events import Accepted, BodyRead, EndReason, Finished, Marked
 from ccproxy_tui.core.frames import Frame, Segment, Watch
 from ccproxy_tui.core.logging import LogLine
 from ccproxy_tui.core.permissions.request import Decision, PermissionRequest
@@ -41,7 +41,7 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.hub = Hub(load(environ=dict(os.environ)), self.clock, "token")
-        self.store = self.hub.store = Store(self.clock, kept=KEPT)
+        self.store = self.hub.store = Store(kept=KEPT)
         self.hub.bus.handle(self.store.apply)
         self._taps: dict[str, tuple[Tap, list[bytes]]] = {}
         self._begun = 0
@@ -54,7 +54,7 @@ class World:
         self.hub.bus.publish(BodyRead(name, b"{}", "opus", True, ""))
         record = self.store.get(name)
         assert record is not None
-        self._taps[name] = (Tap(record, self.store, self.clock, "anthropic_messages", ""), list(EVENTS))
+        self._taps[name] = (Tap(record, self.store, self.hub.bus, self.clock, "anthropic_messages", ""), list(EVENTS))
 
     def progress(self, number: int) -> None:
         if (name := self._pick(number)) is not None:
@@ -67,7 +67,9 @@ class World:
     def end(self, number: int, reason: EndReason) -> None:
         if (name := self._pick(number)) is not None:
             del self._taps[name]
-            self.hub.bus.publish(Ended(name, reason, 200))
+            record = self.store.get(name)
+            assert record is not None
+            self.hub.bus.publish(Finished(name, record.summary(reason, 200, self.clock.monotonic())))
 
     def log(self) -> None:
         self._logged += 1

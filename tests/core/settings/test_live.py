@@ -19,9 +19,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ccproxy_tui.core.events import SettingsChanged
 from ccproxy_tui.core.settings import SettingsError, load
 from ccproxy_tui.core.settings.edit import set_values
-from ccproxy_tui.core.settings.live import LiveSettings, SettingsChanged
+from ccproxy_tui.core.settings.live import LiveSettings
 from ccproxy_tui.core.settings.models import PermissionRule
 from ccproxy_tui.core.settings.sources import KeyPath
 
