@@ -31,20 +31,7 @@ from ccproxy_tui.core.events import (
     Routed,
     UpstreamAnswered,
 )
-from ccproxy_tui.core.exchange.history import Listening
-from ccproxy_tui.core.exchange.preparing import Plan
-from ccproxy_tui.core.exchange.sending import CandidateLadder
-from ccproxy_tui.core.formats.errors import error_body, error_event, ping
-from ccproxy_tui.core.formats.names import Format
-from ccproxy_tui.core.formats.report import Report
-from ccproxy_tui.core.ids import new_id
-from ccproxy_tui.core.model_map import Candidate
-from ccproxy_tui.core.provider import Answer, Call, Headers, close_answer
-from ccproxy_tui.core.redact import redact_headers
-from ccproxy_tui.core.routing import Target, allows, guess_dialect
-from ccproxy_tui.core.server import headers as head
-from ccproxy_tui.core.server.body import ARRIVED, UNREAD, ClientGone, read_body
-from ccproxy_tui.core.server.delivery import (
+from ccproxy_tui.core.exchange.delivery import (
     ConvertedStream,
     Delivery,
     Leg,
@@ -56,12 +43,25 @@ from ccproxy_tui.core.server.delivery import (
     delivery_of,
     is_stream,
 )
+from ccproxy_tui.core.exchange.history import Listening
+from ccproxy_tui.core.exchange.peek import Peek, peek, session_of
+from ccproxy_tui.core.exchange.preparing import Plan
+from ccproxy_tui.core.exchange.sending import CandidateLadder
+from ccproxy_tui.core.exchange.sink import RawHeaders, Receive, Send, Sink
+from ccproxy_tui.core.exchange.tap import AnswerUnpacker, Tap
+from ccproxy_tui.core.formats.errors import error_body, error_event, ping
+from ccproxy_tui.core.formats.names import Format
+from ccproxy_tui.core.formats.report import Report
+from ccproxy_tui.core.ids import new_id
+from ccproxy_tui.core.model_map import Candidate
+from ccproxy_tui.core.provider import Answer, Call, Headers, close_answer
+from ccproxy_tui.core.redact import redact_headers
+from ccproxy_tui.core.routing import Target, allows, guess_dialect
+from ccproxy_tui.core.server import headers as head
+from ccproxy_tui.core.server.body import ARRIVED, UNREAD, ClientGone, read_body
 from ccproxy_tui.core.server.hub import Hub, Interruption
 from ccproxy_tui.core.server.local import Local, estimate, list_models
-from ccproxy_tui.core.server.peek import Peek, peek, session_of
 from ccproxy_tui.core.server.shares import CLAIM
-from ccproxy_tui.core.server.sink import RawHeaders, Receive, Send, Sink
-from ccproxy_tui.core.server.tap import AnswerUnpacker, Tap
 from ccproxy_tui.core.sse import EventTooLarge
 from ccproxy_tui.core.unpack import UnpackError
 

@@ -238,7 +238,7 @@ WRITERS = {
     "convert_request": {"core/exchange/preparing.py"},
     "expand": {"core/exchange/preparing.py"},
     "without_foreign_thinking": {"core/exchange/preparing.py"},
-    "with_fields": {"core/exchange/preparing.py", "core/server/delivery.py"},  # there, of answers
+    "with_fields": {"core/exchange/preparing.py", "core/exchange/delivery.py"},  # there, of answers
     "with_identity": {"providers/claude_api/prepare.py"},
     "inject_into": {"providers/codex/prepare.py"},
     "patch_request": {"providers/codex/prepare.py", "providers/copilot/prepare.py"},

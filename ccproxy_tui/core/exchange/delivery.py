@@ -15,6 +15,8 @@ from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import ProxyError, UpstreamCut, UpstreamGarbled, UpstreamRefused
 from ccproxy_tui.core.events import EndReason
 from ccproxy_tui.core.exchange.preparing import Plan
+from ccproxy_tui.core.exchange.sink import EVENT_STREAM, RawHeaders, Sink
+from ccproxy_tui.core.exchange.tap import Tap
 from ccproxy_tui.core.formats import Conversion, Misfit
 from ccproxy_tui.core.formats.body import read_object, with_fields
 from ccproxy_tui.core.formats.canonical import Failed, Usage
@@ -24,9 +26,6 @@ from ccproxy_tui.core.formats.openai_responses.native import Collector
 from ccproxy_tui.core.formats.upstream_error import is_openai_error, read_error, retry_seconds, status_of
 from ccproxy_tui.core.limits import ANSWER, ERROR_ANSWER, EVENT, MB, SHARED_FROM
 from ccproxy_tui.core.provider import Answer, Headers
-from ccproxy_tui.core.server.shares import Claim
-from ccproxy_tui.core.server.sink import EVENT_STREAM, RawHeaders, Sink
-from ccproxy_tui.core.server.tap import Tap
 from ccproxy_tui.core.threads import work_on
 
 T = TypeVar("T")
@@ -95,6 +94,19 @@ def delivery_of(plan: Plan, answer: Answer, leg: Leg, created: int) -> Delivery:
 
 def _collects(plan: Plan) -> bool:
     return plan.profile is not None and plan.profile.stream_only and not plan.call.stream
+
+
+class Claim(Protocol):
+    """The memory that a request may hold, as `core.server.shares` deals it out."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        ...
+
+    async def reach(self, size: int) -> None:
+        """Wait until it may hold `size` bytes. Raises TooMuchMemory."""
+        ...
 
 
 class Leg:
