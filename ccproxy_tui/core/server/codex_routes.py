@@ -108,8 +108,8 @@ async def ask_codex(hub: Hub) -> TestResult:
     started = hub.clock.monotonic()
     try:
         async with asyncio.timeout(_TEST_SECONDS):
-            sent_by = hub.sender.begin(call, [Candidate("codex", model)], report, "/codex/responses")
-            answer, raw = await keep_answer((await sent_by.run())[0])
+            way = hub.sender.begin(call, [Candidate("codex", model)], report, "/codex/responses")
+            answer, raw = await keep_answer((await way.run())[0])
     except TimeoutError:
         raise InvalidRequest(f"The Codex backend did not answer within {_TEST_SECONDS:.0f} s.") from None
     sent = asked[-1]

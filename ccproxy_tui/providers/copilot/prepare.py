@@ -22,14 +22,13 @@ def patch(call: Call, notes: Report) -> Call:
     body = call.body
     if call.operation == "chat" and not call.converted:
         body = patch_request(body, model=call.model, report=notes)
-    kept = [(name, value) for name, value in call.headers if name != _INITIATOR]
     initiator = (_INITIATOR, "agent" if is_agent_turn(body) else "user")
-    return replace(call, body=body, headers=[*kept, initiator])
+    return replace(call, body=body, headers=[*call.headers, initiator])
 
 
 def prepare(call: Call, credential: Credential, base_url: str, *, integration: str, editor: str) -> UpstreamRequest:
     """Return the request for a call that was patched. `integration` and `editor` are what Copilot wants named."""
-    initiator = dict(call.headers).get(_INITIATOR, "agent")
+    initiator = dict(call.headers).get(_INITIATOR, "agent")  # the last one is that of `patch`
     own = {
         "authorization": f"Bearer {credential.secret}",
         "copilot-integration-id": integration,
