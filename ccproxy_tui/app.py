@@ -25,9 +25,11 @@ from textual.worker import Worker
 
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.events import SettingsChanged
 from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.core.heap import give_back_memory
 from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.settings.live import LiveSettings
 from ccproxy_tui.core.settings.models import Ui
 from ccproxy_tui.core.settings.offer import Offer
 from ccproxy_tui.core.settings.trust import TrustStore
@@ -106,7 +108,7 @@ class CCProxyApp(RecoveringApp):
     def __init__(
         self,
         source: Source,
-        ui: Ui,
+        settings: LiveSettings,
         clock: Clock,
         paths: Paths,
         *,
@@ -115,7 +117,7 @@ class CCProxyApp(RecoveringApp):
         remember: bool = True,
         offers: Sequence[Offer] = (),
     ) -> None:
-        self.ui = ui  # the driver, which is made at once, asks for it
+        self.settings = settings  # of this terminal, not of the proxy; the driver, which is made at once, asks for them
         # Textual's own answer to NO_COLOR is grey tones; ours is the mono theme, which sends no colour at all.
         self.environ = dict(os.environ)
         os.environ.pop("NO_COLOR", None)
@@ -145,6 +147,10 @@ class CCProxyApp(RecoveringApp):
         self._free_again = False
         self._focused = True
 
+    @property
+    def ui(self) -> Ui:
+        return self.settings.current.ui
+
     # --- life ---
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
@@ -160,6 +166,7 @@ class CCProxyApp(RecoveringApp):
             self.set_keymap(self.ui.keys)
         if terminal.over_ssh(self.environ) or self.ui.slow:
             self.animation_level = "none"
+        self.settings.subscribe(self._setting_changed)
         self._look_around()
         self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
         self._show_notice(*self.last_notice)
@@ -438,6 +445,9 @@ class CCProxyApp(RecoveringApp):
     def open_split(self, pinned: Sequence[str]) -> None:
         self.push_screen(SplitScreen(pinned))
 
+    def has_theme(self, name: str) -> bool:
+        return name in ("", "auto") or name in self.available_themes
+
     def use_theme(self, name: str, *, remember: bool = True) -> None:
         """A theme by name; "auto" asks the terminal, an unknown name is said and passed over."""
         wanted = terminal.theme_for(self.environ) if name in ("", "auto") else name
@@ -448,17 +458,11 @@ class CCProxyApp(RecoveringApp):
         if remember:
             self.remembered.theme = "" if name == "auto" else name
 
-    def setting_changed(self, key: str, value: str | None) -> None:
-        """A setting of the screens was written: take it up at once."""
-        if key == "ui.theme":
-            self.use_theme(value or "auto")
-        elif key.startswith("ui."):
-            name = key.removeprefix("ui.")
-            current = getattr(self.ui, name, None)
-            if value is not None and isinstance(current, bool | float | str):
-                kind = type(current)
-                self.ui = self.ui.model_copy(update={name: value == "true" if kind is bool else kind(value)})
-                self.action_redraw()
+    def _setting_changed(self, changed: SettingsChanged) -> None:
+        if changed.key == ("ui", "theme"):
+            self.use_theme(self.ui.theme)
+        else:
+            self.action_redraw()
 
     # --- actions ---
 

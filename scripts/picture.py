@@ -32,11 +32,12 @@ async def take_picture(home: str) -> str:
     from ccproxy_tui.core.clock import SystemClock
     from ccproxy_tui.core.paths import Paths
     from ccproxy_tui.core.settings import load
+    from ccproxy_tui.core.settings.live import LiveSettings
     from ccproxy_tui.screens.ui.session import Attached
 
     paths = Paths.of_user()
     source = Attached(find_socket(PORT, paths), connect)
-    app = CCProxyApp(source, load().settings.ui, SystemClock(), paths, is_demo=True, remember=False)
+    app = CCProxyApp(source, LiveSettings(load()), SystemClock(), paths, is_demo=True, remember=False)
     async with app.run_test(size=SIZE) as pilot:
         await asyncio.sleep(4)
         await pilot.press("escape", "j", "k")

@@ -159,12 +159,13 @@ def _run_screens(source: Source, loaded: Loaded, paths: Paths, offers: list[Offe
     from ccproxy_tui.app import LOG_FILE, CCProxyApp
     from ccproxy_tui.core.clock import SystemClock
     from ccproxy_tui.core.logging import configure
+    from ccproxy_tui.core.settings.live import LiveSettings
     from ccproxy_tui.screens.ui.signals import EndSignals
     from ccproxy_tui.screens.ui.terminal import restore_terminal
 
     ui = loaded.settings.ui
     configure(level=loaded.settings.logging.level, style="plain", file=paths.state / LOG_FILE, stderr=False)
-    app = CCProxyApp(source, ui, SystemClock(), paths, is_demo=demo, notice=notice, offers=offers)
+    app = CCProxyApp(source, LiveSettings(loaded), SystemClock(), paths, is_demo=demo, notice=notice, offers=offers)
     atexit.register(restore_terminal)
     gc.freeze()  # a search for cycles, which the screens wait for, takes 60 ms with all modules, and 10 ms without
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -18,6 +19,7 @@ from ccproxy_tui.core import filters
 from ccproxy_tui.core.control import ControlError, ControlLost
 from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.core.settings import SettingsError
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.model_map import ModelMap
 from ccproxy_tui.screens.ui.mirror import Changes
@@ -61,6 +63,11 @@ class Setting:
         return running if self.pending is None else f"{running} ({self.pending or '-'} after a restart)"
 
 
+def _is_own(key: str) -> bool:
+    """Return whether a setting is one of the terminal, and so is kept on its machine."""
+    return key.startswith("ui.")
+
+
 _NAMES = frozenset(field.name for field in fields(Setting)) - {"place"}  # a newer proxy may send others, too
 
 
@@ -76,7 +83,10 @@ def _frozen(value: Any) -> Any:
 
 
 class SettingsScreen(BaseScreen):
-    """Read from the proxy each time it opens; written through it, which validates and keeps comments."""
+    """Read from the proxy each time it opens; written through it, which validates and keeps comments.
+
+    Settings of the screens are those of this machine, wherever the proxy runs.
+    """
 
     READS = True
     TAB = "settings"
@@ -146,15 +156,16 @@ class SettingsScreen(BaseScreen):
         self.read_again(self._load)
 
     async def _load(self) -> None:
+        own = [dataclasses.asdict(entry) for entry in await self.proxy_app.settings.entries() if _is_own(entry.key)]
         try:
-            fresh = to_settings(await self.control.settings())
+            theirs = [entry for entry in await self.control.settings() if not _is_own(str(entry["key"]))]
         except ControlLost:
             return  # the status bar says so, and this is read again when the proxy is there
         except ControlError as error:
             self.proxy_app.say(str(error), "error")
             return
         self._settings.clear()
-        self._settings.update(fresh)
+        self._settings.update(to_settings([*theirs, *own]))
         self.list.rebuild()
         self._show_selected()
         self._title()
@@ -212,14 +223,25 @@ class SettingsScreen(BaseScreen):
         await self._write(setting.key, new)
 
     async def _write(self, key: str, value: str | None) -> None:
+        change = self._change_own if _is_own(key) else self.control.change_setting
         try:
-            effect = await self.control.change_setting(key, value)
+            effect = await change(key, value)
         except ControlError as error:
             self.proxy_app.say(str(error), "error")
             return
         self.proxy_app.say(f"{key}: {effect}")
-        self.proxy_app.setting_changed(key, value)
         await self._load()
+
+    async def _change_own(self, key: str, value: str | None) -> str:
+        """Raises ControlError."""
+        own = self.proxy_app.settings
+        if key == "ui.theme" and value is not None and not self.proxy_app.has_theme(value):
+            raise ControlError(f"there is no theme {value!r}")
+        try:
+            effect = await own.change(tuple(key.split(".")), value)
+        except (SettingsError, OSError) as error:
+            raise ControlError(str(error)) from error
+        return f"{effect} ({own.loaded.write_to})"
 
     def action_default(self) -> None:
         setting = self.list.selected

@@ -11,7 +11,8 @@ import pytest
 from ccproxy_tui.app import CCProxyApp
 from ccproxy_tui.core.frames import Frame
 from ccproxy_tui.core.paths import Paths
-from ccproxy_tui.core.settings.models import Ui
+from ccproxy_tui.core.settings import load
+from ccproxy_tui.core.settings.live import LiveSettings
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import STARTED, STATUS, FakeControl, FakeSource, live_row, make_detail, make_row
 
@@ -45,12 +46,17 @@ def control() -> FakeControl:
     return fake
 
 
+def own_settings(**ui: object) -> LiveSettings:
+    """The settings of the terminal that the screens run in."""
+    return LiveSettings(load(flags={f"--{name}": (("ui", name), value) for name, value in ui.items()}))
+
+
 def make_app(
     control: FakeControl, *, owned: bool = True, remember: bool = False, is_demo: bool = False, **ui: object
 ) -> CCProxyApp:
     return CCProxyApp(
         FakeSource(control, owned=owned),
-        Ui(**{"theme": "dark", **ui}),  # type: ignore[arg-type]
+        own_settings(**({"theme": "dark", **ui} if ui.get("theme", "") is not None else {})),
         FakeClock(STARTED),
         Paths.of_user(),
         remember=remember,

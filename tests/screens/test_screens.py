@@ -631,6 +631,31 @@ async def test_a_setting_that_waits_for_a_restart_shows_both_values(app: CCProxy
         await until(lambda: ("set", waits["key"], None) in control.calls)
 
 
+async def test_settings_of_the_screens_are_kept_by_this_terminal(control: FakeControl) -> None:
+    """Over ssh, the proxy's settings file lies on another machine."""
+    control.entries = ENTRIES
+    app = make_app(control, theme=None)
+    file = app.settings.loaded.write_to
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("8")
+        await until(lambda: "ui.theme" in screen_text(app))
+        assert screen_text(app).count("ui.theme") == 1
+        await pilot.press("slash", *"ui.theme", "enter")
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        await pilot.press(*["backspace"] * 4, *"light", "enter")
+        await until(lambda: app.theme.endswith("light"))
+        assert 'theme = "light"' in file.read_text()
+        assert app.ui.theme == "light"
+        await pilot.press("enter")
+        await settle(pilot)
+        await pilot.press(*"er", "enter")
+        await until(lambda: "there is no theme" in screen_text(app))
+        assert not [call for call in control.calls if call[0] == "set"]
+
+
 async def test_quitting_asks_and_cancel_is_the_first_answer(app: CCProxyApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)

@@ -11,7 +11,6 @@ import pytest
 from ccproxy_tui.app import TABS, CCProxyApp
 from ccproxy_tui.core.frames import Frame
 from ccproxy_tui.core.paths import Paths
-from ccproxy_tui.core.settings.models import Ui
 from ccproxy_tui.core.settings.offer import Change, Offer
 from ccproxy_tui.core.settings.trust import TrustStore
 from ccproxy_tui.screens.trust import TrustDialog
@@ -19,7 +18,7 @@ from ccproxy_tui.screens.ui.session_state import SessionState, load_state, save_
 from tests.conftest import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import STARTED, STATUS, FakeControl, FakeSource
-from tests.screens.conftest import SIZES, busy_frame, screen_text
+from tests.screens.conftest import SIZES, busy_frame, own_settings, screen_text
 
 FILE = Path("/home/me/repo/.ccproxy.toml")
 
@@ -29,12 +28,15 @@ def offer(*changes: Change) -> Offer:
     return Offer(FILE, "d1", {change.key: change.value for change in made}, list(made))
 
 
-def app_with(control: FakeControl, *offers: Offer, ui: Ui | None = None, remember: bool = True) -> CCProxyApp:
+def app_with(
+    control: FakeControl, *offers: Offer, ui: dict[str, object] | None = None, remember: bool = True
+) -> CCProxyApp:
     paths = Paths.of_user()
     if remember and load_state(paths.state / "screens.json") == SessionState():
         save_state(paths.state / "screens.json", SessionState(welcomed=True))
     clock = FakeClock(STARTED)
-    return CCProxyApp(FakeSource(control), ui or Ui(theme="dark"), clock, paths, remember=remember, offers=offers)
+    own = own_settings(**({"theme": "dark"} if ui is None else ui))
+    return CCProxyApp(FakeSource(control), own, clock, paths, remember=remember, offers=offers)
 
 
 def store() -> TrustStore:
@@ -150,9 +152,16 @@ async def test_no_line_while_nothing_is_decided(control: FakeControl) -> None:
 
 @pytest.mark.parametrize(
     ("ui", "expected"),
-    [(Ui(), "light"), (Ui(theme="dark"), "dark"), (Ui(theme="mono", mouse=False), "mono"), (Ui(mouse=False), "light")],
+    [
+        ({}, "light"),
+        ({"theme": "dark"}, "dark"),
+        ({"theme": "mono", "mouse": False}, "mono"),
+        ({"mouse": False}, "light"),
+    ],
 )
-async def test_a_configured_theme_wins_over_a_remembered_one(control: FakeControl, ui: Ui, expected: str) -> None:
+async def test_a_configured_theme_wins_over_a_remembered_one(
+    control: FakeControl, ui: dict[str, object], expected: str
+) -> None:
     path = Paths.of_user().state / "screens.json"
     save_state(path, SessionState(theme="light", welcomed=True))
     app = app_with(control, ui=ui)

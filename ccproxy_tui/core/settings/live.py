@@ -1,7 +1,7 @@
-"""The settings of a running proxy. It alone changes them, and the user's file, while the proxy runs.
+"""The settings of a running program. Nothing else of it changes them, or the user's file.
 
 A setting that applies at once is in force when its change is answered. Any other keeps its running value until the
-proxy restarts, whatever else is changed, and whoever has written the file.
+next start, whatever else is changed, and whoever has written the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ccproxy_tui.core.events import SettingsChanged
-from ccproxy_tui.core.settings import Entry, Loaded, SettingsError, edit, entries, is_live, load
+from ccproxy_tui.core.settings import Entry, Loaded, SettingsError, entries, is_live, load
 from ccproxy_tui.core.settings.models import PermissionRule, Settings
 from ccproxy_tui.core.settings.sources import KeyPath, Origin
 from ccproxy_tui.core.supervisor import to_its_end
@@ -21,7 +21,7 @@ _RULES: KeyPath = ("permissions", "rules")
 
 
 class LiveSettings:
-    """Made by the proxy as it starts, with what it has read then."""
+    """Made by a proxy, or by screens for those of their terminal, with what was read at the start."""
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
@@ -55,10 +55,14 @@ class LiveSettings:
         Return when it takes effect. Raises SettingsError when the value is not allowed, or OSError; nothing is changed
         then.
         """
+        from ccproxy_tui.core.settings import edit  # its TOML library is not for the start
+
         value = None if text is None else edit.parse_value(key, text)
         return await to_its_end(self._change(key, value))
 
     async def _change(self, key: KeyPath, value: Any) -> str:
+        from ccproxy_tui.core.settings import edit
+
         async with self._turn:
             await asyncio.to_thread(edit.set_values, self._loaded.write_to, {key: value})
             return await self._take(key)
@@ -75,6 +79,8 @@ class LiveSettings:
         return await to_its_end(self._change_rules(add, remove))
 
     async def _change_rules(self, add: Sequence[PermissionRule], remove: Sequence[PermissionRule]) -> Origin | None:
+        from ccproxy_tui.core.settings import edit
+
         async with self._turn:
             path = self._loaded.write_to
             await asyncio.to_thread(edit.rewrite_rules, path, add, remove)
