@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import re
 import statistics
 from pathlib import Path
+
+from ccproxy_tui.core.exchange_record import ExchangeRecord
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "ccproxy_tui").rglob("*.py"))
@@ -40,3 +44,17 @@ def test_every_broad_except_has_its_reason() -> None:
         for line in path.read_text("utf-8").splitlines():
             if "except Exception" in line:
                 assert "  # " in line, f"{path}: {line}"
+
+
+_LIVE = {"client_body", "last_byte", "upstream_bytes", "client_bytes", "events"}  # see ExchangeRecord
+
+
+def test_records_are_written_by_the_store_alone_but_for_live_counters() -> None:
+    fields = {field.name for field in dataclasses.fields(ExchangeRecord)}
+    written = {
+        (path.name, name)
+        for path in SOURCES
+        for name in re.findall(r"\brecord\.(\w+) [-+]?= ", path.read_text("utf-8"))
+        if name in fields and path.name != "store.py"
+    }
+    assert written == {("tap.py", name) for name in _LIVE}
