@@ -92,7 +92,6 @@ class Hub:
         self.broker = Broker(clock, self._permission_changed)
         self.rules = RuleBook(clock, self._kept_rules, self._session_rule_limits, runs)
         self.deciders = Deciders(loaded.settings.permissions.deciders, self.tasks)
-        self.permission_watchers: set[asyncio.Event] = set()
         self.desk = Desk(self.broker, self.rules, self._permissions, self._is_watched, self.store, self.bus.publish)
         self.on_permission: list[Callable[[], None]] = []  # called at once when a question comes or ends
         self.providers: dict[str, Provider] = {}

@@ -88,13 +88,7 @@ def permission_routes(api: PermissionApi, guard: Guard) -> list[BaseRoute]:
 class PermissionApi:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._watchers = hub.permission_watchers
         self._askers = Askers()
-        hub.on_permission.append(self._wake)
-
-    def _wake(self) -> None:
-        for watcher in self._watchers:
-            watcher.set()
 
     # --- asking ---
 
@@ -190,7 +184,7 @@ class PermissionApi:
     async def _events(self, *, answers: bool) -> AsyncIterator[bytes]:
         """What waits, then what changes; a ping at first and whenever nothing else was said for a while."""
         changed = asyncio.Event()
-        self._watchers.add(changed)
+        self._hub.on_permission.append(changed.set)
         if answers:
             self._hub.front_end_came()
         told: dict[str, str] = {}
@@ -207,7 +201,7 @@ class PermissionApi:
                 except TimeoutError:
                     yield _event("ping", {"message": "keepalive"})
         finally:
-            self._watchers.discard(changed)
+            self._hub.on_permission.remove(changed.set)
             if answers:
                 self._hub.front_end_left()
 
