@@ -75,6 +75,15 @@ def runs(process: Process) -> bool:
     return process_of(process.pid) == process
 
 
+def is_unchanged(line: Line) -> bool:
+    """Return whether a process and those above it in its session are as they were when the line was read.
+
+    One that was orphaned, runs another program or has left its session is not.
+    """
+    find = _in_proc if _HAS_PROC else _by_ps()
+    return all(find(one.pid) == one for one in _at_terminal(line))
+
+
 # --- what a line says ---
 
 

@@ -352,6 +352,59 @@ def test_it_answers_on_a_connection_of_a_process_that_is_gone(
     assert pending.answer == {}, "it still waits for the user"
 
 
+# The leader of a terminal's session starts a tool that asks by its hook. What that has started is refused while the
+# tool lives, and tries again on the same connection as its orphan.
+LEFT_BEHIND = """
+import http.client, json, os, socket, subprocess, sys, time
+path, out, hook = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+def wait_for(is_there):
+    while not is_there():
+        time.sleep(0.01)
+def attack(tool):
+    wait_for(lambda: os.path.exists(out + ".id"))
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(path)
+    route = "/permissions/%s/respond" % open(out + ".id").read()
+    def respond():
+        connection.request("POST", route, '{"allowed": true}', {"content-type": "application/json"})
+        answer = connection.getresponse()
+        return ["respond", answer.status, answer.read().decode()]
+    found = [respond()]
+    os.rename(out + ".id", out + ".tried")
+    wait_for(lambda: os.getppid() != tool)
+    found.append(respond())
+    open(out + ".part", "w").write(json.dumps(found))
+    os.rename(out + ".part", out)
+if os.fork() == 0:
+    given = {"hook_event_name": "PermissionRequest", "tool_name": "Bash", "tool_input": {"command": "rm -rf /"}}
+    asking = subprocess.Popen(hook, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    asking.stdin.write(json.dumps({**given, "session_id": "s1"}))
+    asking.stdin.close()
+    tool = os.getpid()
+    if os.fork() == 0:
+        attack(tool)
+        os._exit(0)
+    wait_for(lambda: os.path.exists(out + ".tried"))
+    os._exit(0)
+os.wait()
+time.sleep(300)
+"""
+
+
+def test_what_a_tool_has_left_behind_answers_on_its_connection(served: Served, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    hook = json.dumps([*PROGRAM, "hook", "claude-code"])
+    terminal = Terminal([sys.executable, "-S", "-c", LEFT_BEHIND, str(served.socket), str(out), hook])
+    try:
+        (tmp_path / "part").write_text(waiting(served), "utf-8")
+        (tmp_path / "part").rename(f"{out}.id")
+        terminal.wait_for(out.exists)
+    finally:
+        terminal.close()
+    assert [status for _, status, _ in outcome(out)] == [403, 403], outcome(out)
+
+
 # Signed, and hung up at once: when the proxy looks, no process holds the other end.
 HANGS_UP = """
 import json, socket, sys, time

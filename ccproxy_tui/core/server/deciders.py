@@ -26,6 +26,7 @@ from ccproxy_tui.core.ancestry import (
     agent_above,
     agent_of,
     describe,
+    is_unchanged,
     line_of,
     mark_of,
     may_be_above,
@@ -173,13 +174,13 @@ class Deciders:
         return found.decider, self._problem(found, scale)
 
     async def _find(self, scope: Scope) -> _Found:
-        """Look for the process at the other end once per connection of a socket: it can't get other ancestors but init.
+        """Look for the process at the other end once per connection of a socket, and again once it has changed.
 
         Raises NotOfThisMachine, _Ended.
         """
         connection = connection_of(scope)
         found = self._found.get(connection) if connection is not None else None
-        if found is not None and runs(found.line[0].process):  # else another one holds the connection
+        if found is not None and is_unchanged(found.line):
             return found
         found = await asyncio.to_thread(self._look, scope)
         if connection is not None and connection.peer.born and found.line:
