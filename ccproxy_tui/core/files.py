@@ -10,7 +10,7 @@ import secrets
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"[0-9a-f]{12}(?:\.([0-9a-f]{32}))?\.tmp")  # after the name of the file
@@ -22,14 +22,15 @@ _POLL = 0.02
 def turn(folder: Path) -> Iterator[None]:
     """Hold the right to change files of `folder`, among our programs. It blocks: for a thread.
 
-    The folder itself is locked (flock), so that nothing is left in it. Raises OSError when another program keeps it.
+    The folder itself is locked (flock), so that nothing is left in it. One that this user may not list, and one of a
+    file system without locks, can't be. Raises OSError when another program keeps it.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _lock(descriptor, folder)
+    with ExitStack() as held:
+        with suppress(PermissionError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            held.callback(os.close, descriptor)  # frees the lock
+            _lock(descriptor, folder)
         yield
-    finally:
-        os.close(descriptor)  # frees the lock
 
 
 def _lock(descriptor: int, folder: Path) -> None:
@@ -41,7 +42,7 @@ def _lock(descriptor: int, folder: Path) -> None:
             if time.monotonic() > deadline:
                 raise OSError(errno.EAGAIN, "another program is changing it", str(folder)) from None
             time.sleep(_POLL)
-        except OSError:  # not every file system has locks
+        except OSError:
             return None
 
 

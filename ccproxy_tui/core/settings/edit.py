@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
 from ccproxy_tui.core.files import Room, content_of, sweep, turn
-from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.redact import MASK, redact_text
 from ccproxy_tui.core.settings import Problem, SettingsError, entries, field_at, is_secret, leaves, load, show, validate
+from ccproxy_tui.core.settings.masked import MASKED
 from ccproxy_tui.core.settings.models import PermissionRule, Settings
 from ccproxy_tui.core.settings.project import values_of
 from ccproxy_tui.core.settings.shown import holds_secret
@@ -43,6 +44,8 @@ def rewrite(path: Path, changes_of: Callable[[Mapping[KeyPath, Any]], Changes]) 
     Writers of ours take turns. When another program, such as an editor, has written in the time, it starts again.
     """
     target = path.resolve()
+    if target.exists() and not target.is_file():  # to read a FIFO waits for ever
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with turn(target.parent):
         sweep(target)
@@ -102,6 +105,9 @@ def parse_value(key: KeyPath, text: str) -> Any:
     info = field_at(key)
     if info is None:
         raise SettingsError([Problem(".".join(key), Origin("default"), "no such setting")])
+    if MASK in text or MASKED in text:
+        text = "a secret in it is masked; type the whole value"
+        raise SettingsError([Problem(".".join(key), Origin("default"), text)])
     field: Any = Settings
     for part in key[:-1]:
         field = field.model_fields[part].annotation

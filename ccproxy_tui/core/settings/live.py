@@ -45,7 +45,7 @@ class LiveSettings:
         loaded = self._loaded
         try:
             next_start = (await asyncio.to_thread(self._read)).settings
-        except SettingsError:  # a file that was broken since: the next start would not take place
+        except (SettingsError, OSError):  # a broken file, a removed folder: the next start would not take place
             next_start = loaded.settings
         return entries(loaded.settings, loaded.origins, next_start)
 

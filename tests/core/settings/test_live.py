@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -251,3 +252,55 @@ async def test_a_setting_that_the_next_start_can_not_read_says_so(tmp_path: Path
         assert (await live.entries())[0].pending is None
     finally:
         del os.environ["SERVER__PORT"]
+
+
+async def test_settings_are_seen_and_changed_while_their_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = tmp_path / "config.toml", tmp_path / "gone"
+    path.write_text("")
+    folder.mkdir()
+    live = LiveSettings(load(config=path))
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert (await live.entries())[0].pending is None
+    assert (await live.change(("server", "stall_seconds"), "21")).startswith("written; takes effect after a restart")
+
+
+@pytest.mark.parametrize("text", ["http://me:********@host:3128", "http://[redacted]@host:3128"])
+async def test_a_mask_is_not_written_over_the_secret_that_it_hides(tmp_path: Path, text: str) -> None:
+    """The Settings screen offers what it shows as the text to start from."""
+    path = tmp_path / "config.toml"
+    path.write_text(before := '[http]\nproxy = "http://me:secret-word@host:3128"\n')
+    live = LiveSettings(load(config=path))
+    with pytest.raises(SettingsError, match="masked"):
+        await live.change(("http", "proxy"), text)
+    assert path.read_text() == before
+
+
+async def test_a_file_that_never_ends_is_no_settings_file(tmp_path: Path) -> None:
+    """A FIFO took its place. To read it would wait for ever, and every later change with it."""
+    path = tmp_path / "config.toml"
+    path.write_text("")
+    live = LiveSettings(load(config=path))
+    path.unlink()
+    os.mkfifo(path)
+    async with asyncio.timeout(10):
+        with pytest.raises(OSError, match="not a regular file"):
+            await live.change(("server", "stall_seconds"), "21")
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+def test_a_folder_that_can_not_be_listed_takes_changes() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o711)
+        folder = Path(name) / "settings"
+        folder.mkdir(mode=0o300)
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            set_values(folder / "config.toml", {("server", "stall_seconds"): 21})
+        finally:
+            os.seteuid(0)
+        assert load(config=folder / "config.toml").settings.server.stall_seconds == 21
