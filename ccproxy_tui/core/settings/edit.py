@@ -111,6 +111,9 @@ def parse_value(key: KeyPath, text: str) -> Any:
     field: Any = Settings
     for part in key[:-1]:
         field = field.model_fields[part].annotation
+        if not isinstance(field, type) or not hasattr(field, "model_fields"):
+            text = "a part of a table, which is changed in the file"
+            raise SettingsError([Problem(".".join(key), Origin("default"), text)])
     try:
         model = field.__pydantic_validator__.validate_assignment(field.model_construct(), key[-1], text)
     except ValidationError as error:

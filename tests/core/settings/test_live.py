@@ -278,6 +278,14 @@ async def test_a_mask_is_not_written_over_the_secret_that_it_hides(tmp_path: Pat
     assert path.read_text() == before
 
 
+@pytest.mark.parametrize("key", ["models.max_tokens.m", "claude.code_options.env.A", "providers.compatible.x.api_key"])
+async def test_a_part_of_a_table_is_refused_in_words(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("")
+    with pytest.raises(SettingsError, match="changed in the file"):
+        await LiveSettings(load(config=path)).change(tuple(key.split(".")), "5")
+
+
 async def test_a_file_that_never_ends_is_no_settings_file(tmp_path: Path) -> None:
     """A FIFO took its place. To read it would wait for ever, and every later change with it."""
     path = tmp_path / "config.toml"
