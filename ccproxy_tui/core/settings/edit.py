@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ _TRIES = 10
 _RULES: KeyPath = ("permissions", "rules")
 
 Changes = Mapping[KeyPath, Any]  # None removes a key
+
+
+class _NoTable(Exception):
+    """Something else has the name of a table."""
 
 
 def set_values(path: Path, changes: Changes) -> None:
@@ -74,7 +78,7 @@ def rewrite_rules(path: Path, add: Sequence[PermissionRule], remove: Sequence[Pe
     """
 
     def changes_of(values: Mapping[KeyPath, Any]) -> Changes:
-        own = [PermissionRule.model_validate(one) for one in values.get(_RULES) or []]
+        own = _rules_of(values, path)
         if missing := next((one.rule for one in remove if one not in own), ""):
             text = "not in this file; change it where it comes from (see Settings)"
             raise SettingsError([Problem(missing, Origin("file", str(path)), text)])
@@ -83,6 +87,15 @@ def rewrite_rules(path: Path, add: Sequence[PermissionRule], remove: Sequence[Pe
         return {_RULES: [one.model_dump(exclude_defaults=True) for one in (*kept, *new)]}
 
     rewrite(path, changes_of)
+
+
+def _rules_of(values: Mapping[KeyPath, Any], path: Path) -> list[PermissionRule]:
+    """Raises SettingsError."""
+    try:
+        return TypeAdapter(list[PermissionRule]).validate_python(values.get(_RULES) or [])
+    except ValidationError as error:
+        text = redact_text(error.errors()[0]["msg"].removeprefix("Value error, "))
+        raise SettingsError([Problem(".".join(_RULES), Origin("file", str(path)), text)]) from None
 
 
 def edited(text: str, changes: Mapping[KeyPath, Any], path: Path) -> str:
@@ -94,7 +107,10 @@ def edited(text: str, changes: Mapping[KeyPath, Any], path: Path) -> str:
     for key, value in changes.items():
         if field_at(key) is None:
             raise SettingsError([Problem(".".join(key), Origin("file", str(path)), "no such setting")])
-        _put(document, key, value)
+        try:
+            _put(document, key, value)
+        except _NoTable as error:
+            raise SettingsError([Problem(".".join(key), Origin("file", str(path)), str(error))]) from None
     result = tomlkit.dumps(document)
     _check(result, path)
     return result
@@ -131,6 +147,8 @@ def _put(document: Any, key: KeyPath, value: Any) -> None:
                 return
             table[part] = tomlkit.table(is_super_table=part != key[-2])
         table = table[part]
+        if not isinstance(table, MutableMapping):
+            raise _NoTable(f"{part} is no table in this file")
     if value is None:
         table.pop(key[-1], None)
     elif key[-1] in table and hasattr(table[key[-1]], "trivia"):

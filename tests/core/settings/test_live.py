@@ -286,6 +286,29 @@ async def test_a_part_of_a_table_is_refused_in_words(tmp_path: Path, key: str) -
         await LiveSettings(load(config=path)).change(tuple(key.split(".")), "5")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "permissions = 1\n",
+        '[permissions]\nrules = "abc"\n',
+        "[permissions]\nrules = [{rule = 5}]\n",
+        '[permissions]\nrules = [{rule = "Bash("}]\n',
+        "[[permissions]]\nrules = []\n",
+    ],
+)
+async def test_a_file_that_was_broken_by_hand_is_left_as_it_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("")
+    live = LiveSettings(load(config=path))
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="permissions"):
+        await live.change_rules(add=RULES[:1])
+    with pytest.raises(SettingsError, match="permissions"):
+        await live.change(("permissions", "timeout_seconds"), "21")
+    assert path.read_text() == text
+    assert live.current.permissions.rules == []
+
+
 async def test_a_file_that_never_ends_is_no_settings_file(tmp_path: Path) -> None:
     """A FIFO took its place. To read it would wait for ever, and every later change with it."""
     path = tmp_path / "config.toml"
