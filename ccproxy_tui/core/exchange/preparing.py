@@ -47,16 +47,12 @@ class Plan:
     provider: Provider
     model: str
     profile: Profile | None = None
+    is_native: bool = False  # the upstream speaks the client's dialect
     conversion: Conversion | None = None
     report: Report = field(default_factory=Report)
     shown_model: str = ""  # the name that the client knows, where the upstream knows another
     keeps_history: bool = False  # the upstream keeps no responses: this proxy remembers the answer
     turns: int = 0  # earlier ones that were put in from this proxy's memory
-
-    @property
-    def is_native(self) -> bool:
-        """Whether the upstream speaks the client's dialect."""
-        return self.profile is not None and self.profile.format == self.call.format
 
 
 class Preparer:
@@ -89,6 +85,7 @@ class Preparer:
         plan = Plan(call, provider, model)
         if call.format is not None and call.operation in _INFERENCE:
             plan.profile = _profile(provider, model, call.format, self._settings().models)
+            plan.is_native = plan.profile.format == call.format
         try:
             for step in self._steps:
                 await step(plan)
