@@ -18,7 +18,7 @@ from ccproxy_tui.core.auth.oauth import Form, Headers, OAuth
 from ccproxy_tui.core.auth.renewal import CLAUDE_LIFETIME, Ask, Document, iso_time, seconds_of
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats.body import read_object
-from ccproxy_tui.core.redact import learn_secret
+from ccproxy_tui.core.redact import learn_secret, redact_text
 
 Change = Callable[[Document], Document]
 
@@ -72,7 +72,7 @@ class _Callback:
         if not self.belongs(answer):
             raise LoginFailed("That answer belongs to another login (its state does not match).")
         if error:
-            raise LoginFailed(f"The login was refused: {error[:100]}.")
+            raise LoginFailed(f"The login was refused: {_quoted(error, 100)}.")
         if not code:
             raise LoginFailed("There is no code in that.")
         learn_secret(code)
@@ -122,7 +122,7 @@ class _BrowserLogin:
         if status >= 400 or not isinstance(tokens.get("access_token"), str):
             error = tokens.get("error")
             reason = error.get("type") if isinstance(error, dict) else error
-            raise LoginFailed(f"The code was not accepted ({status} {str(reason or '')[:60]}).".replace(" )", ")"))
+            raise LoginFailed(f"The code was not accepted ({status} {_quoted(reason or '', 60)}).".replace(" )", ")"))
         return tokens
 
 
@@ -193,6 +193,7 @@ class DeviceLogin:
         if status >= 400 or not isinstance(answer.get("device_code"), str):
             raise LoginFailed(f"GitHub did not start the login ({status}).")
         self._device_code = answer["device_code"]
+        learn_secret(self._device_code)
         self.code = str(answer.get("user_code") or "")
         url = str(answer.get("verification_uri") or "")
         self.url = url if url.startswith("https://") else _GITHUB_DEVICE  # it is given to the person's browser
@@ -219,7 +220,12 @@ class DeviceLogin:
                 case None if isinstance(answer.get("access_token"), str):
                     return _github_change({**answer, "created_at": int(self._clock.now())})
                 case error:
-                    raise LoginFailed(f"The login was not completed: {str(error or 'GitHub said nothing')[:100]}.")
+                    raise LoginFailed(f"The login was not completed: {_quoted(error or 'GitHub said nothing', 100)}.")
+
+
+def _quoted(text: object, most: int) -> str:
+    """Return what a server has sent, masked before it is cut: it may quote a code."""
+    return redact_text(str(text))[:most]
 
 
 def _github_change(oauth: Document) -> Change:

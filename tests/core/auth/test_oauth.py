@@ -9,7 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ccproxy_tui.core.auth.oauth import OAuth
+from ccproxy_tui.core.auth.oauth import Headers, OAuth
+from ccproxy_tui.core.auth.oauth_login import ClaudeLogin, DeviceLogin, Endpoints, LoginFailed
+from ccproxy_tui.core.auth.renewal import TokenAnswer
+from ccproxy_tui.core.clock import SystemClock
 
 URL = "https://auth.example/token"
 ODD = "a+b/c=d &%20é#"  # tokens are opaque: whatever they hold arrives
@@ -69,3 +72,37 @@ def test_requests_for_tokens(as_json: bool) -> None:
         assert request.headers == [("content-type", kind), ("accept", "application/json")]
         sent = json.loads(request.body) if as_json else parse_qs(request.body.decode(), strict_parsing=True)
         assert sent == (form if as_json else {name: [value] for name, value in form.items()})
+
+
+ENDPOINTS = Endpoints("https://auth.example/authorize", URL, "client")
+SECRET = "code-" + "abcdefgh0123456789" * 2
+
+
+@pytest.mark.parametrize("before", ["", "this is no good code: ", "x" * 40 + " "])
+async def test_what_a_server_says_of_a_code_holds_no_secret(before: str) -> None:
+    """Servers quote what they refuse."""
+
+    async def ask(method: str, url: str, headers: Headers, body: bytes) -> TokenAnswer:
+        verifier = str(json.loads(body)["code_verifier"])
+        return TokenAnswer(400, json.dumps({"error": f"{before}{SECRET} {verifier}"}).encode())
+
+    with pytest.raises(LoginFailed) as failed:
+        await ClaudeLogin(ENDPOINTS, ask, SystemClock()).finish(SECRET)
+    assert SECRET[:8] not in str(failed.value)
+    assert "[redacted]" in str(failed.value)
+
+
+async def test_what_a_server_says_of_a_device_code_holds_no_secret() -> None:
+    device_code = "device-" + SECRET
+
+    async def ask(method: str, url: str, headers: Headers, body: bytes) -> TokenAnswer:
+        if url == URL:
+            return TokenAnswer(200, json.dumps({"error": f"no such code {device_code}"}).encode())
+        return TokenAnswer(200, json.dumps({"device_code": device_code, "interval": 0.01}).encode())
+
+    login = DeviceLogin("https://auth.example/device", ENDPOINTS, ask, SystemClock())
+    await login.start()
+    with pytest.raises(LoginFailed) as failed:
+        await login.finish()
+    assert "no such code" in str(failed.value)
+    assert device_code[:16] not in str(failed.value)
