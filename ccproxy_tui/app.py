@@ -25,10 +25,10 @@ from textual.worker import Worker
 
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.events import SettingsChanged
 from ccproxy_tui.core.frames import Watch
 from ccproxy_tui.core.heap import give_back_memory
 from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.records.events import SettingsChanged
 from ccproxy_tui.core.settings.live import LiveSettings
 from ccproxy_tui.core.settings.models import Ui
 from ccproxy_tui.core.settings.offer import Offer

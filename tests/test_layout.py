@@ -8,7 +8,7 @@ import re
 import statistics
 from pathlib import Path
 
-from ccproxy_tui.core.exchange_record import ExchangeRecord
+from ccproxy_tui.core.records.record import ExchangeRecord
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "ccproxy_tui").rglob("*.py"))

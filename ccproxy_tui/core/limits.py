@@ -26,7 +26,7 @@
 | what a tool prints and sends while it is detected | `TOOL_OUTPUT`, `TOOL_REQUESTS`, 20 s | nothing is taken |
 | one file that such a tool writes | `TOOL_FILE` | the system ends it |
 | kept of an exchange's headers, texts and notes | `KEPT_HEADERS`, `KEPT_TEXT`, 200 | cut, with a mark |
-| kept of an answer, of all bodies | `core.capture`, `core.store` | the rest is counted, not kept |
+| kept of an answer, of all bodies | `core.records.kept_bodies`, `core.records.store` | the rest is counted, not kept |
 """
 
 from __future__ import annotations

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from ccproxy_tui.core import logging as our_logging
-from ccproxy_tui.core.bus import Bus
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.curl import curl_command
-from ccproxy_tui.core.events import Event, Marked
 from ccproxy_tui.core.files import replace_file
 from ccproxy_tui.core.ids import new_id, short_id
 from ccproxy_tui.core.logging import LogLine
 from ccproxy_tui.core.paths import Paths, private_dir
+from ccproxy_tui.core.records.bus import Bus
+from ccproxy_tui.core.records.events import Event, Marked
 from ccproxy_tui.core.supervisor import Tasks
 from tests.fakes.clock import FakeClock
 

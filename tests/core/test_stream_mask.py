@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ccproxy_tui.core import redact
-from ccproxy_tui.core.capture import Capture
+from ccproxy_tui.core.records.kept_bodies import Capture
 from ccproxy_tui.core.redact import learn_secret, redact_body, redact_text
 from ccproxy_tui.core.stream_mask import StreamMask
 from tests.core.test_redact import SHAPED

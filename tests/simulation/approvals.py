@@ -14,9 +14,9 @@ from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.permissions.request import Look
 from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook
 from ccproxy_tui.core.permissions.rules import parse_rule
+from ccproxy_tui.core.records.store import Store
 from ccproxy_tui.core.server.desk import Desk, FileChanged, audit_row
 from ccproxy_tui.core.settings.models import Permissions
-from ccproxy_tui.core.store import Store
 from tests.simulation.history import History
 from tests.simulation.process import Process
 

@@ -13,7 +13,6 @@ import msgspec
 
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import ProxyError, UpstreamCut, UpstreamGarbled, UpstreamRefused
-from ccproxy_tui.core.events import EndReason
 from ccproxy_tui.core.exchange.preparing import Plan
 from ccproxy_tui.core.exchange.sink import EVENT_STREAM, RawHeaders, Sink
 from ccproxy_tui.core.exchange.tap import Tap
@@ -26,6 +25,7 @@ from ccproxy_tui.core.formats.openai_responses.native import Collector
 from ccproxy_tui.core.formats.upstream_error import is_openai_error, read_error, retry_seconds, status_of
 from ccproxy_tui.core.limits import ANSWER, ERROR_ANSWER, EVENT, MB, SHARED_FROM
 from ccproxy_tui.core.provider import Answer, Headers
+from ccproxy_tui.core.records.events import EndReason
 from ccproxy_tui.core.threads import work_on
 
 T = TypeVar("T")

@@ -15,7 +15,6 @@ from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.pool import Turns, rest_words
 from ccproxy_tui.core.auth.reach import Reach
 from ccproxy_tui.core.errors import NoAccountServes, NoCredentials, RouteNotFound, UpstreamError, UpstreamGarbled
-from ccproxy_tui.core.events import Billed, Converted, Event, Marked, Routed, UpstreamAnswered, UpstreamAsked
 from ccproxy_tui.core.exchange.judging import judge
 from ccproxy_tui.core.exchange.preparing import Plan, Preparer
 from ccproxy_tui.core.formats.report import Note
@@ -31,6 +30,7 @@ from ccproxy_tui.core.provider import (
     close_answer,
     runs,
 )
+from ccproxy_tui.core.records.events import Billed, Converted, Event, Marked, Routed, UpstreamAnswered, UpstreamAsked
 from ccproxy_tui.core.redact import redact_headers
 
 Publish = Callable[[Event], None]

@@ -16,10 +16,10 @@ from starlette.routing import BaseRoute, Route
 from ccproxy_tui.core import sse
 from ccproxy_tui.core.control_key import PROOF_PATH, address_text
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, Unauthorized, WrongMediaType
-from ccproxy_tui.core.exchange_record import ExchangeRecord
 from ccproxy_tui.core.frames import PROTOCOL, BodyPart, Watch
 from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.peers import peer_of
+from ccproxy_tui.core.records.record import ExchangeRecord
 from ccproxy_tui.core.redact import redact_body
 from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.body import read_whole

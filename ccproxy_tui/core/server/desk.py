@@ -12,7 +12,6 @@ import msgspec
 
 from ccproxy_tui.core.errors import ProxyError
 from ccproxy_tui.core.escape import cut
-from ccproxy_tui.core.events import Event, PermissionAsked, PermissionDecided
 from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest, Source
 from ccproxy_tui.core.permissions.preview import encoded, has_changed, look_at
@@ -20,9 +19,10 @@ from ccproxy_tui.core.permissions.request import Look
 from ccproxy_tui.core.permissions.risk import level_of
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.permissions.rules import Rule, decide
+from ccproxy_tui.core.records.events import Event, PermissionAsked, PermissionDecided
+from ccproxy_tui.core.records.store import Store
 from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.settings.models import Permissions
-from ccproxy_tui.core.store import Store
 
 _SHOWN = 4000  # characters of an input that are kept
 

@@ -20,17 +20,6 @@ from ccproxy_tui.core.errors import (
     UpstreamStalled,
     WrongMediaType,
 )
-from ccproxy_tui.core.events import (
-    Accepted,
-    BodyRead,
-    Converted,
-    EndReason,
-    Finished,
-    Marked,
-    Pinged,
-    Routed,
-    UpstreamAnswered,
-)
 from ccproxy_tui.core.exchange.delivery import (
     ConvertedStream,
     Delivery,
@@ -55,6 +44,17 @@ from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.model_map import Candidate
 from ccproxy_tui.core.provider import Answer, Call, Headers, close_answer
+from ccproxy_tui.core.records.events import (
+    Accepted,
+    BodyRead,
+    Converted,
+    EndReason,
+    Finished,
+    Marked,
+    Pinged,
+    Routed,
+    UpstreamAnswered,
+)
 from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, allows, guess_dialect
 from ccproxy_tui.core.server import headers as head

@@ -14,12 +14,9 @@ from typing import Literal, Protocol
 from ccproxy_tui.core.ancestry import runs
 from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.reach import Reach
-from ccproxy_tui.core.bus import Bus
-from ccproxy_tui.core.capture import Block
 from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.control_key import ProofReader
 from ccproxy_tui.core.detection import Detector
-from ccproxy_tui.core.events import AccountChanged, SettingsChanged
 from ccproxy_tui.core.exchange.history import ResponseHistory
 from ccproxy_tui.core.exchange.preparing import Preparer
 from ccproxy_tui.core.exchange.sending import Sender
@@ -31,6 +28,10 @@ from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook
 from ccproxy_tui.core.permissions.rules import Rule, parse_rule
 from ccproxy_tui.core.processes import reap_orphans
 from ccproxy_tui.core.provider import Provider, RunsAgents
+from ccproxy_tui.core.records.bus import Bus
+from ccproxy_tui.core.records.events import AccountChanged, SettingsChanged
+from ccproxy_tui.core.records.kept_bodies import Block
+from ccproxy_tui.core.records.store import Store
 from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.server.deciders import Deciders
 from ccproxy_tui.core.server.desk import Desk, audit_row
@@ -43,7 +44,6 @@ from ccproxy_tui.core.settings.live import LiveSettings
 from ccproxy_tui.core.settings.masked import secrets_of
 from ccproxy_tui.core.settings.models import Models, Permissions
 from ccproxy_tui.core.storage import Audit
-from ccproxy_tui.core.store import Store
 from ccproxy_tui.core.supervisor import Tasks
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ccproxy_tui.core.events import SettingsChanged
+from ccproxy_tui.core.records.events import SettingsChanged
 from ccproxy_tui.core.settings import Entry, Loaded, SettingsError, entries, is_live, load
 from ccproxy_tui.core.settings.models import PermissionRule, Settings
 from ccproxy_tui.core.settings.sources import KeyPath, Origin

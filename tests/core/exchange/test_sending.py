@@ -29,7 +29,6 @@ from ccproxy_tui.core.errors import (
     UpstreamGarbled,
     UpstreamUnreachable,
 )
-from ccproxy_tui.core.events import Converted, Event, Marked, Routed, UpstreamAnswered, UpstreamAsked
 from ccproxy_tui.core.exchange.history import ResponseHistory
 from ccproxy_tui.core.exchange.preparing import Preparer
 from ccproxy_tui.core.exchange.sending import Sender
@@ -39,6 +38,7 @@ from ccproxy_tui.core.formats.report import Note
 from ccproxy_tui.core.model_map import Candidate
 from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.provider import Answer, Call, Mark, Patch, Recorder, UpstreamRequest
+from ccproxy_tui.core.records.events import Converted, Event, Marked, Routed, UpstreamAnswered, UpstreamAsked
 from ccproxy_tui.core.settings import load
 from tests.conftest import FAR_FUTURE
 from tests.core.auth.test_renewer import TokenEndpoint

@@ -20,7 +20,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ccproxy_tui.core.events import SettingsChanged
+from ccproxy_tui.core.records.events import SettingsChanged
 from ccproxy_tui.core.settings import SettingsError, load
 from ccproxy_tui.core.settings.edit import set_values
 from ccproxy_tui.core.settings.live import LiveSettings

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ccproxy_tui.core.capture import Capture
-from ccproxy_tui.core.events import EndReason, Summary
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.formats.report import Note
+from ccproxy_tui.core.records.events import EndReason, Summary
+from ccproxy_tui.core.records.kept_bodies import Capture
 
 Headers = tuple[tuple[str, str], ...]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ccproxy_tui.core.bus import Bus
-from ccproxy_tui.core.capture import BLOCK, HEAD_LIMIT, TAIL_LIMIT, Capture
-from ccproxy_tui.core.events import (
+from ccproxy_tui.core.formats.canonical import Usage
+from ccproxy_tui.core.records.bus import Bus
+from ccproxy_tui.core.records.events import (
     Accepted,
     BodyRead,
     Event,
@@ -18,8 +18,8 @@ from ccproxy_tui.core.events import (
     UpstreamAnswered,
     UpstreamAsked,
 )
-from ccproxy_tui.core.formats.canonical import Usage
-from ccproxy_tui.core.store import RAW_BUDGET, Store
+from ccproxy_tui.core.records.kept_bodies import BLOCK, HEAD_LIMIT, TAIL_LIMIT, Capture
+from ccproxy_tui.core.records.store import RAW_BUDGET, Store
 from tests.fakes.clock import FakeClock
 
 

@@ -7,8 +7,10 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from itertools import accumulate, chain
 
-from ccproxy_tui.core.capture import BLOCK, Block, Capture
-from ccproxy_tui.core.events import (
+from ccproxy_tui.core.formats.report import Note
+from ccproxy_tui.core.limits import KEPT_HEADERS, KEPT_TEXT, clip
+from ccproxy_tui.core.logging import LogLine
+from ccproxy_tui.core.records.events import (
     FAILED_ENDS,
     Accepted,
     AccountChanged,
@@ -30,10 +32,8 @@ from ccproxy_tui.core.events import (
     UpstreamAnswered,
     UpstreamAsked,
 )
-from ccproxy_tui.core.exchange_record import ExchangeRecord, Headers, Mark
-from ccproxy_tui.core.formats.report import Note
-from ccproxy_tui.core.limits import KEPT_HEADERS, KEPT_TEXT, clip
-from ccproxy_tui.core.logging import LogLine
+from ccproxy_tui.core.records.kept_bodies import BLOCK, Block, Capture
+from ccproxy_tui.core.records.record import ExchangeRecord, Headers, Mark
 from ccproxy_tui.core.redact import redact_query, redact_text, redact_url
 
 KEPT_EXCHANGES = 500

@@ -10,7 +10,14 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from ccproxy_tui.core.events import AccountChanged, Event, Finished, PermissionAsked, PermissionDecided, SettingsChanged
+from ccproxy_tui.core.records.events import (
+    AccountChanged,
+    Event,
+    Finished,
+    PermissionAsked,
+    PermissionDecided,
+    SettingsChanged,
+)
 from tests.conftest import Proxy, StartProxy, until
 from tests.fakes.upstream import Cut, Reply, ScriptedUpstream, Step, Wait, anthropic_stream, json_reply, sse_reply
 

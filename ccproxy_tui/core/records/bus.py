@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.events import Event
+from ccproxy_tui.core.records.events import Event
 
 log = logging.getLogger(__name__)
 

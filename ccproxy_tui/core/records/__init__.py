@@ -1,0 +1,1 @@
+"""What happens in the proxy, as events, and the records of exchanges that are made of them."""
