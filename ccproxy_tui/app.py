@@ -310,12 +310,12 @@ class CCProxyApp(RecoveringApp):
         owned, self._owned = self._owned, self.session.source.owned
         self._lost = None
         if owned and not self._owned:
-            self.say(f"a proxy was running on port {status.port} already (process {status.pid}); attached to it")
+            self.say(f"a proxy was already running on port {status.port} (process {status.pid}); attached to it")
         elif lost is not None:
             pid, rows = lost
             self.say(*_back_words(rows, same=status.pid == pid, ours=self._owned and not owned))
         elif was_silent:
-            self.say("the proxy answers again")
+            self.say("the proxy is responding again")
         if self.session.difference:
             self.say(self.session.difference, "error")
 
@@ -364,7 +364,7 @@ class CCProxyApp(RecoveringApp):
         if new and not self._focused:
             if self.ui.bell:
                 self.bell()
-            terminal.notify(self._write, f"{len(pending)} waiting for an answer", self.environ)
+            terminal.notify(self._write, f"{len(pending)} waiting for a decision", self.environ)
 
     def ask_words(self) -> str:
         return ask_line(self.session.mirror.asks, self.session.mirror.left)
@@ -452,7 +452,7 @@ class CCProxyApp(RecoveringApp):
         """A theme by name; "auto" asks the terminal, an unknown name is said and passed over."""
         wanted = terminal.theme_for(self.environ) if name in ("", "auto") else name
         if wanted not in self.available_themes:
-            self.say(f"there is no theme {wanted!r}", "warning")
+            self.say(f"Unknown theme {wanted!r}", "warning")
             return
         self.theme = wanted
         if remember:

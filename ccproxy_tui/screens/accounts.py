@@ -31,16 +31,16 @@ class AccountsScreen(BaseScreen):
     READS = True
     TAB = "accounts"
     HELP = (
-        "Each login with its plan, state and file. l logs in by a browser (over SSH: paste the address that it ends "
-        "at), r renews the token now, t asks the provider at no cost how the plan is, b sets an account aside or lets "
-        "it serve again at once, p stops it before paid use beyond its plan, o logs out. Tokens are renewed ahead of "
-        "their end and after a refusal, once for all programs."
+        "Each account with its plan, state and file. l logs in with a browser (over SSH: paste the address that the "
+        "browser ends at), r renews the token now, t tests the account at no cost and reads its quota, b disables an "
+        "account, or enables it and ends its cooldown, p stops it before paid use beyond its plan, o logs out. Tokens "
+        "are renewed before they expire and after a refusal, once for all programs."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "login", "log in", id="accounts.login"),
         Binding("r", "renew", "renew", id="accounts.renew"),
         Binding("t", "check", "test", id="accounts.check"),
-        Binding("b", "aside", "set aside or back", id="accounts.aside"),
+        Binding("b", "aside", "disable or enable", id="accounts.aside"),
         Binding("p", "plan_only", "plan only", id="accounts.plan_only"),
         Binding("o", "log_out", "log out", id="accounts.logout"),
     ]
@@ -132,7 +132,7 @@ class AccountsScreen(BaseScreen):
         self._do(self._check)
 
     async def _check(self, detail: AccountDetail) -> str:
-        self.proxy_app.say(f"{detail.view.provider}: asking its provider")
+        self.proxy_app.say(f"{detail.view.provider}: testing the account")
         return await self.control.check_account(detail.view.provider)
 
     def action_aside(self) -> None:
@@ -142,7 +142,7 @@ class AccountsScreen(BaseScreen):
         """An account that rests is woken; any other is set aside, or comes back from there."""
         aside = not detail.aside and not detail.view.state.startswith("cooling")
         await self.control.set_account_aside(detail.view.provider, aside=aside)
-        return "set aside: it serves nothing" if aside else "serves again"
+        return "disabled: gets no requests" if aside else "enabled"
 
     def action_plan_only(self) -> None:
         self._do(self._toggle_plan_only)
@@ -152,7 +152,11 @@ class AccountsScreen(BaseScreen):
         others = [one.view.provider for one in self._accounts.values() if one.plan_only and one.view.provider != name]
         chosen = others if detail.plan_only else [*others, name]
         effect = await self.control.change_setting("accounts.plan_only", ",".join(chosen) if chosen else None)
-        said = "may be paid beyond its plan" if detail.plan_only else "stops before paid use beyond its plan"
+        said = (
+            "paid use beyond the plan allowed"
+            if detail.plan_only
+            else "plan only: stops before paid use beyond the plan"
+        )
         return f"{said}: {effect}"
 
     def action_log_out(self) -> None:
@@ -160,10 +164,10 @@ class AccountsScreen(BaseScreen):
 
     async def _log_out(self, detail: AccountDetail) -> str:
         name = detail.view.provider
-        question = f"Log out of {name}? Its own command-line tool is logged out, too: {detail.source or 'no login'}"
+        question = f"Log out of {name}? This also logs out its command-line tool ({detail.source or 'no login'})."
         if not await self.app.push_screen_wait(Confirm(escape_line(question), "Log out")):
             return ""
-        return f"logged out; {await self.control.log_out(name)} holds no login any more"
+        return f"logged out; credentials removed from {await self.control.log_out(name)}"
 
     def _do(self, verb: Callable[[AccountDetail], Awaitable[str]]) -> None:
         """One verb on the selected account, and what came of it in words."""
@@ -187,7 +191,7 @@ class AccountsScreen(BaseScreen):
             ("l", "log in"),
             ("r", "renew"),
             ("t", "test"),
-            ("b", "aside"),
+            ("b", "disable"),
             ("p", "plan only"),
             ("o", "log out"),
             ("q", "quit"),
@@ -195,9 +199,9 @@ class AccountsScreen(BaseScreen):
 
 
 _EXTRA = {
-    "off": "paid use beyond the plan: off at the provider",
-    "possible": "paid use beyond the plan: on at the provider",
-    "paid": "paid use beyond the plan has begun",
+    "off": "extra usage (paid beyond the plan): off",
+    "possible": "extra usage (paid beyond the plan): on",
+    "paid": "extra usage (paid beyond the plan): in use",
 }
 
 
@@ -218,15 +222,15 @@ def account_lines(detail: AccountDetail, served: int) -> list[Line]:
         lines.append((escape_line(view.hint), ""))
     if detail.source:
         lines.append((escape_line(f"from {detail.source}"), "dim"))
-    times = [f"ends {words.moment(detail.expires)}"] if detail.expires else []
-    times += [f"last used {words.moment(detail.last_used)}"] if detail.last_used else []
-    times += ["renews itself"] if detail.renews and detail.source else []
+    times = [f"token expires {words.moment(detail.expires)}"] if detail.expires else []
+    times += ["auto-renewed"] if detail.renews and detail.source else []
+    times += [f"used {words.moment(detail.last_used)}"] if detail.last_used else []
     if detail.served:
-        times.append(f"served {detail.served} ({detail.served / max(served, detail.served):.0%} of all)")
+        times.append(f"{detail.served} requests ({detail.served / max(served, detail.served):.0%})")
     if times:
         lines.append((", ".join(times), "dim"))
     for window in view.windows:
-        ends = f"  anew {words.moment(window.resets)}" if window.resets else ""
+        ends = f"  resets {words.moment(window.resets)}" if window.resets else ""
         fills = f"  full {words.moment(window.fills)}" if window.fills else ""
         text = f"{window.name:<8} {words.gauge(window.used)} {window.used:3d}%{ends}{fills}"
         lines.append((escape_line(text), "error" if window.used >= 90 else ""))

@@ -39,7 +39,7 @@ class MessageDialog(ModalScreen["Denial | None"]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", show=False, id="message.cancel"),
-        Binding("ctrl+s", "send(True)", "deny, and end its turn", show=False, id="message.interrupt", priority=True),
+        Binding("ctrl+s", "send(True)", "deny and stop the agent", show=False, id="message.interrupt", priority=True),
         Binding("f8", "more", "more time", show=False, id="message.more", priority=True),
         Binding("f9", "copy", "copy the text", show=False, id="message.copy", priority=True),
     ]
@@ -51,10 +51,10 @@ class MessageDialog(ModalScreen["Denial | None"]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static("Deny, and say to the model:", markup=False, classes="dialog-text")
+            yield Static("Deny with a message to the model:", markup=False, classes="dialog-text")
             yield Input(self._written, id="denial", placeholder="use git mv instead", compact=True)
             yield TimeLeft(self._waiting)
-            yield Static("enter denies, ctrl+s denies and ends its turn", markup=False, classes="dialog-hint")
+            yield Static("enter deny, ctrl+s deny and stop the agent, esc cancel", markup=False, classes="dialog-hint")
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
@@ -85,8 +85,8 @@ class EditDialog(ModalScreen[Any]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", show=False, id="edit.cancel"),
-        Binding("ctrl+s", "send", "allow it so", show=False, id="edit.send", priority=True),
-        Binding("f2", "whole", "all of it as JSON", show=False, id="edit.whole", priority=True),
+        Binding("ctrl+s", "send", "allow as edited", show=False, id="edit.send", priority=True),
+        Binding("f2", "whole", "edit the full JSON", show=False, id="edit.whole", priority=True),
         Binding("f4", "editor", "open $EDITOR", show=False, id="edit.editor", priority=True),
         Binding("f8", "more", "more time", show=False, id="edit.more", priority=True),
         Binding("f9", "copy", "copy the text", show=False, id="edit.copy", priority=True),
@@ -137,7 +137,7 @@ class EditDialog(ModalScreen[Any]):
             self._tell(f"not valid JSON: {error}")
             return
         if json.dumps(edited) == json.dumps(self._given):
-            self._tell("nothing has changed: esc leaves, and a on the card allows it as it is")
+            self._tell("No changes. To allow the original, press esc, then a on the card.")
             return
         self._review(edited)
 
@@ -161,7 +161,7 @@ class EditDialog(ModalScreen[Any]):
             return
         editor = editor_of(os.environ)
         if not editor:
-            self._tell("no editor is set: $VISUAL or $EDITOR names one")
+            self._tell("No editor is set. Set $VISUAL or $EDITOR.")
             return
         self.run_worker(self._edit_outside(editor), group="editor", exclusive=True)
 
@@ -169,9 +169,9 @@ class EditDialog(ModalScreen[Any]):
         try:
             self._area.text = await edit(self.app, editor, self._area.text, _SUFFIXES.get(self._field, ".json"))
         except SuspendNotSupported:
-            self._tell("this terminal can't be lent to an editor")
+            self._tell("This terminal can't run an editor.")
         except EditorError as error:
-            self._tell(f"the editor changed nothing: {error}")
+            self._tell(f"The editor failed, so nothing was changed: {error}")
 
     def on_text_area_changed(self) -> None:
         """What was wrong with the text may be right now."""
@@ -196,20 +196,20 @@ class EditDialog(ModalScreen[Any]):
         self._show_keys()
 
     def _show_keys(self) -> None:
-        whole = "f2 all as JSON, " if self._field else ""
-        self._tell(f"ctrl+s shows what changes, {whole}f4 opens $EDITOR, esc leaves")
+        whole = "f2 edit full JSON, " if self._field else ""
+        self._tell(f"ctrl+s review, {whole}f4 $EDITOR, esc cancel")
 
     def _review(self, edited: Any) -> None:
-        self.query_one("#edit-title", Static).update("This is what will be allowed:")
+        self.query_one("#edit-title", Static).update("This will be allowed:")
         view = self.query_one(PieceView)
         self._area.display, view.display = False, True
         found = difference(self._text(self._given), self._text(edited))
         view.top = 0
         lines = difference_lines(found, self.query_one("#edit-title").size.width)
-        view.show_lines(lines or [PieceLine((("only the newlines at its end are others", "dim"),))])
+        view.show_lines(lines or [PieceLine((("only the newlines at the end differ", "dim"),))])
         view.focus()
         self._reviewed, self._shown = edited, self._now()
-        self._tell("ctrl+s allows it so, esc goes on editing")
+        self._tell("ctrl+s allow, esc keep editing")
 
     def _tell(self, text: str) -> None:
         self.query_one("#edit-told", Static).update(escape_line(text))

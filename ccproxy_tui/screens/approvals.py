@@ -39,12 +39,12 @@ TOLD_SECONDS = 2.0
 class ApprovalsScreen(BaseScreen):
     TAB = "approvals"
     HELP = (
-        "Tools of your agents that wait for a yes or a no. The card shows all that would be run or written; look at "
-        "the notes. With the card focused (ctrl+g or !): a allows, d denies, D denies with a message for the model, i "
-        "denies and stops its turn, e edits it and shows what changes first, A makes a rule of it, x gives it more "
-        "time, v shows a credential of yours that is masked in it. A card takes no key in its first moment, and none "
-        "while keys are held; a grave one wants a twice; one that does not fit must be scrolled to its end first. o "
-        "opens the stream that asked, R lists the rules with their hits, H what was answered before."
+        "Permission requests that wait for your decision. The card shows everything that would run or be written; "
+        "check its notes. With the card focused (ctrl+g or !): a allows, d denies, D denies with a message to the "
+        "model, i denies and stops the agent, e edits the input and shows the changes first, A adds a rule, x gives "
+        "more time, v shows a masked credential of yours. A new card ignores keys for a moment, and while keys are "
+        "held; a high-risk request needs a twice; a card that does not fit must be scrolled to its end first. o opens "
+        "the stream of the request, R lists the rules with their hits, H lists earlier decisions."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "step(1)", "next", id="approvals.next"),
@@ -67,7 +67,7 @@ class ApprovalsScreen(BaseScreen):
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="asks-box", classes="box"):
-            yield LiveList[AskView]([], id="asks-list", empty=("", "no tool has asked yet"))
+            yield LiveList[AskView]([], id="asks-list", empty=("", "No permission requests yet"))
         with Vertical(id="card-box", classes="box"):
             yield PermissionCard(self.guard, self.now, self.answer)
 
@@ -247,21 +247,21 @@ class ApprovalsScreen(BaseScreen):
         if ask is None:
             return
         if ask.status != "pending":
-            self._tell("this one is over; n goes to the next")
+            self._tell("This request has ended. Press n for the next")
             return
         allows = verb in ("allow", "edit", "rule")
         verdict = self.guard.press(pressed, grave=verb == "allow" and ask.high)
         if verdict == "early":
             self.app.bell()
-            self._tell("too early: nothing was answered")
+            self._tell("Ignored: the card had only just appeared")
             return
         if allows and not self.card.is_seen:
             self.card.action_page(1)
             self._show()
-            self._tell("read it to its end first")
+            self._tell("Scroll to the end first")
             return
         if verdict == "again":
-            self._tell(f"grave ({', '.join(ask.notes)}): press a again to allow it")
+            self._tell(f"High risk ({', '.join(ask.notes)}). Press a again to allow")
             return
         self.carry_out(ask.tool, partial(self._verbs()[verb], ask))
 
@@ -304,33 +304,33 @@ class ApprovalsScreen(BaseScreen):
             if await self._sent(self.control.answer_permission(ask.id, allowed=False, message=written, interrupt=ends)):
                 break
         self._leave(ask)
-        return f"denied, with your words{', and its turn ends' if denial.interrupt else ''}"
+        return f"denied with your message{', agent stopped' if denial.interrupt else ''}"
 
     async def _interrupt(self, ask: AskView) -> str:
         await self.control.answer_permission(ask.id, allowed=False, interrupt=True)
         self._leave(ask)
-        return "denied, and its turn ends"
+        return "denied, agent stopped"
 
     async def _reveal(self, ask: AskView) -> str:
         if not ask.masked:
-            return "nothing in it is masked"
+            return "no credential is masked here"
         self._revealed[ask.id] = await self.control.permission_card(ask.id, reveal=True)
         self._reload()
         return ""
 
     async def _extend(self, ask: AskView) -> str:
         await self.control.extend_permission(ask.id, MORE_SECONDS)
-        return f"{MORE_SECONDS:.0f} s more"
+        return f"{MORE_SECONDS / 60:.0f} more minutes"
 
     async def _edit(self, ask: AskView) -> str:
         if ask.masked or ask.size > len(ask.input.encode()):
-            return "it can't be edited here: a credential in it is masked (v shows it), or it is too long"
+            return "Can't be edited here: it contains a masked credential (v shows it), or it is too long"
         if ask.source in TAKES_NO_EDIT:
-            return f"{ask.source} takes no other input: D denies it with words for the model"
+            return f"{ask.source} does not accept edited input. Press D to deny with a message to the model"
         try:
             given = json.loads(ask.input)
         except (ValueError, RecursionError):
-            return "it can't be edited here: it is nested too deeply"
+            return "Can't be edited here: it is nested too deeply"
         edited = None
         while True:
             edited = await self.app.push_screen_wait(EditDialog(given, self._waiting(ask), self.now, edited))
@@ -364,7 +364,11 @@ class ApprovalsScreen(BaseScreen):
         self._leave(ask)
         if note:
             return note
-        return f"{made.action} from now on: {', '.join(made.rules)}" if made.rules else "allowed, as the tool offers"
+        return (
+            f"rule saved: {made.action} {', '.join(made.rules)}"
+            if made.rules
+            else "allowed, with the tool's own suggestion"
+        )
 
     def _leave(self, ask: AskView) -> None:
         """On to the next one, which must arm anew."""
@@ -388,7 +392,7 @@ class ApprovalsScreen(BaseScreen):
             *more,
             ("a", "allow"),
             ("d", "deny"),
-            ("D", "with words"),
+            ("D", "message"),
             ("i", "interrupt"),
             ("A", "always"),
             ("e", "edit"),
@@ -408,7 +412,7 @@ def ask_line(asks: Sequence[AskView], left_of: Callable[[AskView], float]) -> st
     if not pending:
         return ""
     first = pending[0]
-    count = f"{len(pending)} wait" if len(pending) > 1 else "1 waits"
+    count = f"{len(pending)} waiting"
     grave = " HIGH" if first.high else ""
     left = words.duration(left_of(first))
     who = first.client or first.source

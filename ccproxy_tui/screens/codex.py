@@ -33,16 +33,16 @@ class CodexScreen(BaseScreen):
     READS = True
     TAB = "codex"
     HELP = (
-        "What the installed Codex and Claude tools were seen to send: they are run against a server of this machine, "
-        "so that nothing goes out and nothing costs. r captures anew, v shows the instructions, D compares them with "
-        "the capture before, C forgets the captures, m changes what becomes of the instructions (disabled, append, "
-        "override), t sends one small request to the Codex backend and shows it."
+        "What the installed Codex and Claude tools send, captured by running them against a local server: no request "
+        "leaves this machine and no cost arises. r captures again, v shows the instructions, D compares them with the "
+        "previous capture, C deletes the captures, m changes how the instructions are used for other clients "
+        "(disabled, append, override), t sends a small request to the Codex backend and shows the result."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "detect", "detect again", id="codex.detect"),
         Binding("v", "show('instructions')", "view instructions", id="codex.view"),
         Binding("D", "show('difference')", "compare", id="codex.compare"),
-        Binding("C", "clear", "forget captures", id="codex.clear"),
+        Binding("C", "clear", "delete captures", id="codex.clear"),
         Binding("m", "mode", "mode", id="codex.mode"),
         Binding("t", "test", "test", id="codex.test"),
         Binding("escape", "show('summary')", "summary", id="codex.summary", show=False),
@@ -57,7 +57,7 @@ class CodexScreen(BaseScreen):
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="codex-box", classes="box"):
-            yield LiveList[DetectionView]([], id="codex-list", empty=("", "no tool is looked for"))
+            yield LiveList[DetectionView]([], id="codex-list", empty=("", "Tool detection is off"))
         with Vertical(id="codex-detail-box", classes="box"):
             yield DetailView(id="codex-detail", empty="")
 
@@ -153,7 +153,7 @@ class CodexScreen(BaseScreen):
         self._do(self._detect)
 
     async def _detect(self, view: DetectionView) -> str:
-        self.proxy_app.say(f"{view.tool}: looking what it sends")
+        self.proxy_app.say(f"{view.tool}: capturing what it sends")
         found = await self.control.refresh_detection(view.tool)
         return found.problem or f"{found.captured_version} {found.state}"
 
@@ -161,10 +161,10 @@ class CodexScreen(BaseScreen):
         self._do(self._clear)
 
     async def _clear(self, view: DetectionView) -> str:
-        question = f"Forget every capture of {view.tool}? The next one is made when it is looked for again."
-        if not await self.app.push_screen_wait(Confirm(question, "Forget them")):
+        question = f"Delete all captures of {view.tool}? The next detection makes a new one."
+        if not await self.app.push_screen_wait(Confirm(question, "Delete")):
             return ""
-        return f"{await self.control.clear_detection(view.tool)} files are gone"
+        return f"{await self.control.clear_detection(view.tool)} files deleted"
 
     def action_mode(self) -> None:
         self._do(self._next_mode)
@@ -178,7 +178,7 @@ class CodexScreen(BaseScreen):
         self._do(self._test)
 
     async def _test(self, _: DetectionView) -> str:
-        self.proxy_app.say("codex: one small request is on its way")
+        self.proxy_app.say("codex: sending a small test request")
         self._result = await self.control.test_codex()
         self._part = "test"
         return f"the backend answered {self._result.status}: {self._result.answer}"
@@ -210,11 +210,11 @@ def summary_lines(view: DetectionView, codex: CodexView | None) -> list[Line]:
         lines.append((f"last problem: {view.problem}", "error"))
     if view.captured is not None:
         when = words.moment(view.captured)
-        lines.append((f"captured from {view.captured_version} on {when}, asking for {view.model}", ""))
+        lines.append((f"captured from {view.captured_version} on {when}, with model {view.model}", ""))
         size = f"{len(view.instructions):,} characters, {view.digest}, as {view.shape}"
         changed = f", differs from {view.before_version}" if view.before_version else ""
         lines.append((f"instructions: {size}{changed}", ""))
-        lines.append((f"kept in {view.file}", "dim"))
+        lines.append((f"saved in {view.file}", "dim"))
     if view.tool == "codex" and codex is not None:
         lines += _codex_lines(codex)
     lines += [(f"{name}: {value or '(left out)'}", "dim") for name, value in view.headers]
@@ -222,14 +222,15 @@ def summary_lines(view: DetectionView, codex: CodexView | None) -> list[Line]:
 
 
 def _codex_lines(codex: CodexView) -> list[Line]:
-    age = f" of {words.moment(codex.models_at)}" if codex.models_at is not None else ""
+    age = f" (fetched {words.moment(codex.models_at)})" if codex.models_at is not None else ""
     lines: list[Line] = [
-        (f"mode {codex.mode} (shape {codex.shape}), backend {codex.base_url}", "strong"),
+        (f"instructions for other clients: {codex.mode} (shape {codex.shape})", "strong"),
+        (f"backend {codex.base_url}", ""),
         (f"{len(codex.models)} models from {codex.models_from}{age}", ""),
     ]
     for one in codex.models:
         efforts = f"  effort {', '.join(one.efforts)}" if one.efforts else ""
-        limits = f"context {words.tokens(one.context)}  answer {words.tokens(one.output)}"
+        limits = f"context {words.tokens(one.context)}  output {words.tokens(one.output)}"
         lines.append((f"  {one.id:<22} {limits}{efforts}", ""))
     return lines
 
@@ -244,7 +245,7 @@ def wrapped(lines: Sequence[Line], width: int) -> list[Line]:
 def difference_lines(view: DetectionView) -> list[Line]:
     """The instructions against those of the capture before."""
     if not view.before_version:
-        return [("There is no earlier capture that differs.", "dim")]
+        return [("No earlier capture differs from this one.", "dim")]
     old, new = (escape_block(text).expandtabs(4).split("\n") for text in (view.before, view.instructions))
     found = difflib.unified_diff(old, new, view.before_version, view.captured_version, lineterm="", n=2)
     styles = {"+": "added", "-": "removed", "@": "dim"}

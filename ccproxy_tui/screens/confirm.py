@@ -61,13 +61,13 @@ class QuitDialog(ModalScreen[str]):
         if self._waiting:
             text += f" {self._waiting} permission request{'s' * (self._waiting != 1)} will be denied if it stops."
         if self._owned and self._may_leave:
-            text += " The proxy can stop, or go on without screens (`ccproxy-tui attach` opens them again)."
+            text += " You can stop the proxy, or leave it running and come back with `ccproxy-tui attach`."
         with Vertical(classes="dialog"):
             yield Static(text, markup=False, classes="dialog-text")
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Cancel", id="cancel", compact=True)
                 if self._owned:
-                    yield Button("Stop it", id="stop", compact=True)
+                    yield Button("Stop the proxy", id="stop", compact=True)
                     if self._may_leave:
                         yield Button("Leave it running", id="leave", compact=True)
                 else:

@@ -69,7 +69,7 @@ async def _copy(app: CCProxyApp, exchange: str, what: str) -> None:
         app.say(str(error), "error")
         return
     if not text:
-        app.say(f"there is no {what} to copy", "warning")
+        app.say(f"No {what} to copy", "warning")
         return
     app.copy(text, what)
 

@@ -65,7 +65,7 @@ class FaultScreen(Screen[None]):
     """Takes the place of screens that can't be built. Plain on purpose: nothing here reads the mirror."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "build", "build the screens again", id="fault.build", priority=True),
+        Binding("r", "build", "rebuild the screens", id="fault.build", priority=True),
         Binding("q,ctrl+q", "quit('leave')", "quit", id="fault.quit", priority=True),
         Binding("s", "quit('stop')", "stop the proxy and quit", id="fault.stop", priority=True),
     ]
@@ -91,8 +91,8 @@ class FaultScreen(Screen[None]):
         else:
             ways = "q  quit and leave the proxy running\n s  stop the proxy and quit"
         return (
-            f" The screens fail again and again. The proxy goes on without them.\n\n {self._problem}\n"
-            f" {self._log_file} says more.\n\n r  build the screens again\n {ways}"
+            f" The screens keep failing. The proxy is still running.\n\n {self._problem}\n"
+            f" Details: {self._log_file}\n\n r  rebuild the screens\n {ways}"
         )
 
     def action_build(self) -> None:

@@ -32,7 +32,7 @@ class HistoryDialog(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide-dialog rules-dialog"):
-            yield LiveList[AuditRow]([], id="history-list", empty=("", "no tool has asked yet"))
+            yield LiveList[AuditRow]([], id="history-list", empty=("", "No permission requests yet"))
             if self._problem:
                 yield Static(self._problem, markup=False, id="history-problem")
             yield Static("", markup=False, id="history-told")
@@ -75,8 +75,8 @@ class HistoryDialog(ModalScreen[None]):
         who = f"{row.client or row.source} in {row.cwd}" if row.cwd else row.client or row.source
         said = f": {row.message}" if row.message else ""
         facts = f" ({row.decider})" if row.decider else ""
-        edited = f"; you edited it, it asked for {row.original}" if row.original else ""
-        told = f"{row.status} by {row.by}{facts}{said}, asked by {who}{edited}"
+        edited = f"; edited by you, the original was {row.original}" if row.original else ""
+        told = f"{row.status} by {row.by}{facts}{said}, requested by {who}{edited}"
         self.query_one("#history-told", Static).update(spell(told, inline=True))
 
 

@@ -49,8 +49,8 @@ class InspectorScreen(BaseScreen):
 
     TAB = "streams"
     HELP = (
-        "Timeline: each step with its time. Text: the answer as it comes. Request and Response: headers and body as a "
-        "folding tree, secrets masked, images by type and size. Events: the stream's events with their offsets. "
+        "Timeline: each step with its time. Text: the response as it streams. Request and Response: headers and body "
+        "as a folding tree, secrets masked, images by type and size. Events: the stream's events with their offsets. "
         "Convert: what was dropped, renamed or added between two dialects, and both bodies compared."
     )
     BINDINGS: ClassVar[list[BindingType]] = [

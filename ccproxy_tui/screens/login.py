@@ -65,7 +65,7 @@ class LoginDialog(ModalScreen[str]):
                 yield Static(f"and type the code {escape_line(view.code)}", markup=False, classes="dialog-text")
             else:
                 yield Static(
-                    f"On another machine: ssh -L {view.port}:127.0.0.1:{view.port}, or paste here the code or the "
+                    f"On another machine: ssh -L {view.port}:127.0.0.1:{view.port}, or paste the code here, or the "
                     "address that the browser ends at.",
                     markup=False,
                     classes="dialog-text",

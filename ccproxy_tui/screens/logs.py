@@ -30,7 +30,7 @@ class LogsScreen(BaseScreen):
     """Newest first. Enter opens the exchange that a line belongs to."""
 
     TAB = "logs"
-    HELP = "What the proxy logs, newest first. l changes the least level shown, enter opens the line's exchange."
+    HELP = "Log lines of the proxy, newest first. l changes the lowest level shown, enter opens the exchange of a line."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", id="logs.filter"),
         Binding("escape", "clear_filter", "clear filter", id="logs.clear_filter", show=False),
@@ -47,7 +47,7 @@ class LogsScreen(BaseScreen):
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="logs-box", classes="box"):
             yield FilterBar()
-            yield LiveList[LogView]([], id="logs-list", empty=("", "Nothing was logged at this level."))
+            yield LiveList[LogView]([], id="logs-list", empty=("", "No log lines at this level."))
             yield Static("", markup=False, id="logs-line")
 
     @property
@@ -124,7 +124,7 @@ class LogsScreen(BaseScreen):
         self._title()
 
     def action_filter(self) -> None:
-        self.query_one(FilterBar).open(self._filter_text, "level:error logger:serve words")
+        self.query_one(FilterBar).open(self._filter_text, "level:error logger:serve text")
 
     def action_clear_filter(self) -> None:
         self._set_filter("")

@@ -29,10 +29,10 @@ class PoolScreen(BaseScreen):
     READS = True
     TAB = "pool"
     HELP = (
-        "Claude Code processes behind /sdk. A session keeps its own and its conversation outlives it: x ends the "
-        "process, r starts a new one for the same conversation, i interrupts the turn that runs, enter opens its "
-        "stream. Requests without a session take one from the pool, when it is on (p), each for one conversation; "
-        "w fills it, + and - change its size. Memory counts shared pages by their share."
+        "Claude Code processes behind /sdk. Each session has a process of its own, and its conversation outlives it: "
+        "x ends the process, r starts a new one for the same conversation, i interrupts the running turn, enter opens "
+        "its stream. When the pool is on (p), requests without a session take a process from it, one for each "
+        "conversation; w fills the pool, + and - change its size. Memory counts shared pages proportionally."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("i", "interrupt", "interrupt", id="pool.interrupt"),
@@ -51,7 +51,7 @@ class PoolScreen(BaseScreen):
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="pool-box", classes="box"):
-            yield LiveList[AgentView]([], id="pool-list", empty=("", "no agent runs: requests to /sdk start them"))
+            yield LiveList[AgentView]([], id="pool-list", empty=("", "No agents. A request to /sdk starts one."))
         with Vertical(id="agent-box", classes="box"):
             yield DetailView(id="agent", empty="")
 
@@ -145,26 +145,26 @@ class PoolScreen(BaseScreen):
 
     async def _interrupt(self, agent: AgentView) -> str:
         await self.control.interrupt_agent(agent.id)
-        return "its turn ends"
+        return "interrupted"
 
     def action_end(self) -> None:
         self._do(self._end)
 
     async def _end(self, agent: AgentView) -> str:
-        question = "It works just now: its client gets an error. End it?"
+        question = "This agent is busy. Ending it fails the client's request. End it?"
         if agent.state == "busy" and not await self.app.push_screen_wait(Confirm(question, "End it")):
             return ""
         await self.control.end_agent(agent.id, again=False)
-        return "ended" + ("; its conversation can be taken up again" if agent.session else "")
+        return "ended" + ("; its conversation can be resumed" if agent.session else "")
 
     def action_recycle(self) -> None:
         self._do(self._recycle)
 
     async def _recycle(self, agent: AgentView) -> str:
         if agent.state == "busy":
-            return "it works just now: i interrupts it, x ends it"
+            return "This agent is busy. Press i to interrupt it, or x to end it"
         await self.control.end_agent(agent.id, again=True)
-        return "a new process has its place"
+        return "restarted with a new process"
 
     def _do(self, verb: Callable[[AgentView], Awaitable[str]]) -> None:
         if (agent := self.list.selected) is not None:
@@ -175,7 +175,7 @@ class PoolScreen(BaseScreen):
 
     async def _warm(self) -> str:
         await self.control.warm_agents()
-        return "it is being filled"
+        return "filling the pool"
 
     def action_switch(self) -> None:
         self.carry_out("pool", self._switch)
@@ -222,14 +222,14 @@ def agent_lines(view: SdkView, agent: AgentView | None) -> list[Line]:
     if agent is not None:
         name = agent.session or {"pool": "ready in the pool", "one turn": "for one conversation"}.get(agent.kind, "")
         lines.append((escape_line(f"{name}  {agent.state}  process {agent.pid}"), "strong"))
-        lines.append((escape_line(f"{agent.model or 'its own model'}, {agent.mode} mode, in {agent.cwd}"), ""))
+        lines.append((escape_line(f"{agent.model or 'default model'}, {agent.mode} mode, in {agent.cwd}"), ""))
         since = f"{agent.requests} requests, {words.duration(agent.age)} old, {words.duration(agent.idle)} idle"
-        waiting = f", {agent.waiting} wait for their turn" if agent.waiting else ""
+        waiting = f", {agent.waiting} requests waiting" if agent.waiting else ""
         lines.append((f"{since}, {words.size(agent.memory)}{waiting}", "dim"))
         if agent.problem:
             lines.append((escape_line(f"last problem: {agent.problem}"), "error"))
     pool = f"pool {view.ready} of {view.pool_size} ready" if view.pool else "pool off"
-    common = f"{pool}, {view.sessions} sessions known, at most {view.limit} agents, messages {view.mode}"
+    common = f"{pool}, {view.sessions} sessions, limit {view.limit}, messages {view.mode}"
     lines.append((common, "dim"))
     if view.cli:
         lines.append((escape_line(f"Claude Code {view.version}, {view.cli}"), "dim"))

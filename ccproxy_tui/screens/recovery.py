@@ -107,7 +107,7 @@ class RecoveringApp(App[str]):
             async with asyncio.timeout(RECOVERY_SECONDS):
                 await self._replace_stack([FaultScreen(words, self.log_file)])
             return
-        done = "was closed" if isinstance(screen, ModalScreen) else "was built again"
+        done = "was closed" if isinstance(screen, ModalScreen) else "was rebuilt"
         self.say(f"A screen failed and {done}: {words} (see {self.log_file})", "error")
 
     async def _is_built_again(self, screen: Screen[Any] | None) -> bool:
@@ -116,7 +116,7 @@ class RecoveringApp(App[str]):
             async with asyncio.timeout(RECOVERY_SECONDS):
                 await self._build_again(screen)
         except Exception:  # a screen that is built runs any code of it: a plain one is shown then
-            log.exception("the screens could not be built again")
+            log.exception("the screens could not be rebuilt")
             return False
         return True
 

@@ -84,26 +84,26 @@ class RuleDialog(ModalScreen["NewRules | None"]):
         self._proposal = proposal
         self._now = now
         self._guard = CardGuard()
-        offer = [replace(_OFFER, words=f"as the tool offers: {_offer(proposal)}")] if proposal.offer else []
+        offer = [replace(_OFFER, words=f"the tool's own suggestion: {_offer(proposal)}")] if proposal.offer else []
         self._choices = {one.key: one for one in (*_CHOICES, *offer)}
 
     def compose(self) -> ComposeResult:
         proposal = self._proposal
         told = (
-            f"would have allowed {proposal.fits} of your last {proposal.of} requests"
+            f"would have matched {proposal.fits} of the last {proposal.of} requests"
             if proposal.rules
-            else "no rule is proposed: the request deletes, runs other text, or can't be read for certain"
+            else "no rule is suggested: the request deletes, runs other text, or can't be parsed with certainty"
         )
         if proposal.high:
-            told = f"high risk: an allow rule will not answer this request or one like it; {told}"
+            told = f"high risk: an allow rule never allows requests like this one; {told}"
         lines = [f"{one.key} {one.letter}  {one.words}" for one in self._choices.values()]
         with Vertical(classes="dialog wide-dialog"):
-            yield Static("Rules, one on a line, as Claude Code writes them:", markup=False)
+            yield Static("Rules, one per line (Claude Code syntax):", markup=False)
             yield CodeArea("\n".join(proposal.rules), id="rules")
             yield Static(told, markup=False, classes="dialog-hint", id="rule-told")
             yield _Choices("\n".join(lines), markup=False, id="rule-choices")
             yield TimeLeft(self._waiting)
-            yield Static("a function key, or tab and the letter; esc leaves", markup=False, classes="dialog-hint")
+            yield Static("function key, or tab then the letter; esc cancels", markup=False, classes="dialog-hint")
 
     def on_mount(self) -> None:
         self.query_one(TextArea).focus()
@@ -142,11 +142,12 @@ class RuleDialog(ModalScreen["NewRules | None"]):
         verdict = self._guard.press(self._now(), grave=True)
         if verdict == "again":
             told.update(
-                f"the tool would keep in its own settings: {_offer(self._proposal)}; press {choice.key} again for it"
+                f"The tool will save this in its own settings: {_offer(self._proposal)}. "
+                f"Press {choice.key} again to confirm"
             )
         elif verdict == "go" and place.visible_region != place.region:
             self._guard.rearm(self._now())
-            told.update("the terminal is too small to show what the tool would keep: nothing was changed")
+            told.update("Nothing was changed: the terminal is too small to show what the tool would save")
         elif verdict == "go":
             self.dismiss(NewRules([], choice.action, choice.scope, None))
 
@@ -173,9 +174,9 @@ class RulesDialog(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide-dialog rules-dialog"):
-            yield LiveList[RuleView]([], id="rules-list", empty=("", "no rule answers: A on a card makes one"))
+            yield LiveList[RuleView]([], id="rules-list", empty=("", "No rules. Press A on a card to add one"))
             yield Static("", markup=False, id="rules-whole")
-            yield Static("d removes, u undoes the last change, esc leaves", markup=False, id="rules-told")
+            yield Static("d remove, u undo the last change, esc close", markup=False, id="rules-told")
 
     @property
     def list(self) -> LiveList[RuleView]:
@@ -220,7 +221,7 @@ class RulesDialog(ModalScreen[None]):
 
     async def _remove(self, rule: RuleView) -> str:
         await self._rule_control.remove_rule(rule)
-        return f"{rule.rule} is gone; u brings it back"
+        return f"{rule.rule} removed. Press u to undo"
 
     def action_undo(self) -> None:
         self.run_worker(self._change(self._rule_control.undo_rules))
@@ -248,7 +249,7 @@ def where_of(rule: RuleView, passed: float) -> str:
 
 def whole_of(rule: RuleView, passed: float) -> str:
     """The same with each of its ends."""
-    place = _place(rule) + (f", process {rule.asker} alone" if rule.asker else "")
+    place = _place(rule) + (f", only process {rule.asker}" if rule.asker else "")
     if rule.left is None:
         return place
     left = words.duration(rule.left - passed)

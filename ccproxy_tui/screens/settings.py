@@ -91,9 +91,9 @@ class SettingsScreen(BaseScreen):
     READS = True
     TAB = "settings"
     HELP = (
-        "Each setting with its value and where that came from: a flag, an environment variable, a .env or TOML file, "
-        "or the default. enter edits, d goes back to the default. Values are checked before the file is written. "
-        "t says which provider and model serve a name."
+        "Each setting with its value and its origin: a flag, an environment variable, a .env or TOML file, "
+        "or the default. enter edits, d restores the default. Values are checked before the file is written. "
+        "t shows which provider and model serve a name."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", id="settings.filter"),
@@ -193,7 +193,7 @@ class SettingsScreen(BaseScreen):
         effect = "changes take effect at once" if setting.live else "changes take effect after a restart"
         allowed = f"{setting.kind}: {setting.allowed}" if setting.allowed else setting.kind
         if setting.pending is not None:
-            effect = f"running {setting.value or '(none)'}, file {setting.pending or '(none)'}: restart to apply it"
+            effect = f"running {setting.value or '(none)'}, file {setting.pending or '(none)'}: restart to apply"
         variable = setting.key.upper().replace(".", "__")
         self.query_one("#setting", DetailView).show_lines(
             [
@@ -236,7 +236,7 @@ class SettingsScreen(BaseScreen):
         """Raises ControlError."""
         own = self.proxy_app.settings
         if key == "ui.theme" and value is not None and not self.proxy_app.has_theme(value):
-            raise ControlError(f"there is no theme {value!r}")
+            raise ControlError(f"Unknown theme {value!r}")
         try:
             effect = await own.change(tuple(key.split(".")), value)
         except (SettingsError, OSError) as error:
@@ -325,7 +325,7 @@ class EditSetting(ModalScreen[str | None]):
                 select_on_focus=False,
                 compact=True,
             )
-            yield Static("enter writes it, esc leaves it as it is", markup=False, classes="dialog-hint")
+            yield Static("enter save, esc cancel", markup=False, classes="dialog-hint")
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()

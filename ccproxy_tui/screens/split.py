@@ -81,7 +81,7 @@ class SplitScreen(BaseScreen):
 
     TAB = "streams"
     HELP = (
-        "Several live streams at once. Panes take the newest live streams by themselves; a stream that was pinned in "
+        "Several live streams at once. Panes show the newest live streams; a stream that you pin in "
         "the list keeps its pane. f freezes a pane, x stops its stream, enter opens the inspector, + and - change the "
         "number of panes."
     )

@@ -33,10 +33,10 @@ _SLOWEST = 1.5
 
 EMPTY = (
     "",
-    "Nothing has come through yet.",
+    "No requests yet.",
     "",
-    "Point a tool at this proxy: w shows the lines to paste.",
-    "Or watch it work: `ccproxy-tui demo`.",
+    "Point a tool at this proxy: press w for the lines to paste.",
+    "Or try the demo: `ccproxy-tui demo`.",
 )
 
 
@@ -45,9 +45,9 @@ class StreamsScreen(BaseScreen):
 
     TAB = "streams"
     HELP = (
-        "Every request that went through the proxy, newest first. While the cursor is on the top row it follows new "
-        "ones. States: wait, live, tool (it waits for an "
-        "answer), stall (nothing came for a while), a status number, 499 (the client left), STOP (you stopped it), ERR."
+        "Every request through the proxy, newest first. While the cursor is on the top row, it follows new requests. "
+        "States: wait, live, tool (waiting for your decision), stall (no data for a while), a status number, 499 (the "
+        "client disconnected), STOP (you stopped it), ERR."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", id="streams.filter"),
@@ -293,7 +293,9 @@ class StreamsScreen(BaseScreen):
 
     def _order(self) -> None:
         reverse = self._sort not in ("model", "client")
-        self.list.empty = list(EMPTY) if not self._filter else ["", "Nothing matches the filter. esc clears it."]
+        self.list.empty = (
+            list(EMPTY) if not self._filter else ["", "No stream matches the filter. Press esc to clear it."]
+        )
         self.list.set_order(
             lambda row: row_view.sort_key(self._sort, row),
             reverse=reverse,

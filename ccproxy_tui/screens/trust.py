@@ -19,7 +19,7 @@ from ccproxy_tui.screens.ui.card_guard import CardGuard
 
 Answer = Literal["trust", "without", ""]
 _ANSWERS = frozenset({"T", "escape", "enter", "n", "q"})
-HINT = "T trust and start with it   enter, esc go on without   up/down scroll"
+HINT = "T trust and use   enter, esc continue without   up/down scroll"
 
 
 def offer_text(offers: Sequence[Offer]) -> str:
@@ -88,10 +88,10 @@ class TrustDialog(ModalScreen[Answer]):
     def action_trust(self) -> None:
         changes = self.query_one("#trust-changes", VerticalScroll)
         if not self._is_meant():
-            self._hint("too early: nothing was trusted")
+            self._hint("Ignored: this had only just appeared")
         elif changes.scroll_target_y < changes.max_scroll_y:
             changes.scroll_page_down(animate=False)
-            self._hint("read it to its end first (T scrolls)")
+            self._hint("Scroll to the end first (T scrolls)")
         else:
             self.dismiss("trust")
 

@@ -48,9 +48,9 @@ class WelcomeScreen(BaseScreen):
     """Shown on the first run, and by `w`."""
 
     TAB = ""
-    HELP = "Copy the lines of a tool into the shell where it runs: y copies all of them."
+    HELP = "Paste the lines of a tool into the shell where it runs. y copies all of them."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter", "app.pop_screen", "go on", id="welcome.close"),
+        Binding("escape,q,enter", "app.pop_screen", "continue", id="welcome.close"),
         Binding("y", "copy", "copy the lines", id="welcome.copy"),
     ]
 
@@ -96,4 +96,4 @@ class WelcomeScreen(BaseScreen):
         self.proxy_app.copy("\n\n".join(blocks) + "\n", "lines")
 
     def keys(self) -> Sequence[tuple[str, str]]:
-        return (("enter", "go on"), ("y", "copy the lines"), ("j/k", "scroll"), ("?", "help"))
+        return (("enter", "continue"), ("y", "copy the lines"), ("j/k", "scroll"), ("?", "help"))

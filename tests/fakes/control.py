@@ -254,7 +254,7 @@ class FakeControl:
         self.calls.append(("check", provider))
         if self.refusal:
             raise ControlError(self.refusal)
-        return "the login is taken; used: 5h 41%"
+        return "the login works; used: 5h 41%"
 
     async def set_account_aside(self, provider: str, *, aside: bool) -> None:
         self.calls.append(("aside", provider, aside))

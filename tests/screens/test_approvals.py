@@ -94,7 +94,7 @@ async def test_approvals_look_the_same(
     async with app.run_test(size=SIZES[size]) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)
         control.push(Frame(200, asks=ASKS))
-        await until(lambda: "2 wait HIGH 52s" in screen_text(app))
+        await until(lambda: "2 waiting HIGH 52s" in screen_text(app))
         await settle(pilot)
         same_as(app, f"streams-{size}-ask-waiting")
         await pilot.press("2")
@@ -134,7 +134,7 @@ async def test_a_key_counts_for_when_it_came(app: CCProxyApp, control: FakeContr
         typed = events.Key("a", "a")
         typed.time -= 4.8
         app.post_message(typed)
-        await until(lambda: "too early: nothing was answered" in screen_text(app))
+        await until(lambda: "Ignored: the card had only just appeared" in screen_text(app))
         assert not any(call[0] == "answer ask" for call in control.calls)
 
 
@@ -144,7 +144,7 @@ async def test_keys_answer_only_where_the_card_has_the_focus(
     async with app.run_test(size=(120, 36)) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)
         control.push(Frame(200, asks=[asking("1")]))
-        await until(lambda: "1 waits" in screen_text(app))
+        await until(lambda: "1 waiting" in screen_text(app))
         clock.advance(5)
         await pilot.press("a", "d", "e")
         await settle(pilot)
@@ -192,7 +192,7 @@ async def test_an_edit_is_shown_before_it_is_sent(
         area = app.screen.query_one(TextArea)
         assert area.text == "git status"
         await pilot.press("ctrl+s")
-        await until(lambda: "nothing has changed" in screen_text(app))
+        await until(lambda: "No changes." in screen_text(app))
         area.text = "git diff\nls \x1b[2J"  # as a paste or an editor may leave it
         await settle(pilot)
         assert "ls \ufffd[2J" in screen_text(app)
@@ -224,13 +224,13 @@ async def test_what_is_written_stays_when_the_request_ends(
         await open_card(app, pilot, control, clock, asking("1", input_='{"command": "git status"}'))
         clock.advance(1)
         await pilot.press(key)
-        await until(lambda: "s left; f8 gives it more time" in screen_text(app))
+        await until(lambda: "s left; f8 more time" in screen_text(app))
         await pilot.press("f8")
         await until(lambda: ("extend", "1", 120.0) in control.calls)
         await pilot.press("x", "y")
         ended = msgspec.structs.replace(app.session.mirror.asks[0], status="expired", by="time-out")
         control.push(Frame(201, asks=[ended]))
-        await until(lambda: "The request has expired: nothing is sent." in screen_text(app))
+        await until(lambda: "The request has expired, so nothing is sent." in screen_text(app))
         await pilot.press("f2" if what == "rules" else "enter" if what == "words" else "ctrl+s")
         await settle(pilot)
         assert not any(call[0] in ("answer ask", "add rules") for call in control.calls)
@@ -315,7 +315,7 @@ async def test_a_fault_in_the_text_is_shown_until_the_text_changes(
         await until(lambda: "not valid JSON" in screen_text(app))
         area.text = '{"number": 2}'
         await until(lambda: "not valid JSON" not in screen_text(app))
-        assert "ctrl+s shows what changes" in screen_text(app)
+        assert "ctrl+s review" in screen_text(app)
 
 
 async def test_an_editor_that_is_not_set_or_can_not_be_opened_is_said(
@@ -327,10 +327,10 @@ async def test_an_editor_that_is_not_set_or_can_not_be_opened_is_said(
         await pilot.press("e")
         await until(lambda: isinstance(app.screen, EditDialog))
         await pilot.press("f4")
-        await until(lambda: "no editor is set" in screen_text(app))
+        await until(lambda: "No editor is set" in screen_text(app))
         monkeypatch.setenv("EDITOR", "vi")
         await pilot.press("f4")
-        await until(lambda: "can't be lent to an editor" in screen_text(app))
+        await until(lambda: "can't run an editor" in screen_text(app))
 
 
 async def test_a_grave_one_wants_the_key_twice(app: CCProxyApp, control: FakeControl, clock: FakeClock) -> None:
@@ -338,7 +338,7 @@ async def test_a_grave_one_wants_the_key_twice(app: CCProxyApp, control: FakeCon
         await open_card(app, pilot, control, clock, ASKS[0])
         clock.advance(1)
         await pilot.press("a")
-        await until(lambda: "press a again" in screen_text(app))
+        await until(lambda: "Press a again" in screen_text(app))
         assert not any(call[0] == "answer ask" for call in control.calls)
         clock.advance(1)
         await pilot.press("a")
@@ -358,7 +358,7 @@ async def test_what_does_not_fit_must_be_read_first(app: CCProxyApp, control: Fa
             await settle(pilot)
             if any(call[0] == "answer ask" for call in control.calls):
                 break
-            assert "read it to its end first" in screen_text(app)
+            assert "Scroll to the end first" in screen_text(app)
         assert "rm -rf /" in screen_text(app)
         assert ("answer ask", "1", True, "", False, None) in control.calls
 
@@ -369,10 +369,10 @@ async def test_a_card_that_is_over_stays_and_takes_no_answer(
     async with app.run_test(size=(120, 36)) as pilot:
         await open_card(app, pilot, control, clock, asking("1"))
         control.push(Frame(201, asks=[asking("2"), asking("1", status="cancelled")]))
-        await until(lambda: "OVER: its asker has left" in screen_text(app))
+        await until(lambda: "ENDED: cancelled by its client" in screen_text(app))
         clock.advance(2)
         await pilot.press("a")
-        await until(lambda: "this one is over" in screen_text(app))
+        await until(lambda: "This request has ended" in screen_text(app))
         assert not any(call[0] == "answer ask" for call in control.calls)
         await pilot.press("n")
         await until(lambda: "1 of 1" in screen_text(app))
@@ -384,7 +384,7 @@ async def test_the_key_that_answers_leads_on_from_a_card_that_is_over(
     async with app.run_test(size=(120, 36)) as pilot:
         await open_card(app, pilot, control, clock, asking("1"))
         control.push(Frame(201, asks=[asking("2"), asking("3"), asking("1", status="expired")]))
-        await until(lambda: "OVER: its time ran out" in screen_text(app))
+        await until(lambda: "ENDED: timed out" in screen_text(app))
         await pilot.press("ctrl+g")
         await until(lambda: "1 of 2" in screen_text(app))
         await pilot.press("n", "ctrl+g")  # one that waits stays
@@ -408,7 +408,7 @@ async def test_a_rule_is_made_from_the_card(app: CCProxyApp, control: FakeContro
         await open_card(app, pilot, control, clock, asking("1"))
         clock.advance(1)
         await pilot.press("A")
-        await until(lambda: "would have allowed 14 of your last 200 requests" in screen_text(app))
+        await until(lambda: "would have matched 14 of the last 200 requests" in screen_text(app))
         area = app.screen.query_one(TextArea)
         area.text = "Bash(rm:*)"
         await pilot.press("f4")
@@ -426,7 +426,7 @@ async def test_a_rule_dialog_says_that_no_rule_answers_a_high_risk_request(
         await open_card(app, pilot, control, clock, asking("1"))
         clock.advance(1)
         await pilot.press("A")
-        await until(lambda: "high risk: an allow rule will not answer this request" in screen_text(app))
+        await until(lambda: "high risk: an allow rule never allows requests like this" in screen_text(app))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -438,7 +438,7 @@ async def test_a_letter_makes_a_rule_outside_of_the_text(
         await open_card(app, pilot, control, clock, asking("1"), asking("2"))
         clock.advance(1)
         await pilot.press("A")
-        await until(lambda: "as the tool offers: allow Bash(git:*)" in screen_text(app))
+        await until(lambda: "the tool's own suggestion: allow Bash(git:*)" in screen_text(app))
         assert "\\x1b[2J" in screen_text(app)
         await settle(pilot)
         same_as(app, f"rule-{size}")
@@ -448,12 +448,12 @@ async def test_a_letter_makes_a_rule_outside_of_the_text(
         await until(lambda: ("rules", "1", ["Bash(git status:*)"], "allow", "project", 8.0) in control.calls)
         clock.advance(1)
         await pilot.press("A")
-        await until(lambda: "as the tool offers" in screen_text(app))
+        await until(lambda: "the tool's own suggestion" in screen_text(app))
         clock.advance(1)
         await pilot.press("f7")
-        await until(lambda: "press f7 again" in screen_text(app))
+        await until(lambda: "Press f7 again" in screen_text(app))
         told = " ".join(screen_text(app).replace("│", " ").split())
-        assert "would keep in its own settings: allow Bash(git:*) in its session" in told
+        assert "will save this in its own settings: allow Bash(git:*) in its session" in told
         assert not any(call[:2] == ("rules", "2") for call in control.calls)
         await pilot.press("f7")
         assert not any(call[:2] == ("rules", "2") for call in control.calls), "a held key takes nothing"
@@ -470,16 +470,16 @@ async def test_an_offer_that_does_not_fit_the_terminal_is_not_taken(
         await open_card(app, pilot, control, clock, asking("1"))
         clock.advance(1)
         await pilot.press("A")
-        await until(lambda: "Rules, one on a line" in screen_text(app))
+        await until(lambda: "Rules, one per line" in screen_text(app))
         clock.advance(1)
         await pilot.press("f7")
-        await until(lambda: "would keep in its own settings" in screen_text(app))
+        await until(lambda: "will save this in its own settings" in screen_text(app))
         clock.advance(1)
         await pilot.press("f7")
         await until(lambda: "too small to show" in screen_text(app))
         clock.advance(1)
         await pilot.press("f7")
-        await until(lambda: "would keep in its own settings" in screen_text(app))
+        await until(lambda: "will save this in its own settings" in screen_text(app))
         assert not any(call[0] == "rules" for call in control.calls)
 
 
@@ -492,7 +492,7 @@ async def test_after_an_answer_the_card_goes_on_by_itself(
         await pilot.press("a")
         await until(lambda: ("answer ask", "1", True, "", False, None) in control.calls)
         control.push(Frame(201, asks=[asking("1", status="allowed", by="person")]))
-        await until(lambda: "OVER: allowed by person" in screen_text(app))
+        await until(lambda: "ENDED: allowed by person" in screen_text(app))
         assert "n next" in screen_text(app)
         assert "│>allowed    Bash" in screen_text(app), "the list says the same as the card"
         control.push(Frame(202, asks=[asking("2"), asking("1", status="allowed", by="person")]))
@@ -515,12 +515,12 @@ async def test_all_rules_with_their_hits(
         assert "\x1b" not in screen_text(app)
         await pilot.press("j", "d")
         await until(lambda: ("remove rule", "Bash(git diff:*)") in control.calls)
-        await until(lambda: "u brings it back" in screen_text(app))
+        await until(lambda: "removed. Press u" in screen_text(app))
         await pilot.press("u")
         await until(lambda: "Bash(git diff:*) is back" in screen_text(app))
-        control.refusal = "There is no such rule"
+        control.refusal = "This rule does not exist"
         await pilot.press("d")
-        await until(lambda: "There is no such rule" in screen_text(app))
+        await until(lambda: "This rule does not exist" in screen_text(app))
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, ApprovalsScreen))
         assert not any(call[0] == "answer ask" for call in control.calls)

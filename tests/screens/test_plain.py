@@ -74,14 +74,14 @@ async def test_a_question_is_said_whole_and_answered_by_its_number(console: Cons
     show(control, 202, asking("2", status="denied", by="person"))
     await until(lambda: "ASK 2 denied by person" in console.text)
     console.type("allow 2")
-    await until(lambda: "ASK 2 is over" in console.text)
+    await until(lambda: "ASK 2 has ended" in console.text)
 
 
 async def test_a_grave_one_wants_a_word_more(console: Console, control: FakeControl) -> None:
     show(control, 200, asking("1", notes=["deletes x"], high=True))
     await until(lambda: "type allow 1 anyway" in console.text)
     console.type("allow 1")
-    await until(lambda: "grave (deletes x): type allow 1 anyway" in console.text)
+    await until(lambda: "high risk (deletes x): type allow 1 anyway" in console.text)
     assert answers(control) == []
     console.type("allow 1 anyway")
     await until(lambda: answers(control) == [("answer ask", "1", True, "", False, None)])
@@ -93,7 +93,7 @@ async def test_a_long_one_must_be_shown_to_its_end_first(console: Console, contr
     await until(lambda: "more lines: type show 1" in console.text)
     assert "rm -rf /" not in console.text
     console.type("allow 1")
-    await until(lambda: "it was not said to its end: type show 1 first" in console.text)
+    await until(lambda: "not shown in full yet: type show 1 first" in console.text)
     console.type("show 1")
     await until(lambda: "> rm -rf /" in console.text)
     console.type("allow 1")
@@ -103,12 +103,12 @@ async def test_a_long_one_must_be_shown_to_its_end_first(console: Console, contr
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("allow", "there is no question ''"),
-        ("allow 2", "there is no question '2'"),
-        ("allow 0", "there is no question '0'"),
-        ("allow ²", "there is no question"),
-        ("allow 99999999999999999999", "there is no question"),
-        ("allow 1 and 2", "nothing was allowed: type allow 1"),
+        ("allow", "no permission request ''"),
+        ("allow 2", "no permission request '2'"),
+        ("allow 0", "no permission request '0'"),
+        ("allow ²", "no permission request"),
+        ("allow 99999999999999999999", "no permission request"),
+        ("allow 1 and 2", "not allowed: type exactly allow 1"),
         ("y", "type: list"),
         ("yes", "type: list"),
         ("1", "type: list"),
@@ -116,7 +116,7 @@ async def test_a_long_one_must_be_shown_to_its_end_first(console: Console, contr
 )
 async def test_other_words_allow_nothing(console: Console, control: FakeControl, typed: str, said: str) -> None:
     console.type("allow 1")  # ahead of the question
-    await until(lambda: "there is no question '1'" in console.text)
+    await until(lambda: "no permission request '1'" in console.text)
     show(control, 200, asking("1"))
     await until(lambda: "type allow 1" in console.text)
     console.type(typed)

@@ -181,7 +181,7 @@ async def test_accounts_look_the_same(app: CCProxyApp, control: FakeControl, siz
     async with app.run_test(size=SIZES[size]) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)
         await pilot.press("3")
-        await until(lambda: "renews itself" in screen_text(app))
+        await until(lambda: "auto-renewed" in screen_text(app))
         await settle(pilot)
         same_as(app, f"accounts-{size}")
 
@@ -193,7 +193,7 @@ async def test_a_login_looks_the_same_and_takes_a_pasted_answer(
     async with app.run_test(size=SIZES[size]) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)
         await pilot.press("3")
-        await until(lambda: "renews itself" in screen_text(app))
+        await until(lambda: "auto-renewed" in screen_text(app))
         await pilot.press("l")
         await until(lambda: isinstance(app.screen, LoginDialog))
         await settle(pilot)
@@ -208,7 +208,7 @@ async def test_an_account_is_renewed_and_a_refusal_is_shown(app: CCProxyApp, con
     async with app.run_test(size=(80, 24)) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)
         await pilot.press("3")
-        await until(lambda: "renews itself" in screen_text(app))
+        await until(lambda: "auto-renewed" in screen_text(app))
         await pilot.press("r")
         await until(lambda: ("renew", "claude") in control.calls)
         control.refusal = "The login was refused."
@@ -225,15 +225,15 @@ async def test_every_key_of_the_accounts(app: CCProxyApp, control: FakeControl) 
     async with app.run_test(size=(120, 36)) as pilot:
         await until(lambda: len(app.session.mirror.rows) == 12)
         await pilot.press("3")
-        await until(lambda: "renews itself" in screen_text(app))
+        await until(lambda: "auto-renewed" in screen_text(app))
         await pilot.press("t")
-        await until(lambda: "the login is taken; used: 5h 41%" in screen_text(app))
+        await until(lambda: "the login works; used: 5h 41%" in screen_text(app))
         await pilot.press("b")
         await until(lambda: ("aside", "claude", True) in control.calls)
         await pilot.press("j")
         await until(lambda: "chmod 600" in screen_text(app))
-        assert "served 3 (25% of all)" in screen_text(app)
-        assert "paid use beyond the plan: on at the provider; plan only" in screen_text(app)
+        assert "3 requests (25%)" in screen_text(app)
+        assert "extra usage (paid beyond the plan): on; plan only" in screen_text(app)
         await pilot.press("b")  # it rests: the same key lets it serve again
         await until(lambda: ("aside", "claude:work", False) in control.calls)
         await pilot.press("p")
@@ -251,7 +251,7 @@ async def test_every_key_of_the_accounts(app: CCProxyApp, control: FakeControl) 
 async def test_an_address_is_copied_and_shown_to_a_phone(app: CCProxyApp, control: FakeControl) -> None:
     async with app.run_test(size=(120, 50)) as pilot:
         await pilot.press("3")
-        await until(lambda: "renews itself" in screen_text(app))
+        await until(lambda: "auto-renewed" in screen_text(app))
         await pilot.press("l")
         await until(lambda: isinstance(app.screen, LoginDialog))
         await pilot.press("ctrl+y")
@@ -310,11 +310,11 @@ async def test_every_key_of_the_pool(app: CCProxyApp, control: FakeControl) -> N
         await pilot.press("i")
         await until(lambda: ("interrupt agent", 1) in control.calls)
         await pilot.press("x")
-        await until(lambda: "It works just now" in screen_text(app))
+        await until(lambda: "This agent is busy" in screen_text(app))
         await pilot.press("escape")
         assert not any(call[0] == "end agent" for call in control.calls)
         await pilot.press("r")
-        await until(lambda: "i interrupts it" in screen_text(app))
+        await until(lambda: "i to interrupt it" in screen_text(app))
         await pilot.press("k", "x")
         await until(lambda: ("end agent", 2, False) in control.calls)
         await pilot.press("r")
@@ -371,7 +371,7 @@ async def test_every_key_of_codex(app: CCProxyApp, control: FakeControl) -> None
         await pilot.press("j")
         await until(lambda: "claude-cli/2.1.197" in screen_text(app))
         await pilot.press("D")
-        await until(lambda: "no earlier capture" in screen_text(app))
+        await until(lambda: "No earlier capture" in screen_text(app))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -412,7 +412,7 @@ async def test_themes_of_textual_show_cards_too(control: FakeControl) -> None:
     app = make_app(control, theme="nord")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("2")
-        await until(lambda: "Nothing waits for an answer." in screen_text(app))
+        await until(lambda: "No pending approvals" in screen_text(app))
         assert app.theme == "nord"
 
 
@@ -626,7 +626,7 @@ async def test_a_setting_that_waits_for_a_restart_shows_both_values(app: CCProxy
         await until(lambda: len(app.session.mirror.rows) == 12)
         await pilot.press("8")
         await until(lambda: "5 (9 after a restart)" in screen_text(app))
-        assert "running 5, file 9: restart to apply it" in screen_text(app)
+        assert "running 5, file 9: restart to apply" in screen_text(app)
         await pilot.press("d")
         await until(lambda: ("set", waits["key"], None) in control.calls)
 
@@ -652,7 +652,7 @@ async def test_settings_of_the_screens_are_kept_by_this_terminal(control: FakeCo
         await pilot.press("enter")
         await settle(pilot)
         await pilot.press(*"er", "enter")
-        await until(lambda: "there is no theme" in screen_text(app))
+        await until(lambda: "Unknown theme" in screen_text(app))
         assert not [call for call in control.calls if call[0] == "set"]
 
 

@@ -74,7 +74,7 @@ async def test_a_key_typed_ahead_trusts_nothing(control: FakeControl) -> None:
     async with app.run_test() as pilot:
         await opened(app, pilot)
         await pilot.press("T")
-        assert "too early" in screen_text(app)
+        assert "Ignored" in screen_text(app)
         armed(app)
         await pilot.press("x", "T")
         assert isinstance(app.screen, TrustDialog)
@@ -109,7 +109,7 @@ async def test_a_long_change_is_read_to_its_end_first(control: FakeControl) -> N
         await opened(app, pilot)
         armed(app)
         await pilot.press("T")
-        assert "read it to its end" in screen_text(app)
+        assert "Scroll to the end" in screen_text(app)
         for _ in range(12):
             armed(app)
             await pilot.press("T")

@@ -39,8 +39,8 @@ _KINDS = {
 _ENDS = {
     "allowed": "allowed",
     "denied": "denied",
-    "expired": "its time ran out",
-    "cancelled": "its asker has left, or was answered elsewhere",
+    "expired": "timed out",
+    "cancelled": "cancelled by its client, or decided elsewhere",
 }
 _DIFFERENCE = {"+": "added", "-": "removed"}
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)")
@@ -73,10 +73,10 @@ def body_lines(ask: AskView, width: int, *, plain: bool = False) -> list[PieceLi
     grave = "error" if ask.high else "strong"
     lines += [LongLine(_inline(note), grave, ("! ", grave), _FOLLOW) for note in ask.notes]
     if len(ask.programs) > 1 or (ask.programs and "\n" in ask.input):
-        lines.append(LongLine(f"runs {_some(ask.programs)}, as far as can be told", "dim", follow=_FOLLOW))
+        lines.append(LongLine(f"programs: {_some(ask.programs)} (best effort)", "dim", follow=_FOLLOW))
     lines += [LongLine(""), *_content(ask, ask.input, plain)]
     if ask.edited:
-        lines += [LongLine(""), LongLine("it was edited, and allowed as:", "error"), *_whole(ask.edited, plain)]
+        lines += [LongLine(""), LongLine("Edited. This was allowed:", "error"), *_whole(ask.edited, plain)]
     return [piece for line in lines for piece in wrapped(line, width)]
 
 
@@ -133,7 +133,7 @@ def _title(ask: AskView, left: float, place: int, count: int) -> LongLine:
     title = _headline(ask)
     if ask.status != "pending":
         told = f" by {_inline(ask.by)}" if ask.by and ask.status in ("allowed", "denied") else ""
-        return LongLine(f"{title}  OVER: {_ENDS[ask.status]}{told}", "error", follow=_FOLLOW)
+        return LongLine(f"{title}  ENDED: {_ENDS[ask.status]}{told}", "error", follow=_FOLLOW)
     grave = "  HIGH" if ask.high else ""
     return LongLine(f"{title}  {place} of {count}{grave}  {words.duration(left)} left", "strong", follow=_FOLLOW)
 
@@ -142,7 +142,7 @@ def _headline(ask: AskView) -> str:
     """Return what is asked for; where only a name that the client gave tells that, with the client before it."""
     if kind := _KINDS.get(ask.tool):
         return f"{_inline(ask.tool)} wants to {kind}"
-    return f"{_inline(ask.client or ask.source) or 'a client'} asks: {_inline(ask.tool)}"
+    return f"{_inline(ask.client or ask.source) or 'a client'} requests: {_inline(ask.tool)}"
 
 
 # --- what would be run or written ---
@@ -155,7 +155,7 @@ def _content(ask: AskView, text: str, plain: bool) -> list[LongLine]:
         lines += [LongLine(""), *_numbered(ask.preview, language_of(path_of(_parsed(text))), plain)]
     cut_short = ask.size > len(text.encode("utf-8", "replace")) and not ask.masked
     if cut_short:
-        lines += [LongLine(""), LongLine(f"this is the start: the whole input has {ask.size:,} bytes", "error")]
+        lines += [LongLine(""), LongLine(f"only the start is shown: the whole input has {ask.size:,} bytes", "error")]
     if (cut_short or covered - {"content"}) and ask.digest:  # edits that come to the same are yet different
         lines.append(LongLine(f"sha256 of its input: {ask.digest[:16]}…", "dim", follow=_FOLLOW))
     return lines

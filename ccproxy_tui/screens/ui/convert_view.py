@@ -19,7 +19,7 @@ _LONG = 240
 _CONTEXT = 2
 SIDE_BY_SIDE = 110  # columns
 _STYLES = {"dropped": "error", "emulated": "strong", "changed": "strong", "injected": "added", "defaulted": "added"}
-UNTOUCHED = "The request went upstream as it came."
+UNTOUCHED = "Not converted: relayed byte for byte."
 
 
 def note_lines(notes: Sequence[NoteView], source: str, target: str) -> list[Line]:
@@ -27,7 +27,7 @@ def note_lines(notes: Sequence[NoteView], source: str, target: str) -> list[Line
     if source and target and source != target:
         title = f"{source.replace('_', ' ')} -> {target.replace('_', ' ')}"
     elif notes:
-        title = "the same dialect, put right for this provider"
+        title = "same dialect, adjusted for this provider"
     else:
         return [(UNTOUCHED, "dim")]
     lines: list[Line] = [(title, "strong")]

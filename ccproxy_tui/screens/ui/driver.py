@@ -94,7 +94,7 @@ class _Lasting(LinuxDriver):
             try:
                 self.run_input_thread()
             except UnicodeDecodeError:
-                log.debug("bytes came from the terminal that are no UTF-8")
+                log.debug("the terminal sent bytes that are not UTF-8")
             except OSError:  # the terminal is gone, which the app looks for
                 time.sleep(_PAUSE)
             except Exception:  # Textual's parser has no error of its own for odd bytes: the next ones are read

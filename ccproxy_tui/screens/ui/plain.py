@@ -83,14 +83,14 @@ class PlainFrontEnd:
             self.line(problem)
             self.end("stop", self.session.fatal_code)
         elif state == "stopped":
-            self.line(f"{problem}; waiting for a proxy to start in its place")
+            self.line(f"{problem}; waiting for another proxy to start")
         elif state == "failed":
             self.line(f"the proxy can't start: {problem}")
             self.end("stop", self.session.fatal_code or 1)
 
     def _say_up(self, *, again: bool) -> None:
         if again:
-            self.line("the proxy answers again")
+            self.line("the proxy is responding again")
             return
         self._greeted = True
         status = self.session.mirror.status
@@ -130,7 +130,7 @@ class PlainFrontEnd:
             self._said[row.id] = said = "started"
         if row.live and row.state == "stall" and said != "stalled":
             self._said[row.id] = "stalled"
-            self.line(f"stream {short_id(row.id)} stalled: nothing came for {row.silent:.0f} seconds")
+            self.line(f"stream {short_id(row.id)} stalled: no data for {row.silent:.0f} seconds")
         if not row.live and said != "ended":
             self._said[row.id] = "ended"
             self.line(f"stream {short_id(row.id)} {_end_words(row)}")
@@ -177,7 +177,7 @@ class PlainFrontEnd:
             (row for row in self.session.mirror.rows.values() if ident and ident in (row.id, short_id(row.id))), None
         )
         if row is None:
-            self.line(f"there is no stream {ident!r}; `list` shows the live ones")
+            self.line(f"no stream {ident!r}; `list` shows the live ones")
             return
         asyncio.get_running_loop().create_task(self._stop_row(row))
 
@@ -198,5 +198,5 @@ def _end_words(row: Row) -> str:
     if row.end == "done":
         return f"done: {row.status}, {figures}, {took}"
     if row.end == "client_gone":
-        return f"left by its client after {took}, {figures}"
+        return f"client disconnected after {took}, {figures}"
     return f"{row.end.replace('_', ' ')}: {row.error or row.status}, after {took}"

@@ -55,7 +55,7 @@ class PlainAsks:
                 self._say(ask, SHOWN_LINES)
             elif ask.status != "pending" and ask.id in self._open:
                 self._open.remove(ask.id)
-                self._line(f"ASK {self._numbers[ask.id]} {ask.status} by {ask.by or 'its asker'}")
+                self._line(f"ASK {self._numbers[ask.id]} {ask.status} by {ask.by or 'its client'}")
 
     def command(self, verb: str, rest: str) -> bool:
         """Whether it was one of these commands."""
@@ -77,7 +77,7 @@ class PlainAsks:
         elif verb == "reveal":
             self._start(partial(self._reveal, ask.id))
         elif ask.status != "pending":
-            self._line(f"ASK {self._numbers[ask.id]} is over")
+            self._line(f"ASK {self._numbers[ask.id]} has ended")
         elif verb == "allow":
             self._allow(ask, words)
         elif verb == "deny":
@@ -89,11 +89,11 @@ class PlainAsks:
     def _allow(self, ask: AskView, words: str) -> None:
         number = self._numbers[ask.id]
         if words not in ("", "anyway"):
-            self._line(f"nothing was allowed: type allow {number}{' anyway' if ask.high else ''}, and nothing after it")
+            self._line(f"not allowed: type exactly allow {number}{' anyway' if ask.high else ''}")
         elif ask.id not in self._read:
-            self._line(f"it was not said to its end: type show {number} first")
+            self._line(f"not shown in full yet: type show {number} first")
         elif ask.high and words != "anyway":
-            self._line(f"grave ({', '.join(ask.notes)}): type allow {number} anyway")
+            self._line(f"high risk ({', '.join(ask.notes)}): type allow {number} anyway")
         else:
             self._start(lambda control: control.answer_permission(ask.id, allowed=True))
 
@@ -131,7 +131,7 @@ class PlainAsks:
         for ask in waiting:
             self._line(f"ASK {self._numbers[ask.id]} {cut(ask.tool, _NAME)} of {cut(ask.client or ask.source, _NAME)}")
         if not waiting:
-            self._line("nothing waits for an answer")
+            self._line("no permission requests are waiting")
 
     # --- the rest ---
 
@@ -139,7 +139,7 @@ class PlainAsks:
         for ask in self._session.mirror.asks:
             if ask.id in self._numbers and str(self._numbers[ask.id]) == number:
                 return ask
-        self._line(f"there is no question {number!r}; asks lists those that wait")
+        self._line(f"no permission request {number!r}; type asks to list those waiting")
         return None
 
     def _start(self, verb: Callable[[Control], Awaitable[None]]) -> None:

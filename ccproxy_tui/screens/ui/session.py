@@ -145,7 +145,7 @@ class Hosted:
             async with asyncio.timeout(1.0):
                 died = await self._process.wait()
         except TimeoutError:
-            return Ending("the connection ended, the proxy lives")
+            return Ending("the connection ended, but the proxy is running")
         self._process = None
         return Ending(str(died), died.stopped, gone=True)
 
@@ -178,7 +178,7 @@ class Attached:
 
     async def connect(self) -> Control:
         if not Path(self._socket).exists():  # noqa: ASYNC240 - one stat of a local file
-            raise ControlLost("the proxy is not running any more")
+            raise ControlLost("the proxy is no longer running")
         return await asyncio.to_thread(self._connect, self._socket)
 
     def start_here(self) -> None:
@@ -261,7 +261,9 @@ class Session:
                 ending = Ending(str(error))
             except Exception:  # any fault of ours in what frames become: it must not end the session without a word
                 log.exception("the session with the proxy failed")
-                ending = Ending("What the proxy sent could not be shown (the log file of the screens says more)")
+                ending = Ending(
+                    "A message of the proxy could not be shown (details are in the log file of the screens)"
+                )
             self.problem, self.is_gone = ending.words, ending.gone
             if ending.gone:
                 self._on_changes(self.mirror.lose(ending.words))

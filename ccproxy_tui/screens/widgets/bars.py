@@ -146,7 +146,7 @@ class AskLine(Bar):
 
     def ask(self, text: str) -> None:
         self.display = bool(text)
-        self.say([(f" {text}", "")] if text else [], [("ctrl+g answers ", "")] if text else [])
+        self.say([(f" {text}", "")] if text else [], [("ctrl+g to answer ", "")] if text else [])
 
 
 class NoticeLine(Bar):

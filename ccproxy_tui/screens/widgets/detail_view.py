@@ -26,9 +26,9 @@ def summary_lines(detail: Detail) -> list[Line]:
         (f"-> {upstream}", ""),
     ]
     if row.model:
-        lines.append((f"asked for {row.model}{served}", ""))
+        lines.append((f"requested {row.model}{served}", ""))
     who = "  ".join(
-        part for part in (row.provider, row.account, f"paid by {row.billing}" if row.billing else "") if part
+        part for part in (row.provider, row.account, f"billing: {row.billing}" if row.billing else "") if part
     )
     if who:
         lines.append((who, "dim"))

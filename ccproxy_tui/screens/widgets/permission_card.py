@@ -34,7 +34,7 @@ class PermissionCard(PieceView):
         """Other lines of it are on screen than before."""
 
     def __init__(self, guard: CardGuard, now: Callable[[], float], answer: Callable[[Verb, float], None]) -> None:
-        super().__init__(id="card", empty="Nothing waits for an answer.")
+        super().__init__(id="card", empty="No pending approvals")
         self._guard = guard
         self._now = now
         self._answer = answer

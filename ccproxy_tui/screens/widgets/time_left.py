@@ -30,7 +30,7 @@ class Waiting:
         """How it ended, in words; empty while it waits for a decision."""
         now = next((one for one in self.mirror.asks if one.id == self.ask.id), None)
         if now is None:
-            return "is not there any more"
+            return "no longer exists"
         if now.status == "pending":
             return ""
         if now.status == "expired":
@@ -64,6 +64,6 @@ class TimeLeft(Static):
         self.set_class(bool(ended), "-ended")
         self.set_class(not ended and left < _SHORT, "-short")
         if ended:
-            self.update(escape_line(f"The request {ended}: nothing is sent. Your text stays here; f9 copies it."))
+            self.update(escape_line(f"The request {ended}, so nothing is sent. Your text is still here; f9 copies it."))
         else:
-            self.update(f"{words.duration(left)} left; f8 gives it more time, f9 copies the text")
+            self.update(f"{words.duration(left)} left; f8 more time, f9 copy the text")

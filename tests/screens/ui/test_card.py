@@ -136,14 +136,14 @@ def test_what_no_difference_shows_is_shown_as_it_is(preview: list[str]) -> None:
 
 def test_one_that_is_over_says_so() -> None:
     late = AskView("1", "Bash", "expired", by="time-out", input="{}")
-    assert "OVER: its time ran out" in words_of(late, 120).splitlines()[0]
+    assert "ENDED: timed out" in words_of(late, 120).splitlines()[0]
     assert "time-out" not in words_of(late, 120)
-    assert "OVER: denied by you" in words_of(AskView("1", "Bash", "denied", by="you (screens)", input="{}"), 120)
+    assert "ENDED: denied by you" in words_of(AskView("1", "Bash", "denied", by="you (screens)", input="{}"), 120)
     cut = AskView("1", "x", "pending", input='{"a": "' + "b" * 50, size=9_000_000)
     assert "b" * 50 in words_of(cut).replace("\n", "")
-    assert "this is the start: the whole input has 9,000,000 bytes" in words_of(cut)
+    assert "only the start is shown: the whole input has 9,000,000 bytes" in words_of(cut)
     masked = AskView("1", "x", "pending", input='{"a": "[redacted]"}', size=500, masked=True)
-    assert "this is the start" not in words_of(masked)
+    assert "only the start is shown" not in words_of(masked)
 
 
 def test_lines_of_a_difference_have_the_numbers_of_the_file() -> None:
@@ -191,9 +191,12 @@ def test_any_input_fits_and_hides_nothing(tool: str, input_: Any, width: int, cw
 @pytest.mark.parametrize(
     ("view", "title"),
     [
-        (AskView("1", "deploy?", "pending", client="ccproxy-tui"), "ccproxy-tui asks: deploy?  1 of 1"),
-        (AskView("1", "mcp__files__move", "pending", source="hook"), "hook asks: mcp__files__move  1 of 1"),
-        (AskView("1", "Bash wants to run a command", "pending"), "a client asks: Bash wants to run a command  1 of 1"),
+        (AskView("1", "deploy?", "pending", client="ccproxy-tui"), "ccproxy-tui requests: deploy?  1 of 1"),
+        (AskView("1", "mcp__files__move", "pending", source="hook"), "hook requests: mcp__files__move  1 of 1"),
+        (
+            AskView("1", "Bash wants to run a command", "pending"),
+            "a client requests: Bash wants to run a command  1 of 1",
+        ),
         (AskView("1", "Bash", "pending", client="claude-code"), "Bash wants to run a command  1 of 1"),
     ],
 )

@@ -128,7 +128,7 @@ PIECES = (
         "> ls",
         "| x",
         "a: b",
-        "runs git, rm, as far as can be told",
+        "programs: git, rm (best effort)",
         "  in /tmp",
         "why: x",
         "x" * 20,
@@ -147,7 +147,7 @@ PIECES = (
         "\n\n",
         " \n",
         "\n ",
-        "this is the start: the whole input has 9 bytes",
+        "only the start is shown: the whole input has 9 bytes",
     ),
 )
 TEXT = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)

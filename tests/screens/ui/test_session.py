@@ -135,7 +135,7 @@ async def test_silence_is_said_and_ends_with_the_next_frame(tmp_path: Path) -> N
         proxy.send(UP)
         await until(lambda: session.state == "up")
         await until(lambda: session.state == "silent")
-        assert session.problem.startswith("the proxy on 8000 has not answered for ")
+        assert session.problem.startswith("the proxy on 8000 has not responded for ")
         assert session.problem.endswith("s (pid 7)")
         proxy.send(Frame())
         await until(lambda: session.state == "up")
