@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.pass_context
 @explain
 def attach(ctx: click.Context, /, target: str | None, plain: bool) -> None:
-    """Open the screens on a proxy that runs already.
+    """Open the screens on a running proxy.
 
     TARGET is a port or a control socket; without it, the one proxy that runs. Quitting never stops it.
     """

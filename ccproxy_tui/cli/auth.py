@@ -29,7 +29,7 @@ _NAMES = ("claude", "codex", "copilot")
 
 @click.group()
 def auth() -> None:
-    """Log in, and see how logins are."""
+    """Log in and out, and show accounts."""
 
 
 @auth.command("status")
@@ -38,7 +38,7 @@ def auth() -> None:
 @click.pass_context
 @explain
 def status(ctx: click.Context, /, name: str, as_json: bool) -> None:
-    """Say how each account is, or one of them. Exits 1 when none of them can serve."""
+    """Show the state of all accounts, or of one. Exits 1 when none of them can serve."""
     accounts = _accounts(ctx)
     details = [account.detail() for account in accounts if name in ("", account.provider)]
     if not details:
@@ -65,7 +65,7 @@ auth.add_command(status, "info")
 @click.pass_context
 @explain
 def validate(ctx: click.Context, /, name: str, as_json: bool) -> None:
-    """Ask each provider, at no cost, whether it takes the credential. Exits 1 when one is refused, or none is there."""
+    """Test each credential with its provider, at no cost. Exits 1 when one is refused, or there is none."""
     accounts = _accounts(ctx)
     chosen = [one for one in accounts if name == one.provider or (not name and one.view().state != "missing")]
     if name and not chosen:
@@ -77,7 +77,7 @@ def validate(ctx: click.Context, /, name: str, as_json: bool) -> None:
         for provider, ok, said in results:
             click.echo(escape_line(f"{provider:<16} {'ok' if ok else 'refused':<8} {said}"))
         if not results:
-            click.echo("Nothing is logged in. `ccproxy-tui auth login` does it.")
+            click.echo("No account is logged in. Run `ccproxy-tui auth login`.")
     if not results or not all(ok for _, ok, _ in results):
         raise click.exceptions.Exit(FAILURE)
 
@@ -95,7 +95,7 @@ def _check(account: AnyAccount) -> tuple[str, bool, str]:
 @click.pass_context
 @explain
 def import_login(ctx: click.Context, /, name: str, file: Path) -> None:
-    """Take over the login of another credential FILE of the same shape."""
+    """Import the credentials of another FILE of the same shape."""
     account = _account(ctx, name)
     click.echo(f"Imported. The credentials are in {_run(account.import_login(file.expanduser()))}.")
 
@@ -121,10 +121,10 @@ auth.add_command(refresh, "renew")
 @click.pass_context
 @explain
 def login(ctx: click.Context, /, name: str, no_browser: bool, qr: bool) -> None:
-    """Log in by a browser, here or on another machine: its address (or code) can be pasted."""
+    """Log in with a browser, here or on another machine: you can paste its address or code."""
     account = _account(ctx, name)
     if account.make_login is None:
-        raise Failure(f"{account.provider} has no login.")
+        raise Failure(f"{account.provider} does not support login.")
     change = _run(_log_in(account.make_login(), browser=not no_browser, qr=qr))
     path = _run(account.log_in(change))
     if account.provider.startswith("copilot"):
@@ -142,16 +142,16 @@ def login_openai(ctx: click.Context, /, no_browser: bool) -> None:
 
 @auth.command("logout")
 @click.argument("name", metavar="ACCOUNT")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_context
 @explain
 def logout(ctx: click.Context, /, name: str, yes: bool) -> None:
-    """Take a login out of its file. The provider's own command-line tool is logged out with it."""
+    """Remove credentials from their file. This also logs out the provider's own command-line tool."""
     account = _account(ctx, name)
     if not yes:
-        click.confirm(f"Remove the {account.provider} login from {account.target}?", abort=True)
+        click.confirm(f"Remove the {account.provider} credentials from {account.target}?", abort=True)
     path = _run(account.log_out())
-    click.echo(f"Logged out. {path} holds no {account.provider} login any more.")
+    click.echo(f"Logged out. {path} no longer contains {account.provider} credentials.")
 
 
 # --- logging in ---
@@ -168,7 +168,7 @@ async def _log_in(made: CodeLogin | DeviceLogin, *, browser: bool, qr: bool) -> 
     except LoginFailed as error:
         raise Failure(str(error)) from error
     except TimeoutError:
-        raise Failure(f"Nobody logged in within {_WAIT // 60} minutes.") from None
+        raise Failure(f"The login was not completed within {_WAIT // 60} minutes.") from None
 
 
 async def _by_device(made: DeviceLogin, *, browser: bool, qr: bool) -> Change:
@@ -254,7 +254,7 @@ def _account(ctx: click.Context, name: str) -> Account:
         return logins[name]
     if name in _NAMES:
         raise Failure(f"{name} is switched off, or uses an API key from the settings.")
-    raise Failure(f"There is no account {name}. Those with a login: {', '.join(logins) or 'none'}.", USAGE)
+    raise Failure(f"There is no account {name}. Those that support login: {', '.join(logins) or 'none'}.", USAGE)
 
 
 def _run(work: Awaitable[Any]) -> Any:

@@ -88,22 +88,22 @@ def set_(ctx: click.Context, /, config_file: Path | None, as_json: bool, **value
         click.echo(escape_line(f"{name} = {value}"))
         prevails = loaded.prevailing(("codex", name))
         if config_file is None and prevails is not None:
-            click.echo(escape_line(f"but {prevails} still prevails here"))
+            click.echo(escape_line(f"but {prevails} still takes precedence here"))
 
 
 @codex.command("cache")
 @click.option("--raw", is_flag=True, help="Print the whole capture as JSON.")
-@click.option("--json", "as_json", is_flag=True, help="The same as --raw.")
-@click.option("--clear", is_flag=True, help="Forget every capture.")
-@click.option("--refresh", is_flag=True, help="Capture anew.")
+@click.option("--json", "as_json", is_flag=True, help="Same as --raw.")
+@click.option("--clear", is_flag=True, help="Delete all captures.")
+@click.option("--refresh", is_flag=True, help="Capture again.")
 @click.option("--tool", type=click.Choice(["codex", "claude"]), default="codex", help="Whose.")
 @click.pass_context
 @explain
 def cache(ctx: click.Context, /, raw: bool, as_json: bool, clear: bool, refresh: bool, tool: str) -> None:
-    """Print what the installed tool was seen to send. It is run against a server of this machine: nothing goes out."""
+    """Print what the installed tool sends, captured by running it against a local server."""
     detector = _detector(_load(ctx), tool)
     if clear:
-        click.echo(f"{detector.clear()} files are gone.")
+        click.echo(f"{detector.clear()} files deleted.")
         return
     if refresh:
         asyncio.run(detector.detect(anew=True))
@@ -115,7 +115,7 @@ def cache(ctx: click.Context, /, raw: bool, as_json: bool, clear: bool, refresh:
     if view.problem:
         raise Failure(view.problem + ".")
     if view.captured is None and not (raw or as_json):
-        raise Failure(f"Nothing was captured from {tool} yet. --refresh does it.")
+        raise Failure(f"Nothing has been captured from {tool} yet. Use --refresh to capture it.")
 
 
 def _print_capture(view: Any) -> None:
@@ -130,10 +130,12 @@ def _print_capture(view: Any) -> None:
 
 
 @codex.command("test")
-@click.option("--endpoint", "-e", type=click.Choice(["chat", "response"]), default="response", help="Which dialect.")
-@click.option("--stream", is_flag=True, help="Ask for a stream, and print its bytes as they come.")
-@click.option("--model", metavar="MODEL", help="Default: the first that the backend has.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer alone.")
+@click.option(
+    "--endpoint", "-e", type=click.Choice(["chat", "response"]), default="response", help="Dialect of the request."
+)
+@click.option("--stream", is_flag=True, help="Request a stream, and print its bytes as they arrive.")
+@click.option("--model", metavar="MODEL", help="Default: the first model of the backend.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the answer.")
 @click.pass_context
 @explain
 def test(ctx: click.Context, /, endpoint: str, stream: bool, model: str | None, as_json: bool) -> None:

@@ -22,7 +22,7 @@ def config() -> None:
 
 @config.command("show")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--all", "everything", is_flag=True, help="Defaults too.")
+@click.option("--all", "everything", is_flag=True, help="Show defaults too.")
 @click.pass_context
 @explain
 def show(ctx: click.Context, /, as_json: bool, everything: bool) -> None:
@@ -38,7 +38,7 @@ def show(ctx: click.Context, /, as_json: bool, everything: bool) -> None:
     for entry in shown:
         click.echo(escape_line(f"{entry.key} = {entry.value or '(none)'}  # {entry.origin}"))
     if not shown:
-        click.echo("Every setting has its default. --all shows them.")
+        click.echo("Every setting has its default value. Use --all to show them.")
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
 
@@ -69,7 +69,7 @@ def init(output: Path | None, force: bool) -> None:
 
     target = output or Paths.of_user().config / "config.toml"
     if target.exists() and not force:
-        raise Failure(f"{target} exists already; --force replaces it.")
+        raise Failure(f"{target} already exists. Use --force to replace it.")
     replace_file(target, template().encode(), mode=0o600)
     click.echo(f"wrote {target}")
 
@@ -112,7 +112,7 @@ def schema(output: Path | None) -> None:
 @click.pass_context
 @explain
 def generate_token(ctx: click.Context, /, save: bool, config_file: Path | None, force: bool) -> None:
-    """Make a token that clients must send. Saving keeps the rest of the file as it is."""
+    """Generate a token that clients must send. Saving does not change the rest of the file."""
     token = secrets.token_urlsafe(32)
     if save:
         _save_token(ctx.obj, config_file, token, force=force)
@@ -136,7 +136,7 @@ def _save_token(defaults: dict[str, Any], config_file: Path | None, token: str, 
     if target.exists() and not force:
         current = load(config=target, environ={}).settings.security.auth_token
         if current is not None:
-            raise Failure(f"{target} has a token already; --force replaces it.", USAGE)
+            raise Failure(f"{target} already has a token. Use --force to replace it.", USAGE)
     try:
         set_values(target, {("security", "auth_token"): token})
     except OSError as error:
@@ -144,4 +144,4 @@ def _save_token(defaults: dict[str, Any], config_file: Path | None, token: str, 
     click.echo(f"# saved to {target}")
     prevails = load(config=defaults["config"]).prevailing(("security", "auth_token"))
     if config_file is None and prevails is not None:
-        click.echo(f"# {escape_line(str(prevails))} still prevails here")
+        click.echo(f"# {escape_line(str(prevails))} still takes precedence here")

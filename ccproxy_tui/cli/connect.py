@@ -42,12 +42,12 @@ export OPENAI_API_KEY={key}"""
 
 @click.command()
 @click.argument("tool", type=click.Choice(["claude-code", "codex", "opencode", "aider"]))
-@click.option("--undo", is_flag=True, help="Take it out again.")
-@click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
+@click.option("--undo", is_flag=True, help="Undo the changes.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, without writing it.")
 @click.pass_context
 @explain
 def connect(ctx: click.Context, /, tool: str, undo: bool, dry_run: bool) -> None:
-    """Point a tool at this proxy: its base URL, and its permission questions. What is in its files stays."""
+    """Point a tool at this proxy: its base URL and its permission requests. Other contents of its files are kept."""
     from ccproxy_tui.core.connect import TARGETS, TOKEN_VARIABLE
 
     loaded = load_settings(**ctx.obj)
@@ -137,11 +137,11 @@ def _change(tool: str, target: Target, proxy: Proxy, *, undo: bool, dry_run: boo
     try:
         before = path.read_text("utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{path} is left as it is: it can't be read as text ({error}).") from error
+        raise Failure(f"{path} was not changed: it can't be read as text ({error}).") from error
     try:
         after = _undone(tool, target, path, before, proxy) if undo else target.add(before, proxy)
     except CantConnect as problem:
-        raise Failure(f"{path} is left as it is: {problem}.") from problem
+        raise Failure(f"{path} was not changed: {problem}.") from problem
     if after == before or (after is None and not path.exists()):
         return False
     for line in difflib.unified_diff(
@@ -231,11 +231,11 @@ def _digest(text: str) -> str:
 
 @click.command()
 @click.argument("question")
-@click.option("--input", "given", metavar="JSON", help="What would be run, as JSON; shown on the card.")
-@click.option("--port", "-p", type=click.IntRange(1, 65535), help="The port of the proxy that is to ask.")
+@click.option("--input", "given", metavar="JSON", help="Input of the tool as JSON, shown on the card.")
+@click.option("--port", "-p", type=click.IntRange(1, 65535), help="Port of the proxy to ask.")
 @explain
 def ask(question: str, given: str | None, port: int | None) -> None:
-    """Ask the user at the terminal. Exits 0 for a yes, 1 for a no or an error, 4 when no proxy runs.
+    """Ask for your approval at the terminal. Exits 0 when allowed, 1 when denied or on an error, 4 when no proxy runs.
 
     5: a yes to an input that the user has edited, which is printed as JSON.
     """
@@ -267,7 +267,7 @@ def ask(question: str, given: str | None, port: int | None) -> None:
 @click.command(hidden=True)
 @click.argument("source", type=click.Choice(SOURCES))
 def hook(source: str) -> None:
-    """A tool's hook: the event on standard input, the answer on standard output. No proxy: no opinion."""
+    """Run as a tool's hook: reads the event from stdin, prints the decision. Prints nothing when no proxy runs."""
     run_hook(source)
 
 
@@ -316,13 +316,13 @@ def _over_tcp(host: str, port: int) -> httpx.AsyncClient:
 
 @click.command("permission-handler")
 @click.option("--host", "-h", help="Address of this machine where the proxy listens; default: its socket.")
-@click.option("--port", "-p", type=click.IntRange(1, 65535), help="Its port.")
-@click.option("--plain", is_flag=True, help="Accepted; it has lines alone.")
+@click.option("--port", "-p", type=click.IntRange(1, 65535), help="Port of the proxy.")
+@click.option("--plain", is_flag=True, help="Accepted for compatibility; the output is always plain lines.")
 @explain
 def permission_handler(host: str | None, port: int | None, plain: bool) -> None:
-    """Answer permission requests line by line, in a terminal of its own. `ccproxy-tui` does more."""
+    """Decide on permission requests line by line, in a terminal of its own. `ccproxy-tui` does more."""
     if not sys.stdin.isatty():
-        raise Failure("A person must answer: this needs a terminal.", USAGE)
+        raise Failure("This command needs a terminal, because you decide there.", USAGE)
     from ccproxy_tui.core import instances
     from ccproxy_tui.core.paths import Paths
     from ccproxy_tui.core.standing import watched
@@ -351,12 +351,12 @@ async def _handle(client: httpx.AsyncClient) -> None:
             if stream.is_error:
                 await stream.aread()
                 raise Failure(f"The proxy answered {stream.status_code}: {escape_line(redact_text(stream.text)[:300])}")
-            click.echo("waiting for permission requests; ctrl+c leaves")
+            click.echo("waiting for permission requests; ctrl+c quits")
             async for chunk in stream.aiter_bytes():
                 for event in decoder.feed(chunk):
                     await _take(client, event.name, json.loads(event.data))
     except httpx.TransportError as error:
-        raise Failure(f"The proxy can't be reached, or has gone: {error}.") from None
+        raise Failure(f"The proxy can't be reached, or has stopped: {error}.") from None
 
 
 async def _card(client: httpx.AsyncClient, name: str, *, reveal: bool = False) -> AskView | None:

@@ -20,7 +20,7 @@ Report = dict[str, list["Finding"]]
 
 
 @click.command()
-@click.option("--security", is_flag=True, help="Run the security probes (all that there are so far).")
+@click.option("--security", is_flag=True, help="Run the security probes (currently the only ones).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 @explain

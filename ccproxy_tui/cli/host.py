@@ -47,7 +47,7 @@ def _run_once(flags: Flags, config: Path | None, *, plain: bool, demo: bool) -> 
     from ccproxy_tui.screens.ui.session import Hosted
 
     source = Hosted(proxy_maker(flags, config, paths, demo=False), connect, other=running.socket)
-    notice = f"a proxy was running on port {port} already (process {running.pid}); attached to it"
+    notice = f"a proxy was already running on port {port} (process {running.pid}); attached to it"
     return run_front_end(source, loaded, paths, plain=plain, notice=notice, offers=True)
 
 
@@ -186,7 +186,7 @@ def _run_screens(source: Source, loaded: Loaded, paths: Paths, offers: list[Offe
     if outcome == "trust":
         return START_AGAIN
     if outcome == "leave" and source.owned and not app.return_code:
-        click.echo("the proxy goes on; `ccproxy-tui attach` opens its screens, `ccproxy-tui stop` ends it")
+        click.echo("the proxy is still running; `ccproxy-tui attach` opens its screens, `ccproxy-tui stop` stops it")
     return app.return_code or 0
 
 

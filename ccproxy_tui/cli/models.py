@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--via", metavar="PROVIDER", help="As asked for on this provider's own path.")
+@click.option("--via", metavar="PROVIDER", help="Route as on this provider's own path.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 @explain
 def models(ctx: click.Context, /, names: tuple[str, ...], via: str | None, as_json: bool) -> None:
-    """Print the model table, or say which provider and model serve NAMES (on the bare /v1, or --via a provider)."""
+    """Print the model table, or which provider and model serve NAMES (on the bare /v1, or --via a provider)."""
     table = load_settings(**ctx.obj).settings.models.table()
     found = _resolve(names, via, table) if names else [_row(rule) for rule in table]
     if as_json:

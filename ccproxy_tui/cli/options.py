@@ -34,12 +34,12 @@ def _agent_flags() -> tuple[Flag, ...]:
     helps = {
         "cwd": "Folder that agents work in.",
         "permission-mode": "Permission mode of agents.",
-        "allowed-tools": "Tools that agents may use without a question (a,b).",
+        "allowed-tools": "Tools that agents may use without a permission request (a,b).",
         "disallowed-tools": "Tools that agents do not have (a,b).",
-        "max-turns": "Most turns of the model for one request.",
+        "max-turns": "Maximum number of model turns for one request.",
         "max-thinking-tokens": "Budget for thinking.",
         "append-system-prompt": "Text after Claude Code's own system prompt.",
-        "permission-prompt-tool-name": "MCP tool that agents ask.",
+        "permission-prompt-tool-name": "MCP tool that receives the permission requests of agents.",
     }
     return tuple(
         Flag((f"--{name}", f"--claude-code-options-{name}"), (*_OPTIONS, name.replace("-", "_")), words)
@@ -51,17 +51,26 @@ FLAGS = (
     Flag(("--host", "-h"), ("server", "host"), "Address to listen on."),
     Flag(("--port", "-p"), ("server", "port"), "Port to listen on."),
     Flag(("--auth-token",), ("security", "auth_token"), "Token that clients must send."),
-    Flag(("--log-level",), ("logging", "level"), "Least severe level that is logged."),
+    Flag(("--log-level",), ("logging", "level"), "Lowest level that is logged."),
     Flag(("--log-file",), ("logging", "file"), "File for JSON log lines."),
     Flag(("--log-format",), ("logging", "format"), "Form of printed log lines."),
     Flag(("--bypass",), ("server", "bypass_mode"), "Answer everything from the built-in demo.", True),
-    Flag(("--no-network-calls",), ("server", "network_calls"), "Fetch nothing by itself.", "false"),
-    Flag(("--on-hangup",), ("server", "on_hangup"), "keep or stop the proxy when its terminal is gone."),
+    Flag(("--no-network-calls",), ("server", "network_calls"), "Make no requests besides those of clients.", "false"),
+    Flag(("--on-hangup",), ("server", "on_hangup"), "keep or stop the proxy when its terminal closes."),
     Flag(("--claude-cli-path",), ("claude", "cli_path"), "The claude to use."),
-    Flag(("--sdk-message-mode", "--claude-sdk-message-mode"), ("claude", "sdk_message_mode"), "What SDK mode tells."),
+    Flag(
+        ("--sdk-message-mode", "--claude-sdk-message-mode"),
+        ("claude", "sdk_message_mode"),
+        "How SDK mode reports tool use.",
+    ),
     Flag(("--sdk-enable-pool", "--sdk-pool"), ("claude", "sdk_pool", "enabled"), "Keep agents ready.", True),
     Flag(("--sdk-pool-size",), ("claude", "sdk_pool", "size"), "How many agents are kept ready."),
-    Flag(("--no-builtin-permissions",), ("claude", "builtin_permissions"), "Agents do not ask here.", "false"),
+    Flag(
+        ("--no-builtin-permissions",),
+        ("claude", "builtin_permissions"),
+        "Do not send permission requests of agents here.",
+        "false",
+    ),
     *_agent_flags(),
 )
 
@@ -84,13 +93,13 @@ def serve_options(command: F) -> F:
         is_flag=True,
         expose_value=False,
         callback=_trust_folder,
-        help="Use every setting of this folder's files, this time (see the command trust).",
+        help="Use all settings of this folder's files, this time only (see the command trust).",
     )(command)
     return click.option(
         "--config",
         "-c",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Settings file to use instead of the found ones.",
+        help="Settings file to use instead of the default ones.",
     )(command)
 
 

@@ -34,7 +34,7 @@ _POLL = 0.1
 @click.option("--line", is_flag=True, help="Print one short line, for a tmux status line.")
 @explain
 def status(as_json: bool, line: bool) -> None:
-    """Say what runs, and how it is. Exits 4 when nothing runs."""
+    """Show the running proxy and its accounts. Exits 4 when no proxy runs."""
     from ccproxy_tui.core import instances
     from ccproxy_tui.core.escape import escape_line
     from ccproxy_tui.core.paths import Paths
@@ -92,7 +92,7 @@ async def _ask(socket: str, verb: Callable[[Control], Awaitable[T]]) -> T:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await verb(control)
     except TimeoutError:
-        raise ControlLost("The proxy does not answer.") from None
+        raise ControlLost("The proxy does not respond.") from None
     finally:
         await control.close()
 
@@ -115,7 +115,7 @@ def _print(one: Status) -> None:
         click.echo(f"  {one.waiting} permission request{'s' * (one.waiting != 1)} waiting")
     for account in one.accounts:
         hint = f"  ({account.hint})" if account.hint else ""
-        state = "its upstream does not answer" if account.unreachable is not None else account.state
+        state = "its upstream does not respond" if account.unreachable is not None else account.state
         name = "  ".join(filter(None, (account.provider, account.label)))
         click.echo(escape_line(f"  {name}  {state}{hint}"))
 
@@ -141,7 +141,7 @@ def stop(target: str | None, now: bool) -> None:
         port = int(target) if target and target.isdecimal() else None
         raise Failure(instances.none_runs(paths, port), NOT_RUNNING) from None
     if not asyncio.run(_gone(socket, GONE_SECONDS)):
-        raise Failure("The proxy did not stop in time; its live streams may take longer.")
+        raise Failure("The proxy did not stop in time; its live streams may need longer.")
     click.echo("stopped")
 
 
@@ -156,7 +156,7 @@ def _end_by_signal(socket: str) -> None:
         pid = instances.listener(socket)
         if pid is None:
             break
-        click.echo(f"the proxy (pid {pid}) does not answer: sending {number.name}", err=True)
+        click.echo(f"the proxy (pid {pid}) does not respond: sending {number.name}", err=True)
         if number == signal.SIGKILL:
             with suppress(OSError):  # without the note its host starts it again
                 instances.note_kill(socket, pid, f"killed by `ccproxy-tui stop` at {time.strftime('%H:%M')}")
@@ -166,7 +166,7 @@ def _end_by_signal(socket: str) -> None:
         if asyncio.run(_gone(socket, seconds)):
             click.echo("stopped" if number == signal.SIGTERM else "killed")
             return
-    raise Failure("The proxy does not answer, and could not be ended.")
+    raise Failure("The proxy does not respond, and could not be stopped.")
 
 
 async def _gone(socket: str, seconds: float) -> bool:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--yes", "-y", is_flag=True, help="Trust what is shown without a question (for scripts).")
+@click.option("--yes", "-y", is_flag=True, help="Trust what is shown, without confirmation (for scripts).")
 @click.option("--list", "as_list", is_flag=True, help="List what is trusted.")
-@click.option("--revoke", is_flag=True, help="Trust PATH, and what lies below it, no longer.")
+@click.option("--revoke", is_flag=True, help="Stop trusting PATH and everything below it.")
 @click.pass_context
 @explain
 def trust(ctx: click.Context, /, path: Path | None, yes: bool, as_list: bool, revoke: bool) -> None:
@@ -73,7 +73,7 @@ def _revoke(store: TrustStore, path: Path) -> None:
     for name in gone:
         click.echo(escape_line(f"no longer trusted: {name}"))
     if gone:
-        click.echo("A proxy that runs keeps their settings until it is started again.")
+        click.echo("A running proxy keeps their settings until you restart it.")
     else:
         raise Failure(f"Nothing of {path} is trusted. `ccproxy-tui trust --list` shows what is.")
 
@@ -140,12 +140,14 @@ def _refuse_agents() -> None:
 
     proxies = {one.pid for one in instances.answering(Paths.of_user())}
     if AGENT_MARK in os.environ or any(one.pid in proxies for one in line_of(os.getpid())[1:]):
-        raise Failure("Nothing was changed: an agent of a proxy runs this. Do it in a terminal of your own.")
+        raise Failure("Nothing was changed: this was run by an agent of a proxy. Run it in a terminal of your own.")
 
 
 def _agreed(number: int) -> bool:
     if not sys.stdin.isatty():
-        click.echo("Nothing was changed: there is no terminal to ask at. --yes trusts what is shown.", err=True)
+        click.echo(
+            "Nothing was changed: there is no terminal to confirm in. Use --yes to trust what is shown.", err=True
+        )
         return False
     return click.confirm(f"Trust {'this' if number == 1 else 'these'}?", default=False)
 
@@ -159,5 +161,5 @@ def _accept(store: TrustStore, offers: list[Offer]) -> int:
             click.echo(escape_line(f"trusted {offer.path}"))
     except OSError as error:
         raise Failure(f"{store.path} can't be written: {error}.") from error
-    click.echo("A proxy that runs takes it up when it is started again.")
+    click.echo("A running proxy applies it when you restart it.")
     return 0

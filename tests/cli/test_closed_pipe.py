@@ -30,7 +30,7 @@ def test_attached_lines_end_when_nothing_reads_them() -> None:
         assert front.returncode == 128 + 13
         assert front.stderr is not None
         assert front.stderr.read() == b""
-        assert served.process.poll() is None, "the proxy goes on"
+        assert served.process.poll() is None, "the proxy is still running"
     finally:
         if front.poll() is None:
             front.kill()

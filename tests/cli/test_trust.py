@@ -20,8 +20,8 @@ def folder(clean_environment: None, tmp_path: Path) -> Path:
 
 def test_both_ways_a_running_proxy_needs_a_new_start(folder: Path) -> None:
     trusted = CliRunner().invoke(cli, ["trust", str(folder), "--yes"])
-    assert (trusted.exit_code, "when it is started again" in trusted.output) == (0, True)
+    assert (trusted.exit_code, "when you restart it" in trusted.output) == (0, True)
     revoked = CliRunner().invoke(cli, ["trust", str(folder), "--revoke"])
-    assert (revoked.exit_code, "keeps their settings until it is started again" in revoked.output) == (0, True)
+    assert (revoked.exit_code, "keeps their settings until you restart it" in revoked.output) == (0, True)
     again = CliRunner().invoke(cli, ["trust", str(folder), "--revoke"])
     assert (again.exit_code, "started again" in again.output) == (1, False)

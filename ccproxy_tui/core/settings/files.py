@@ -58,7 +58,7 @@ class FileBytes:
         """The text, if it is certain to be parsed in little time. Raises Refused."""
         text = self.text
         if _SLOW.search(text) or (self.path.suffix == ".toml" and _has_long_keys(text)):
-            raise Refused("its lines are not those of a settings file")
+            raise Refused("it is not a settings file")
         return text
 
 

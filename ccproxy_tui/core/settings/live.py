@@ -97,12 +97,12 @@ class LiveSettings:
         try:
             fresh = await asyncio.to_thread(self._read)
         except (SettingsError, OSError) as error:
-            return f"{later}, once this is mended: {error}"
+            return f"{later}, once this is fixed: {error}"
         if (origin := fresh.prevailing(key)) is not None:
-            return f"written, but {origin} still prevails"
+            return f"written, but {origin} still takes precedence"
         if not is_live(key):
             same = self._loaded.has_value_of(fresh, key)
-            return "written; it is the value in force already" if same else later
+            return "written; this value is already in effect" if same else later
         try:
             self._put(self._loaded.taking(key, fresh), key)
         except KeyError:  # of a table that is new

@@ -19,7 +19,8 @@ class Server(Section):
     host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs security.auth_token.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     network_calls: bool = Field(
-        True, description="Let the proxy fetch lists of models and the like by itself, besides serving requests."
+        True,
+        description="Let the proxy make requests of its own (such as for lists of models), besides those of clients.",
     )
     bypass_mode: bool = Field(False, description="Answer every provider from the built-in demo (nothing goes out).")
     max_body_mb: int = Field(
@@ -29,14 +30,14 @@ class Server(Section):
         256,
         ge=1,
         le=65_536,
-        description="Memory that large bodies of one client may take at once; more of them wait, then get a 429.",
+        description="Memory for large bodies of one client at the same time; further bodies wait, then get a 429.",
         json_schema_extra=LIVE,
     )
     memory_mb: int = Field(
         512,
         ge=1,
         le=65_536,
-        description="The same for all clients together. What is made of a body may take 4 times its size.",
+        description="The same for all clients together. Processing a body may take 4 times its size.",
         json_schema_extra=LIVE,
     )
     max_header_kb: int = Field(64, ge=4, le=1024, description="Largest request head (request line and headers).")
@@ -61,13 +62,13 @@ class Server(Section):
     drain_seconds: float = Field(5, ge=0, le=600, description="How long a stopping proxy lets live streams finish.")
     on_hangup: Literal["keep", "stop"] = Field(
         "keep",
-        description="What the proxy does when its terminal is gone: go on (attach again later) or stop.",
+        description="What the proxy does when its terminal closes: keep running (you can attach later) or stop.",
     )
     idle_stop_hours: float = Field(
         12,
         ge=0,
         le=720,
-        description="A kept proxy with no viewer and no request for this long stops; 0 never.",
+        description="A kept proxy with no front end and no request for this long stops; 0: never.",
     )
 
     @field_validator("host")
@@ -87,7 +88,7 @@ class Security(Section):
     peer_check: Literal["uid", "token"] = Field(
         "uid",
         description="Who may connect on loopback while auth_token is not set. uid: programs of the user that runs the "
-        "proxy (Linux; elsewhere as token). token: who sends the token that this install has made, which "
+        "proxy (Linux; elsewhere as token). token: clients that send the token of this install, which "
         "`ccproxy-tui connect` gives to tools.",
         json_schema_extra=LIVE,
     )
@@ -138,10 +139,10 @@ class Cors(Section):
 
 class Logging(Section):
     level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe level that is logged."
+        "INFO", description="Lowest level that is logged."
     )
     format: Literal["auto", "rich", "plain", "json"] = Field(
-        "auto", description="Form of the lines that `serve` prints: json, or readable ones for the rest."
+        "auto", description="Format of the lines that `serve` prints: json; every other value prints plain text."
     )
     file: Path | None = Field(None, description="File for JSON log lines (created with mode 0600, rotated at 10 MB).")
 
@@ -154,7 +155,7 @@ class Logging(Section):
 class Http(Section):
     connect_timeout: float = Field(10, gt=0, le=300, description="Seconds to reach an upstream.")
     read_timeout: float = Field(
-        600, gt=0, le=7200, description="Seconds of upstream silence after which an exchange fails."
+        600, gt=0, le=7200, description="Seconds without data from an upstream after which an exchange fails."
     )
     max_connections: int = Field(1000, ge=1, le=100_000, description="Connections to one provider at the same time.")
     keepalive_expiry: float = Field(60, ge=0, le=3600, description="Seconds an unused upstream connection is kept.")
@@ -169,14 +170,18 @@ class Http(Section):
 
 
 class ClaudeOAuth(Section):
-    authorize_url: str = Field("https://claude.ai/oauth/authorize", description="Where a browser logs in.")
-    token_url: str = Field("https://console.anthropic.com/v1/oauth/token", description="Where tokens are renewed.")
+    authorize_url: str = Field(
+        "https://claude.ai/oauth/authorize", description="Authorization endpoint, opened in a browser."
+    )
+    token_url: str = Field("https://console.anthropic.com/v1/oauth/token", description="Token endpoint.")
     client_id: str = Field("9d1c250a-e61b-44d9-88ed-5944d1962f5e", description="The OAuth client.")
 
 
 class CodexOAuth(Section):
-    authorize_url: str = Field("https://auth.openai.com/oauth/authorize", description="Where a browser logs in.")
-    token_url: str = Field("https://auth.openai.com/oauth/token", description="Where tokens are renewed.")
+    authorize_url: str = Field(
+        "https://auth.openai.com/oauth/authorize", description="Authorization endpoint, opened in a browser."
+    )
+    token_url: str = Field("https://auth.openai.com/oauth/token", description="Token endpoint.")
     client_id: str = Field("app_EMoamEEZ73f0CkXaXp7hrann", description="The OAuth client.")
 
 
@@ -184,10 +189,10 @@ class CopilotOAuth(Section):
     device_url: str = Field("https://github.com/login/device/code", description="Where a device login starts.")
     token_url: str = Field("https://github.com/login/oauth/access_token", description="Where a device login ends.")
     copilot_token_url: str = Field(
-        "https://api.github.com/copilot_internal/v2/token", description="Where Copilot tokens come from."
+        "https://api.github.com/copilot_internal/v2/token", description="Endpoint for Copilot tokens."
     )
     user_url: str = Field(
-        "https://api.github.com/copilot_internal/user", description="Where the plan and its use are told."
+        "https://api.github.com/copilot_internal/user", description="Endpoint for the plan and its usage."
     )
     client_id: str = Field("Iv1.b507a08c87ecfe98", description="The OAuth client.")
 
@@ -197,12 +202,12 @@ class Pooled(Reachable):
 
     accounts: dict[str, Path] = Field(
         default_factory=dict,
-        description="More logins, by label: credential files of the same shape as its command-line tool's.",
+        description="More accounts, by label: credential files in the format of the provider's command-line tool.",
     )
     strategy: Literal["sticky", "failover", "round_robin", "soonest_reset"] = Field(
         "sticky",
-        description="Which of several logins serves: the one that served the session before, the first that can, in "
-        "turn, or the one whose window starts anew first.",
+        description="Which of several accounts serves a request: the one that the session used before, the first "
+        "available one, each in turn, or the one whose quota window resets first.",
         json_schema_extra=LIVE,
     )
 
@@ -218,11 +223,13 @@ class Pooled(Reachable):
 class ClaudeApiProvider(Pooled):
     enabled: bool = Field(True, description="Serve /api and /claude.")
     base_url: str = Field("https://api.anthropic.com", description="Where Anthropic's API is reached.")
-    api_key: SecretStr | None = Field(None, description="API key to use instead of a login (ANTHROPIC_API_KEY style).")
+    api_key: SecretStr | None = Field(
+        None, description="API key to use instead of an OAuth account (ANTHROPIC_API_KEY style)."
+    )
     system_prompt_injection_mode: Literal["none", "minimal", "full"] = Field(
         "none",
-        description="With a login: leave the system prompt alone, or put Claude Code's identity before it when it is "
-        "missing (full: all that the installed CLI was seen to send).",
+        description="With an OAuth account: do not change the system prompt, or add Claude Code's identity before it "
+        "when it is missing (full: the whole prompt that was captured from the installed CLI).",
         json_schema_extra=LIVE,
     )
     oauth: ClaudeOAuth = ClaudeOAuth()
@@ -255,9 +262,9 @@ class CodexProvider(Pooled):
 
 class CopilotProvider(Pooled):
     enabled: bool = Field(True, description="Serve /copilot.")
-    base_url: str = Field("", description="Where GitHub Copilot is reached; default: where its token says.")
-    integration_id: str = Field("vscode-chat", description="The integration that Copilot is told (it demands one).")
-    editor_version: str = Field("", description="The editor that Copilot is told; default: this program's own name.")
+    base_url: str = Field("", description="Where GitHub Copilot is reached; default: the address in its token.")
+    integration_id: str = Field("vscode-chat", description="Integration id sent to Copilot (required).")
+    editor_version: str = Field("", description="Editor version sent to Copilot; default: the name of this program.")
     oauth: CopilotOAuth = CopilotOAuth()
 
     @field_validator("base_url")
@@ -272,12 +279,12 @@ class CompatibleProvider(Reachable):
     format: Literal["anthropic_messages", "openai_chat", "openai_responses"] = Field(
         "openai_chat", description="The dialect that it speaks."
     )
-    api_key: SecretStr | None = Field(None, description="Its key; none for a server that wants none.")
+    api_key: SecretStr | None = Field(None, description="Its key; empty if the server needs none.")
     key_env: str = Field("", description="The environment variable that holds the key, instead of api_key.")
     key_ring: str = Field(
         "", description="The keychain entry that holds the key, as service/user (needs the package keyring)."
     )
-    auto_cache: bool = Field(True, description="Whether it takes Anthropic's cache marks.")
+    auto_cache: bool = Field(True, description="The server accepts Anthropic's cache marks.")
 
     @field_validator("base_url")
     @classmethod
@@ -292,10 +299,10 @@ RESERVED |= {"permissions", "hooks", "metrics", "logs", "dashboard"}
 
 class DemoProvider(Section):
     enabled: bool = Field(True, description="Serve /demo, the built-in simulated provider.")
-    seed: int = Field(7, description="Seed of everything it makes up.")
-    speed: float = Field(1.0, gt=0, le=1000, description="Factor on its pace.")
+    seed: int = Field(7, description="Seed of the generated answers.")
+    speed: float = Field(1.0, gt=0, le=1000, description="Speed factor.")
     asks: bool = Field(
-        True, description="Let a client of `demo` ask for permissions; nothing is run.", json_schema_extra=LIVE
+        True, description="Let a client of `demo` send permission requests; nothing is run.", json_schema_extra=LIVE
     )
 
 
@@ -315,7 +322,7 @@ class Accounts(Section):
         0,
         ge=0,
         le=6 * 3600,
-        description="How long a request may wait, kept alive with pings, for an account to be back; 0 never.",
+        description="How long a request may wait, kept alive with pings, for an account to become available; 0: never.",
         json_schema_extra=LIVE,
     )
 
@@ -350,13 +357,13 @@ class Providers(Section):
 class Codex(Section):
     system_prompt_injection_mode: Literal["override", "append", "disabled"] = Field(
         "disabled",
-        description="What becomes of the Codex CLI's captured instructions: put before a client's, after them, or left "
-        "out. Codex itself is left alone.",
+        description="How the captured instructions of the Codex CLI are used for other clients: put before the "
+        "client's own, after them, or left out. Requests of Codex itself are not changed.",
         json_schema_extra=LIVE,
     )
     injection_by_model: dict[str, Literal["override", "append", "disabled"]] = Field(
         default_factory=dict,
-        description="The same by the start of a model's name; the longest that fits counts.",
+        description="The same by the start of a model's name; the longest match applies.",
         json_schema_extra=LIVE,
     )
     instructions_shape: Literal["auto", "instructions", "developer"] = Field(
@@ -375,10 +382,10 @@ class Codex(Section):
         json_schema_extra=LIVE,
     )
     enable_dynamic_model_info: bool = Field(
-        True, description="Ask the backend, or the CLI's cache, for models and limits.", json_schema_extra=LIVE
+        True, description="Get models and limits from the backend, or from the CLI's cache.", json_schema_extra=LIVE
     )
     max_output_tokens_fallback: int = Field(
-        8192, ge=1, le=32768, description="Longest answer of a model that nobody tells of.", json_schema_extra=LIVE
+        8192, ge=1, le=32768, description="Longest output of a model whose limit is unknown.", json_schema_extra=LIVE
     )
     local_history: bool = Field(
         True,
@@ -386,15 +393,17 @@ class Codex(Section):
         json_schema_extra=LIVE,
     )
     websocket: bool = Field(
-        True, description="Take Responses over WebSocket; without, clients go on over HTTP.", json_schema_extra=LIVE
+        True, description="Accept Responses over WebSocket; if off, clients use HTTP.", json_schema_extra=LIVE
     )
     upstream_websocket: Literal["auto", "off"] = Field(
         "auto",
         description="Ask the backend over its own WebSocket for clients that came by one; HTTP where it refuses.",
         json_schema_extra=LIVE,
     )
-    verbose_logging: bool = Field(False, description="Log how each request is made.", json_schema_extra=LIVE)
-    detection: bool = Field(True, description="Capture what the installed CLI sends (it asks a server of ours alone).")
+    verbose_logging: bool = Field(False, description="Log how each request is built.", json_schema_extra=LIVE)
+    detection: bool = Field(
+        True, description="Capture what the installed CLI sends (it is run against a local server only)."
+    )
     cli_path: Path | None = Field(None, description="The codex to use; default: from the PATH.")
 
 
@@ -402,7 +411,7 @@ class PermissionRule(Section):
     """One line of `permissions.rules`."""
 
     rule: str = Field(
-        min_length=1, description="As Claude Code writes it: Bash(git diff:*), Edit(src/**), mcp__server."
+        min_length=1, description="Rule in the syntax of Claude Code: Bash(git diff:*), Edit(src/**), mcp__server."
     )
     action: Literal["allow", "ask", "deny"] = "allow"
     project: str = Field("", description="Only below this folder.")
@@ -419,26 +428,26 @@ class PermissionRule(Section):
 class Permissions(Section):
     rules: list[PermissionRule] = Field(
         default_factory=list,
-        description="Rules that answer permission requests: rule, action (allow, ask, deny), project (see the README).",
+        description="Rules that decide permission requests: rule, action (allow, ask, deny), project (see the README).",
         json_schema_extra=LIVE,
     )
     timeout_seconds: float = Field(
         60,
         ge=1,
         le=600,
-        description="How long a permission request waits for an answer; then the tool is told no (or asks by itself).",
+        description="How long a permission request waits for a decision; then it is denied, or the tool asks you.",
         json_schema_extra=LIVE,
     )
     without_front_end: Literal["rules", "deny", "wait"] = Field(
         "rules",
-        description="What becomes of a permission request while no screen and no handler is connected: rules answer, "
-        "and without one it is a no; a no whatever the rules say; or it waits for somebody to come.",
+        description="What happens to a permission request while no front end is connected: rules decide, and without "
+        "a matching rule it is denied; it is always denied; or it waits for a front end.",
         json_schema_extra=LIVE,
     )
     deciders: Literal["terminal", "no_agent", "any"] = Field(
         "terminal",
-        description="Which of your processes may answer permission requests and change rules, settings and accounts: "
-        "those at a terminal that descend from no agent; also without a terminal (bridges, services); or any.",
+        description="Which of your processes may decide permission requests and change rules, settings and accounts: "
+        "those at a terminal that no agent started; also those without a terminal (bridges, services); or any.",
     )
     session_rule_idle_minutes: float = Field(
         30,
@@ -458,9 +467,9 @@ class Permissions(Section):
 
 class History(Section):
     enabled: bool = Field(
-        False, description="Keep permission requests and their answers in history.duckdb in the data folder."
+        False, description="Keep permission requests and decisions in history.duckdb in the data folder."
     )
-    days: float = Field(90, ge=1, le=3650, description="How long they are kept.")
+    days: float = Field(90, ge=1, le=3650, description="How long permission requests are kept.")
 
 
 class ModelRule(Section):
@@ -468,7 +477,7 @@ class ModelRule(Section):
 
     match: str = Field(min_length=1, description="A model's id, or a part or pattern of it.")
     kind: Literal["exact", "prefix", "suffix", "regex"] = "exact"
-    provider: str = Field("", description="Who serves it; empty: the provider of the request's path.")
+    provider: str = Field("", description="Provider that serves it; empty: the provider of the request's path.")
     target: str = Field("", description="The provider's name for the model; empty: the same name.")
     fallbacks: StrList = Field(default_factory=list, description="Models (or provider/model) to try after it.")
     notes: str = ""
@@ -520,13 +529,13 @@ class Ui(Section):
         description="ascii draws frames and marks with letters alone, for fonts without them.",
         json_schema_extra=LIVE,
     )
-    mouse: bool = Field(True, description="Take mouse input (shift selects text natively when on).")
+    mouse: bool = Field(True, description="Accept mouse input (when on, shift selects text natively).")
     frame_hz: float = Field(
-        4, ge=0.2, le=30, description="Most repaints of live figures a second.", json_schema_extra=LIVE
+        4, ge=0.2, le=30, description="Maximum repaints of live figures per second.", json_schema_extra=LIVE
     )
     slow: bool = Field(False, description="Repaint every two seconds only, for slow lines.", json_schema_extra=LIVE)
     bell: bool = Field(
-        True, description="Ring the terminal bell when something needs an answer.", json_schema_extra=LIVE
+        True, description="Ring the terminal bell when a permission request arrives.", json_schema_extra=LIVE
     )
     on_quit: Literal["ask", "stop", "leave"] = Field(
         "ask", description="What quitting does with the proxy.", json_schema_extra=LIVE

@@ -26,7 +26,7 @@ class Change:
 
     def __str__(self) -> str:
         if not self.value:
-            return f"{self.key}: no longer there (was {self.before})"
+            return f"{self.key}: removed (was {self.before})"
         if self.value == self.before:
             return f"{self.key} = {self.value}"
         return f"{self.key} = {self.value}  (now {self.before})" if self.before else f"{self.key} = {self.value}"

@@ -248,7 +248,7 @@ async def test_a_setting_that_the_next_start_can_not_read_says_so(tmp_path: Path
     os.environ["SERVER__PORT"] = "no port"
     try:
         effect = await live.change(("server", "stall_seconds"), "21")
-        assert effect.startswith("written; takes effect after a restart, once this is mended: server.port (env")
+        assert effect.startswith("written; takes effect after a restart, once this is fixed: server.port (env")
         assert (await live.entries())[0].pending is None
     finally:
         del os.environ["SERVER__PORT"]
