@@ -61,7 +61,7 @@ def main() -> None:
             file.write('{"welcomed": true}')
         terminal = Terminal(program("--port", str(port), "--on-hangup", "stop"))
         terminal.wait_for(lambda: instances.on_port(Paths.of_user(), port) is not None)
-        terminal.wait_for("Nothing has come through")
+        terminal.wait_for("No requests yet")
         run_streams(port, options.streams)
         wait_for(terminal, f"{options.streams} live")
         terminal.send("2")

@@ -247,7 +247,7 @@ def soak(home: Path, rng: random.Random, minutes: int, share: float) -> None:
     terminal.wait_for(lambda: instances.on_port(Paths.of_user(), port) is not None)
     found = instances.on_port(Paths.of_user(), port)
     assert found is not None
-    terminal.wait_for("Nothing has come through")
+    terminal.wait_for("No requests yet")
     world.connect(port)
     traffic = Traffic(world, share, rng)
     world.upstream.default = traffic.reply

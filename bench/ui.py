@@ -89,7 +89,7 @@ def main() -> None:
         terminal = Terminal(program("--port", str(port), "--on-hangup", "stop"))
         try:
             terminal.wait_for(lambda: instances.on_port(Paths.of_user(), port) is not None)
-            terminal.wait_for("Nothing has come through")
+            terminal.wait_for("No requests yet")
             collect(terminal, 2)
             row("idle", terminal, options.seconds)
             run_streams(port, options.streams)

@@ -109,7 +109,7 @@ def main() -> int:
         terminal = Terminal(program("--port", str(port), "--on-hangup", "stop"))
         try:
             terminal.wait_for(lambda: instances.on_port(Paths.of_user(), port) is not None)
-            terminal.wait_for("Nothing has come through")
+            terminal.wait_for("No requests yet")
             threading.Thread(target=lambda: asyncio.run(traffic(port)), daemon=True).start()
             terminal.quiet(KEPT_ROWS * PACE * 1.5)
             names = [options.only] if options.only else list(SCREENS)

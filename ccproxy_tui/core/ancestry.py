@@ -160,7 +160,7 @@ def mark_of(line: Line) -> str:
         except OSError:
             continue
         if mark := next((mark for mark in _MARKS if mark.encode() in names), ""):
-            return f"{mark} in its environment says that an agent started it"
+            return f"{mark} in its environment shows that an agent started it"
     return ""
 
 

@@ -212,7 +212,7 @@ class ControlClient:
         try:
             response = await asyncio.shield(task)
         except httpx.TimeoutException as error:
-            raise ControlLost("The proxy does not answer.") from error
+            raise ControlLost("The proxy does not respond.") from error
         except httpx.TransportError as error:
             raise ControlLost(f"The proxy can't be reached: {str(error) or type(error).__name__}.") from error
         await _check(response)

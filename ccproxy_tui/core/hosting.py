@@ -148,7 +148,7 @@ class ProxyProcess:
         """The end of what it wrote to its standard error stream."""
         size = os.fstat(self._stderr).st_size
         text = os.pread(self._stderr, _STDERR_TAIL, max(0, size - _STDERR_TAIL)).decode("utf-8", "replace").strip()
-        return text.splitlines()[-1] if text else "the proxy process ended without a word"
+        return text.splitlines()[-1] if text else "the proxy process ended without output"
 
     async def _reap(self) -> int:
         process, ended = self._process, self._ended

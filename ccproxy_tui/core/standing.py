@@ -16,12 +16,12 @@ _PROBE = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nuser-agent: ccproxy-t
 
 
 def silence_words(port: int, seconds: int, pid: int) -> str:
-    return f"the proxy on {port} has not answered for {seconds} s (pid {pid})"
+    return f"the proxy on {port} has not responded for {seconds} s (pid {pid})"
 
 
 @contextlib.contextmanager
 def watched(instance: Instance) -> Iterator[None]:
-    """Write to standard error when `instance` stops answering, and when it answers again. The body goes on waiting."""
+    """Write to standard error when `instance` stops responding, and when it responds again. The body keeps waiting."""
     ended = threading.Event()
     threading.Thread(target=_watch, args=(instance, ended), name="proxy watch", daemon=True).start()
     try:
@@ -51,7 +51,7 @@ def _await_answer(sock: socket.socket, instance: Instance, ended: threading.Even
         if seconds == SILENCE:
             _say(f"{silence_words(instance.port, seconds, instance.pid)}; still waiting")
     if seconds >= SILENCE and sock.recv(1):
-        _say(f"the proxy on {instance.port} answers again")
+        _say(f"the proxy on {instance.port} is responding again")
 
 
 def _say(words: str) -> None:

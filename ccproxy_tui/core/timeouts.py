@@ -80,7 +80,9 @@ def _of_streams(settings: Settings) -> Iterator[Order]:
 
 def _of_front_ends() -> Iterator[Order]:
     beats = Time("two heartbeats", 2 * HEARTBEAT)
-    yield Order(beats, Time("the silence after which a proxy is said to stand still", SILENCE), "living proxies are")
+    yield Order(
+        beats, Time("the silence after which a proxy is reported as not responding", SILENCE), "living proxies are"
+    )
 
 
 def _of_permissions(settings: Settings) -> Iterator[Order]:

@@ -234,7 +234,7 @@ async def test_each_request_and_its_answer_are_kept(start_proxy: StartProxy) -> 
         leaving.cancel()
         await until(lambda: proxy.hub.broker.pending == [])
         gone, denied = await control.permission_history(10)
-        assert (gone.status, gone.by) == ("cancelled", "its asker")
+        assert (gone.status, gone.by) == ("cancelled", "its client")
         assert (denied.tool, denied.status, denied.message) == ("Bash", "denied", "not so")
         assert f"pid {os.getpid()}, " in denied.decider, "the process that decided"
         assert (denied.session, denied.cwd, denied.source) == ("s1", "/repo", "rest")

@@ -77,7 +77,7 @@ async def test_codex_in_another_terminal_is_answered_from_here(
         assert (asked.source, asked.tool, asked.cwd) == ("codex", "Bash", str(tmp_path))
         assert asked.input["command"] == "touch asked.txt"
         control = proxy.control()
-        with pytest.raises(ControlError, match="takes no other input"):
+        with pytest.raises(ControlError, match="does not accept edited input"):
             await control.answer_permission(entry.id, allowed=True, edited={"command": "x"})
         await control.answer_permission(entry.id, **answer)
         await control.close()

@@ -78,7 +78,7 @@ async def run(*arguments: str, **environ: str) -> tuple[int, str]:
 
 
 async def test_the_cache_command() -> None:
-    assert await run("cache") == (1, "error: Nothing was captured from codex yet. --refresh does it.\n")
+    assert await run("cache") == (1, "error: Nothing has been captured from codex yet. Use --refresh to capture it.\n")
     status, out = await run("cache", "--refresh")
     assert (status, "originator: codex_exec" in out, "authorization: (left out)" in out) == (0, True, True)
     status, out = await run("cache", "--raw")

@@ -243,7 +243,7 @@ async def test_a_login_is_imported_and_validated(upstream: ScriptedUpstream) -> 
     assert (written["claudeAiOauth"]["accessToken"], written["other"], "mcp" in written) == ("imported", "kept", False)
     status, out = await (await Login.start(upstream, "validate", "--json", **urls)).end()
     assert status == 0
-    assert json.loads(out) == [{"account": "claude", "ok": True, "said": "the login is taken; used: 5h 41%"}]
+    assert json.loads(out) == [{"account": "claude", "ok": True, "said": "the login works; used: 5h 41%"}]
 
     for content, word in (("{", "not valid JSON"), ("", "is empty"), ('{"tokens": 1}', "claudeAiOauth")):
         other.write_text(content)

@@ -95,7 +95,7 @@ def test_no_time_on_screen_follows_a_wall_clock(start: Start, shift: Shift, serv
         plain.quiet(0.2)
         for front in (screens, plain):
             assert "expired" not in front.text
-            assert "has not answered" not in front.text
+            assert "has not responded" not in front.text
             assert "restarted" not in front.text
     shift.jump(1)
     plain.wait_for("expired", seconds=SECONDS + 10)

@@ -88,7 +88,7 @@ def test_a_demo_that_starts_while_its_host_is_killed_ends(start: Start) -> None:
 def test_a_demo_offers_no_life_without_its_screens(start: Start) -> None:
     terminal, proxy, _ = up(start, "demo", columns=80, lines=24)
     terminal.send("q")
-    terminal.wait_for("Stop it")
+    terminal.wait_for("Stop the proxy")
     assert "Leave it running" not in terminal.text
     terminal.send("\x1b[C\r")
     assert terminal.wait_end() == 0

@@ -41,7 +41,7 @@ class Edited:
         self.terminal, self.proxy, port = up(start, "demo", environ={"EDITOR": editor})
         self.asker = Asker(port)
         self.asker.start()
-        self.terminal.wait_for("1 waits")
+        self.terminal.wait_for("1 waiting")
         self.terminal.send("\x07")
         self.terminal.wait_for("Bash wants to run a command")
         self.terminal.quiet(0.9)
@@ -78,7 +78,7 @@ class Edited:
 def picture(terminal: Terminal) -> list[str]:
     """The screen without its figures, which count down, and without what the dialog tells."""
     lines = [re.sub(r"\d+m? ?\d*s?", "#", line.rstrip()) for line in terminal.screen.display]
-    return [line for line in lines if "ctrl+s shows" not in line and "changed nothing" not in line]
+    return [line for line in lines if "ctrl+s review" not in line and "nothing was changed" not in line]
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def pid_of(editor: Path) -> int:
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        ("SIGUSR1", "ctrl+s shows what changes"),
+        ("SIGUSR1", "ctrl+s review"),
         ("SIGUSR2", "it ended with status 1"),
         ("SIGKILL", "it was ended by SIGKILL"),
     ],
@@ -116,7 +116,7 @@ def test_the_whole_screen_is_painted_after_an_editor(start: Start, wild: Path, n
 
 def test_an_editor_that_does_not_exist_leaves_the_screens_as_they_are(start: Start, tmp_path: Path) -> None:
     edited = Edited(start, str(tmp_path / "none"), "No such file")
-    edited.wait_for_screens("changed nothing")
+    edited.wait_for_screens("nothing was changed")
     edited.leave()
 
 
@@ -158,5 +158,5 @@ def test_vi_edits_is_suspended_and_interrupted(start: Start) -> None:
     terminal.send("\x0c")
     terminal.wait_for("~")
     terminal.send("\x1b:q!\r")
-    edited.wait_for_screens("ctrl+s shows what changes")
+    edited.wait_for_screens("ctrl+s review")
     edited.leave()

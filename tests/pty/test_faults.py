@@ -76,7 +76,7 @@ def test_a_fault_is_said_with_where_the_details_are(start: Start, armed: Path) -
     terminal, proxy, _ = up(start, command=FAULTY)
     armed.write_text("an action:")
     terminal.send("s")
-    terminal.wait_for("A screen failed and was built again: RuntimeError: broken by the test in an action")
+    terminal.wait_for("A screen failed and was rebuilt: RuntimeError: broken by the test in an action")
     terminal.wait_for("screens.log")
     terminal.send("s")
     terminal.wait_for("by live")
@@ -87,8 +87,8 @@ def test_a_fault_that_repeats_ends_in_a_plain_screen_with_ways_out(start: Start,
     terminal, proxy, port = up(start, command=FAULTY)
     armed.write_text("a line that is painted::always")
     terminal.send("jk")
-    terminal.wait_for("The screens fail again and again")
-    terminal.wait_for("r  build the screens again")
+    terminal.wait_for("The screens keep failing")
+    terminal.wait_for("r  rebuild the screens")
     assert "RuntimeError: broken by the test" in terminal.text
     before = log_text().count("broken by the test")
     terminal.quiet(1.0)
@@ -98,7 +98,7 @@ def test_a_fault_that_repeats_ends_in_a_plain_screen_with_ways_out(start: Start,
     terminal.wait_for("streams  ")
     armed.write_text("a line that is painted::always")
     terminal.send("jk")
-    terminal.wait_for("The screens fail again and again")
+    terminal.wait_for("The screens keep failing")
     terminal.send("q")
     assert terminal.wait_end() == 0
     assert is_restored(terminal)

@@ -23,7 +23,7 @@ from tests.pty.test_terminal import Start, free_port, run, start, up, wait
 __all__ = ["start"]
 pytestmark = [pytest.mark.pty, pytest.mark.timeout(120)]
 
-SAID = "has not answered for 5 s (pid"
+SAID = "has not responded for 5 s (pid"
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def test_screens_say_that_the_proxy_stands_still_until_it_goes_on(start: Start) 
         late.wait_for(f"the proxy on {port} {SAID} {proxy})")
     for front in (terminal, late):
         front.wait_for(f" * 127.0.0.1:{port}")
-    plain.wait_for("the proxy answers again")
+    plain.wait_for("the proxy is responding again")
 
 
 def test_screens_that_stood_still_read_before_they_judge(start: Start) -> None:
@@ -56,7 +56,7 @@ def test_screens_that_stood_still_read_before_they_judge(start: Start) -> None:
     terminal.send("3")
     terminal.wait_for("provider  ")
     terminal.quiet(2.5)
-    assert b"has not answered" not in terminal.output
+    assert b"has not responded" not in terminal.output
     assert f" * 127.0.0.1:{port}" in terminal.text
 
 
@@ -74,10 +74,10 @@ def test_a_command_that_waits_for_a_decision_says_that_the_proxy_stands_still(st
         try:
             asking.stdin.write(json.dumps({"hook_event_name": "PermissionRequest", **ASKING}))
             asking.stdin.close()
-            terminal.wait_for("1 waits")
+            terminal.wait_for("1 waiting")
             with standing(proxy):
                 assert asking.stderr.readline() == f"the proxy on {port} {SAID} {proxy}); still waiting\n"
-            assert asking.stderr.readline() == f"the proxy on {port} answers again\n"
+            assert asking.stderr.readline() == f"the proxy on {port} is responding again\n"
             assert asking.poll() is None
         finally:
             asking.kill()
@@ -91,7 +91,7 @@ def test_a_handler_says_that_the_proxy_stands_still(start: Start) -> None:
             handler.wait_for("waiting for permission requests")
             with standing(process.pid):
                 handler.wait_for(f"the proxy on {instance.port} {SAID} {process.pid}); still waiting")
-            handler.wait_for("answers again")
+            handler.wait_for("is responding again")
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def test_stop_ends_a_proxy_that_stands_still() -> None:
         [instance] = instances.running(Paths.of_user())
         done = run("stop", str(instance.port))
         assert done.returncode == 0, done.stderr
-        assert f"the proxy (pid {process.pid}) does not answer: sending SIGTERM" in done.stderr
+        assert f"the proxy (pid {process.pid}) does not respond: sending SIGTERM" in done.stderr
         assert done.stdout.strip() == "stopped"
         process.wait(5)
         assert instances.running(Paths.of_user()) == []

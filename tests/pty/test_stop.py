@@ -119,7 +119,7 @@ def test_attached_screens_name_the_settings_that_they_start_a_proxy_with(start: 
     stop(port)
     first.wait(20)
     terminal.wait_for("press ctrl+r to start one with the settings of this command")
-    plain.wait_for("waiting for a proxy to start in its place")
+    plain.wait_for("waiting for another proxy to start")
     terminal.send("\x12")
     terminal.wait_for("The proxy was restarted with the settings of this command", seconds=30)
     plain.wait_for(lambda: plain.text.count("proxy up") == 2)
@@ -159,7 +159,7 @@ def test_a_request_of_a_proxy_that_is_gone_can_not_be_decided(start: Start, run:
     terminal.wait_for("ctrl+g")
     os.kill(proxy, signal.SIGTERM)
     terminal.wait_for("stopped, ctrl+r starts it again")
-    terminal.wait_for(lambda: "waits" not in terminal.text)
+    terminal.wait_for(lambda: "1 waiting" not in terminal.text)
 
 
 STUCK = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))"  # its loop takes no signal
@@ -173,7 +173,7 @@ def test_a_host_starts_no_proxy_again_that_had_to_be_killed(
     monkeypatch.setattr("ccproxy_tui.cli.status.TERM_SECONDS", 0.5)
     terminal, proxy, port = up(start)
     os.kill(proxy, signal.SIGUSR1)
-    terminal.wait_for("has not answered for")
+    terminal.wait_for("has not responded for")
     done = CliRunner().invoke(cli, ["stop", str(port)])
     assert done.output.strip().endswith("killed")
     terminal.wait_for("press ctrl+r to start it again")

@@ -103,7 +103,7 @@ def test_frames_and_marks_are_drawn_with_letters_alone_for_those_who_ask(start: 
 def test_the_demo_asks_and_takes_an_answer(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVIDERS__DEMO__ASKS", "true")
     terminal, _, _ = up(start, "demo", environ={"PROVIDERS__DEMO__SPEED": "100"})
-    terminal.wait_for("! 1 waits")
+    terminal.wait_for("! 1 waiting")
     terminal.send("\x07")
     terminal.wait_for("$ pytest -q tests/test_decoder.py 2>&1 | tail -20")
     assert "in /home/demo/streams" in terminal.text
@@ -185,13 +185,13 @@ def test_quitting_asks_and_can_stop_or_leave(start: Start) -> None:
     terminal.send("\x1b[C\x1b[C\r")
     assert terminal.wait_end() == 0
     assert is_restored(terminal)
-    assert b"the proxy goes on" in terminal.output
+    assert b"the proxy is still running" in terminal.output
     assert health(port) == "pass"
     os.kill(proxy, signal.SIGTERM)
     wait(lambda: not is_running(proxy))
     terminal, proxy, port = up(start, columns=80, lines=24)
     terminal.send("q")
-    terminal.wait_for("Stop it")
+    terminal.wait_for("Stop the proxy")
     terminal.send("\x1b[C\r")
     assert terminal.wait_end() == 0
     wait(lambda: not is_running(proxy))
@@ -284,7 +284,7 @@ def test_no_color_sends_no_colour(start: Start) -> None:
 
 def test_an_idle_screen_writes_nothing(start: Start) -> None:
     terminal, _, _ = up(start)
-    terminal.wait_for("Nothing has come through")
+    terminal.wait_for("No requests yet")
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
         terminal.read()

@@ -84,9 +84,9 @@ class KeyAccount:
 
     async def check(self) -> str:
         if self._check is None:
-            raise InvalidRequest(f"{self.provider} can't be tested without a request that costs.")
+            raise InvalidRequest(f"{self.provider} can't be tested without a paid request.")
         await self._check(await self.renew_now())
-        return "the key is taken"
+        return "the key works"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Account:
         """
         secret, renewed = self._after_refusal
         if refused == secret and self._clock.monotonic() < renewed + _TRUSTED:
-            raise NoCredentials(f"The {self._title} login was renewed just now, and is refused as well.")
+            raise NoCredentials(f"The {self._title} login was renewed, and refused again.")
         credential = await self.credential(stale=refused)
         self._after_refusal = credential.secret, self._clock.monotonic()
         return credential
@@ -210,7 +210,7 @@ class Account:
     async def check(self) -> str:
         """Ask the provider how the plan is. Raises ProxyError."""
         if self._check is None:
-            raise InvalidRequest(f"{self.provider} can't be tested without a request that costs.")
+            raise InvalidRequest(f"{self.provider} can't be tested without a paid request.")
         credential = await self.credential()
         try:
             reading = await self._check(credential)
@@ -220,20 +220,20 @@ class Account:
             reading = await self._check(await self.credential(stale=credential.secret))
         self._take(reading, self._clock.now())
         told = ", ".join(f"{window.name} {window.used:.0%}" for window in reading.windows)
-        return f"the login is taken{f'; used: {told}' if told else ''}"
+        return f"the login works{f'; used: {told}' if told else ''}"
 
     # --- whether it may serve ---
 
     def set_aside(self, *, aside: bool) -> None:
         """Because the person said so: it serves nothing until told otherwise, or until the proxy starts anew."""
         self._set_aside = aside
-        self.note("set aside" if aside else "serves again")
+        self.note("disabled" if aside else "enabled")
         self.wake()
 
     def barred(self) -> str:
         """Why it must not be asked, whatever else fails; nothing when it may be."""
         if self._set_aside:
-            return "set aside"
+            return "disabled"
         if not self._guard().plan_only or not self._quota.pays(self._plan_time()):
             return ""
         until = self._quota.full_until(self._plan_time())
@@ -319,7 +319,7 @@ class Account:
     def _alarm(self) -> str:
         """The share that the fullest window has passed, of those that the person wants to hear of."""
         if self._quota.extra == "paid":
-            return "paid use beyond the plan has begun"
+            return "extra usage (paid beyond the plan) has begun"
         full = max(self._quota.windows(self._plan_time()), key=lambda window: window.used, default=None)
         passed = [share for share in self._guard().alarms if full is not None and share <= full.used * 100]
         return f"{full.name} window over {passed[-1]} % used" if full is not None and passed else ""

@@ -74,7 +74,7 @@ class _Callback:
         if error:
             raise LoginFailed(f"The login was refused: {_quoted(error, 100)}.")
         if not code:
-            raise LoginFailed("There is no code in that.")
+            raise LoginFailed("This contains no code.")
         learn_secret(code)
         return code
 
@@ -220,7 +220,7 @@ class DeviceLogin:
                 case None if isinstance(answer.get("access_token"), str):
                     return _github_change({**answer, "created_at": int(self._clock.now())})
                 case error:
-                    raise LoginFailed(f"The login was not completed: {_quoted(error or 'GitHub said nothing', 100)}.")
+                    raise LoginFailed(f"The login was not completed: {_quoted(error or 'no answer from GitHub', 100)}.")
 
 
 def _quoted(text: object, most: int) -> str:

@@ -57,7 +57,7 @@ class Recipe:
         """The version in what `--version` printed. Raises CaptureFailed."""
         match = _VERSION.search(output)
         if match is None:
-            raise CaptureFailed(f"{self.tool} --version did not tell a version")
+            raise CaptureFailed(f"{self.tool} --version printed no version")
         return match[0].decode()
 
     def detected(self, requests: list[Request], version: str, folder: str, now: float) -> Detected:

@@ -265,7 +265,7 @@ class Broker:
         self._ended.append(entry)
         while len(self._ended) > 1 and _size(self._ended) > MOST_BYTES:
             self._ended.popleft()
-        by = decision.by if decision is not None else "its asker"
+        by = decision.by if decision is not None else "its client"
         log.info("%s: %s by %s after %.1f s (%s)", status, cut(entry.request.tool, 80), by, entry.waited, entry.id)
         self._note()
         self.on_end(entry)

@@ -199,7 +199,7 @@ def command_notes(words: CommandWords, depth: int = _DEPTH) -> list[str]:
     if words.empties:
         notes.append(f"empties {' '.join(cut(path, _NAME) for path in words.empties[:3])}")
     if words.behind or any(posixpath.basename(name) in _BEHIND for name in words.programs):
-        notes.append("goes on in the background")
+        notes.append("keeps running in the background")
     return list(dict.fromkeys(notes))
 
 

@@ -34,7 +34,7 @@ def place_notes(tool: str, given: Any, cwd: str) -> list[str]:
         if place.link:
             notes += _of_link(named, place, base)
         elif named.is_written and place.problem and not named.path.startswith("~"):
-            notes.append(f"could not be told where it leads: {cut(named.path, _LONGEST)} ({place.problem})")
+            notes.append(f"could not be resolved: {cut(named.path, _LONGEST)} ({place.problem})")
     return list(dict.fromkeys(notes))
 
 

@@ -25,7 +25,7 @@ BLOCKING = frozenset({"PermissionRequest", "PreToolUse"})  # the hooks that wait
 # Input is any JSON: tools take numbers, lists and objects, and a narrower schema would refuse them unseen.
 CHECK_TOOL: Object = {
     "name": "check_permission",
-    "description": "Ask the person at the terminal whether a tool may run.",
+    "description": "Ask the user at the terminal whether a tool may run.",
     "inputSchema": {
         "type": "object",
         "properties": {
@@ -216,7 +216,7 @@ def _before_use(entry: Entry) -> Object:
     answer: Object = {
         "hookEventName": "PreToolUse",
         "permissionDecision": "allow" if decision.allowed else "deny",
-        "permissionDecisionReason": "Allowed by the person at ccproxy-tui" if decision.allowed else denial_of(entry),
+        "permissionDecisionReason": "Allowed by the user at ccproxy-tui" if decision.allowed else denial_of(entry),
     }
     return {**answer, "updatedInput": decision.input} if decision.allowed and decision.input is not None else answer
 

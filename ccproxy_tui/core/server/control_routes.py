@@ -139,7 +139,7 @@ class _ControlApi:
     async def watch(self, request: Request) -> Response:
         viewer = self._viewers.get(request.path_params["viewer"])
         if viewer is None:
-            raise RouteNotFound("There is no such viewer.")
+            raise RouteNotFound("This front end is not connected.")
         viewer.look_at(await self._json(request, Watch))
         return Response(status_code=204)
 

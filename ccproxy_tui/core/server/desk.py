@@ -50,7 +50,7 @@ def audit_row(entry: Entry) -> AuditRow:
         _kept(asked.tool),
         _start(ran),
         entry.status,
-        decision.by if decision is not None else "its asker",
+        decision.by if decision is not None else "its client",
         _kept(decision.message) if decision is not None else "",
         redact_text(decision.decider) if decision is not None else "",
         "" if edited is None else _start(entry.look.shown),
@@ -143,7 +143,7 @@ class Desk:
     def _decision_by(self, rule: Rule | None) -> Decision:
         """What a rule decides, or that no front end is there to decide."""
         if rule is None:
-            return Decision(allowed=False, by="no front end", message="Nobody is at the terminal to allow it")
+            return Decision(allowed=False, by="no front end", message="No front end is connected to allow it")
         self._rules.count(rule)
         allowed = rule.action == "allow"
         message = "" if allowed else f"Denied by the rule {rule.text}"
@@ -163,7 +163,7 @@ class Desk:
         try:
             yield entry
         finally:
-            by = entry.decision.by if entry.decision is not None else "its asker"
+            by = entry.decision.by if entry.decision is not None else "its client"
             self._publish(PermissionDecided(asked.exchange, entry.id, entry.status, tool, _named(by)))
 
 

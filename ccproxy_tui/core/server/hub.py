@@ -231,7 +231,7 @@ class Hub:
     async def _keep_up(self) -> None:
         await asyncio.sleep(TICK)  # nothing of this delays readiness
         if not self.demo and not any(account.view().ok for account in self.accounts()):
-            log.warning("nothing is logged in: `ccproxy-tui auth login` (or codex, copilot) does it")
+            log.warning("no account is logged in: run `ccproxy-tui auth login` (or codex, copilot)")
         for account in self.accounts():
             await account.keep_fresh()  # puts back what an earlier proxy could not write
         ended: frozenset[int] = frozenset()

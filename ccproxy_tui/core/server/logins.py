@@ -40,7 +40,7 @@ class Logins:
         """A new login; one that was under way ends. Raises InvalidRequest when it can't be started."""
         self.cancel(account.provider)
         if account.make_login is None:
-            raise InvalidRequest(f"{account.provider} has no login.")
+            raise InvalidRequest(f"{account.provider} does not support login.")
         made = account.make_login()
         running = self._running[account.provider] = _Running(made)
         try:
@@ -62,7 +62,7 @@ class Logins:
         """Take what a person pasted. Raises InvalidRequest when no login waits for it; one that waits goes on."""
         running = self._running.get(provider)
         if running is None or running.pasted.done() or running.view.state != "waiting":
-            raise InvalidRequest(f"No {provider} login waits for an answer.")
+            raise InvalidRequest(f"No {provider} login is in progress.")
         if not isinstance(running.made, DeviceLogin) and not running.made.belongs(text):
             raise InvalidRequest(WAITS)
         running.pasted.set_result(text)
@@ -92,7 +92,7 @@ class Logins:
                     await account.credential()
             running.view = LoginView("done", message=f"logged in; saved in {path}")
         except TimeoutError:
-            running.view = LoginView("failed", message="nobody logged in in time")
+            running.view = LoginView("failed", message="the login was not completed in time")
         except ProxyError as error:
             running.view = LoginView("failed", message=error.text)
         except (LoginFailed, LockTimeout, OSError) as error:

@@ -235,9 +235,9 @@ class PermissionApi:
         entry = self._hub.broker.get(request.path_params["id"])
         asked, high = entry.request, level_of(entry.look.notes) == "HIGH"
         if given.allowed and given.input is not None and asked.source in TAKES_NO_EDIT:
-            raise InvalidRequest(f"{asked.source} takes no other input; deny it with words instead.")
+            raise InvalidRequest(f"{asked.source} does not accept edited input; deny it with a message instead.")
         if given.updates and not takes_updates(asked, given.updates, high=high):
-            raise InvalidRequest("The tool that asks takes no such updates.", field="updates")
+            raise InvalidRequest("The tool does not accept these permission updates.", field="updates")
         if given.allowed:
             await self._hub.desk.check_files(entry)
         decider = decider_of(request.scope)

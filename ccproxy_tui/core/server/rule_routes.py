@@ -99,7 +99,7 @@ class _RuleApi:
         session = asked.session if given.scope == "session" else ""
         bound = given.scope == "session" and asked.asker is not None
         if given.scope != "user" and not (project or session or bound):
-            raise InvalidRequest(f"The question names no {given.scope}, so the rule would hold everywhere.")
+            raise InvalidRequest(f"The request names no {given.scope}, so the rule would apply everywhere.")
         try:
             rules = [parse_rule(text, given.action, project=project, session=session) for text in given.rules]
         except BadRule as problem:
@@ -128,7 +128,7 @@ class _RuleApi:
 
     def _take_offer(self, entry: Entry, decider: Decider) -> Response:
         if not offer_of(entry.request, high=_is_high(entry)):
-            raise InvalidRequest("The tool that asks offers no rules of its own.")
+            raise InvalidRequest("The tool suggests no rules of its own.")
         updates = entry.request.suggestions
         self._hub.broker.answer(entry.id, Decision(allowed=True, by=decider.by, decider=decider.facts, updates=updates))
         return _json({"added": [], "settled": True})
@@ -150,7 +150,7 @@ class _RuleApi:
         """Take back the last change that was made here."""
         change = await to_its_end(self._undo())
         texts = [rule.text for rule in (*(loan.rule for loan in change.loans), *change.kept)]
-        return _json({"said": f"{', '.join(texts)} {'is gone again' if change.added else 'is back'}"})
+        return _json({"said": f"{', '.join(texts)} {'is removed' if change.added else 'is back'}"})
 
     # --- changes: the file first, whose writing may fail, then what is in memory ---
 
@@ -168,7 +168,7 @@ class _RuleApi:
             loans = [loan for loan in self._hub.rules.temporary() if _is_named(loan.rule, given)]
             kept = [rule for rule in self._kept if _is_named(rule, given)]
             if not loans and not kept:
-                raise RouteNotFound("There is no such rule (any more).")
+                raise RouteNotFound("This rule does not exist (any more).")
             await self._keep(remove=kept)
             self._hub.rules.take_back(loans)
             self._changes.append(_Change(added=False, loans=loans, kept=kept))
@@ -221,7 +221,7 @@ class _RuleApi:
             )
         except (OSError, SettingsError) as error:
             raise InvalidRequest(f"The rules can't be saved: {error}.") from error
-        return f"saved, but {prevails} prevails after the next start" if prevails is not None else ""
+        return f"saved, but {prevails} takes precedence after the next start" if prevails is not None else ""
 
 
 def _written(rule: Rule) -> PermissionRule:

@@ -45,7 +45,7 @@ class _SdkApi:
 
     async def interrupt(self, request: Request) -> Response:
         if not await agents_of(self._hub).interrupt_agent(request.path_params["number"]):
-            raise InvalidRequest("It does nothing that could be interrupted.")
+            raise InvalidRequest("This agent is idle: there is no turn to interrupt.")
         return Response(status_code=204)
 
     async def end(self, request: Request) -> Response:
@@ -56,7 +56,7 @@ class _SdkApi:
 
     async def _end(self, request: Request, *, again: bool) -> Response:
         if not await agents_of(self._hub).end_agent(request.path_params["number"], again=again):
-            raise RouteNotFound("There is no such agent (any more).")
+            raise RouteNotFound("This agent does not exist (any more).")
         return Response(status_code=204)
 
 

@@ -242,7 +242,7 @@ class ProxyServer:
         elif not path and self._leash.ready is not None:
             raise StartError(
                 f"The control socket can't be made ({problem}). Set XDG_RUNTIME_DIR to a folder of yours, or run "
-                "`ccproxy-tui serve`, which goes on without.",
+                "`ccproxy-tui serve`, which runs without it.",
                 EXIT_USAGE,
             )
         elif not path:
@@ -374,7 +374,7 @@ def check_bind(loaded: Loaded) -> None:
     server = loaded.settings.server
     if not is_loopback(server.host) and loaded.settings.security.auth_token is None:
         raise StartError(
-            f"Listening on {server.host} would offer your accounts to everybody who can reach this machine. "
+            f"Listening on {server.host} would offer your accounts to everyone who can reach this machine. "
             "Set a token first: `ccproxy-tui generate-token --save`, or --auth-token.",
             EXIT_USAGE,
         )

@@ -198,7 +198,7 @@ async def test_a_tool_without_a_version_is_not_asked(tmp_path: Path, printed: st
     tool = tmp_path / "bin" / "codex"
     tool.write_text(f"#!{sys.executable}\nprint({printed!r})\n")
     assert await detector.detect() is None
-    assert detector.problem == "codex --version did not tell a version"
+    assert detector.problem == "codex --version printed no version"
 
 
 async def test_no_tool_at_all(tmp_path: Path) -> None:

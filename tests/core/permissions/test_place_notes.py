@@ -43,7 +43,11 @@ def project(tmp_path: Path) -> Path:
         ("Read", {"file_path": "src/out/id_rsa"}, "touches a place where secrets lie: src/out/id_rsa is a link to "),
         ("Bash", {"command": "cat src/out/id_rsa"}, "touches a place where secrets lie: src/out/id_rsa is a link to "),
         ("Bash", {"command": "cat < src/out/x"}, "src/out/x is a link to "),
-        ("Write", {"file_path": "a\0b"}, "could not be told where it leads: a\0b (it is no path that a file can have)"),
+        (
+            "Write",
+            {"file_path": "a\0b"},
+            "could not be resolved: a\0b (it is no path that a file can have)",
+        ),
     ],
 )
 def test_a_link_says_where_it_leads(project: Path, tool: str, given: Any, starts: str) -> None:

@@ -296,8 +296,8 @@ EVASIONS = [
 QUIETER = [
     ("PYTHONPATH=src pytest", "with PYTHONPATH set"),
     ("NODE_OPTIONS=--max-old-space-size=4096 npm test", "with NODE_OPTIONS set"),
-    ("make &", "goes on in the background"),
-    ("nohup make", "goes on in the background"),
+    ("make &", "keeps running in the background"),
+    ("nohup make", "keeps running in the background"),
     ("base64 -d x", "decodes text"),
     ("python3 - <<'EOF'\nprint(1)\nEOF", "runs a text with python3"),
     ("python -c 'print(1)'", "runs a text with python"),

@@ -419,7 +419,7 @@ async def test_a_provider_tells_how_a_plan_is_when_it_is_asked(
     upstream.default = answer
     proxy = await start_proxy(PROVIDERS__COPILOT__OAUTH__USER_URL=f"{upstream.url}/user", **token_settings(upstream))
     control = proxy.control()
-    assert await control.check_account("claude") == "the login is taken; used: 5h 37%"
+    assert await control.check_account("claude") == "the login works; used: 5h 37%"
     with pytest.raises(ControlError, match="login was refused"):
         await control.check_account("copilot")
     await control.close()

@@ -175,7 +175,7 @@ async def test_a_setting_that_waits_for_a_restart_is_shown_as_such_and_stays_out
     assert (token["value"], "a-token-to-come" in repr(entries), bool(token["pending"])) == ("", False, True)
     assert (entries["logging.level"]["value"], entries["logging.level"]["pending"]) == ("INFO", "DEBUG")
     assert entries["server.keepalive_seconds"]["pending"] is None
-    assert "in force already" in await control.change_setting("security.auth_token", None)
+    assert "already in effect" in await control.change_setting("security.auth_token", None)
     entries = {entry["key"]: entry["pending"] for entry in await control.settings()}
     assert (entries["security.auth_token"], entries["logging.level"]) == (None, "DEBUG")
     await control.close()
@@ -197,7 +197,7 @@ async def test_a_setting_that_the_environment_sets_says_that_it_prevails(start_p
     os.environ["SERVER__KEEPALIVE_SECONDS"] = "11"
     proxy = await start_proxy()
     control = proxy.control()
-    assert "still prevails" in await control.change_setting("server.keepalive_seconds", "7")
+    assert "still takes precedence" in await control.change_setting("server.keepalive_seconds", "7")
     await control.close()
 
 

@@ -117,7 +117,7 @@ async def test_a_stopping_proxy_answers_everybody(proxy: Proxy) -> None:
 async def test_without_anybody_there_the_answer_is_no_at_once(start_proxy: StartProxy) -> None:
     proxy = await start_proxy()
     answer = (await proxy.client.post("/mcp/permission/check", json=CHECK)).json()
-    assert answer == {"behavior": "deny", "message": "Nobody is at the terminal to allow it"}
+    assert answer == {"behavior": "deny", "message": "No front end is connected to allow it"}
     hook = {"hook_event_name": "PermissionRequest", "tool_name": "Bash", "tool_input": {}}
     assert (await proxy.client.post("/hooks/claude-code", json=hook)).json() == {}, "it asks in its own terminal"
 
@@ -277,7 +277,7 @@ async def test_a_tool_that_takes_no_other_input_never_runs_the_first_one_for_it(
     }[source]
     asking = asyncio.create_task(proxy.client.post(f"/hooks/{source}", json=body))
     name = await asked(proxy)
-    with pytest.raises(ControlError, match="takes no other input"):
+    with pytest.raises(ControlError, match="does not accept edited input"):
         await control.answer_permission(name, allowed=True, edited={"command": "ls"})
     await control.answer_permission(name, allowed=False, message="no")
     told = (await asking).json()
@@ -452,7 +452,7 @@ async def test_updates_that_no_tool_can_take_are_refused(proxy: Proxy, control: 
     path = f"/permissions/{name}/respond"
     body = {"allowed": True, "updates": updates}
     refused = await proxy.client.post(path, json=body, auth=proxy.signed)
-    assert (refused.status_code, "takes no such updates" in refused.text) == (400, True)
+    assert (refused.status_code, "does not accept these permission updates" in refused.text) == (400, True)
     good = {"type": "setMode", "mode": "plan", "destination": "session"}
     await proxy.client.post(path, json={"allowed": True, "updates": [good]}, auth=proxy.signed)
     decision = (await asking).json()["hookSpecificOutput"]["decision"]

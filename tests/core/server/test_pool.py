@@ -317,7 +317,7 @@ async def test_an_account_that_is_set_aside_serves_nothing(
         await control.set_account_aside(name, aside=True)
     refused = await proxy.client.post(PATH, json=request())
     assert refused.status_code == 429
-    assert "claude:work set aside" in refused.json()["error"]["message"]
+    assert "claude:work disabled" in refused.json()["error"]["message"]
     await control.set_account_aside("claude:spare", aside=False)
     await control.close()
     await proxy.client.post(PATH, json=request())

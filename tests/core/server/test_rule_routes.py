@@ -32,7 +32,7 @@ async def test_rules_of_the_settings_answer_before_anybody_is_asked(start_proxy:
     }
     assert [answer["behavior"] for answer in answers.values()] == ["allow", "deny", "allow", "deny", "deny"]
     assert answers["git push"]["message"] == "Denied by the rule Bash(git push:*)"
-    assert answers["ls; rm x"]["message"] == "Nobody is at the terminal to allow it"
+    assert answers["ls; rm x"]["message"] == "No front end is connected to allow it"
     assert [entry.decision.by for entry in proxy.hub.broker.ended[-1:] if entry.decision] == ["rule Bash(ls:*)"]
     assert proxy.hub.rules.hits["Bash(ls:*)"].times == 1
     elsewhere = await proxy.client.post("/mcp/permission/check", json=bash("make test", cwd="/other"))
@@ -129,7 +129,7 @@ async def test_an_offer_that_can_not_be_told_in_words_is_none(
     asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=hook))
     name = await asked(proxy)
     assert (await control.propose_rules(name)).offer == ""
-    with pytest.raises(ControlError, match="offers no rules"):
+    with pytest.raises(ControlError, match="suggests no rules"):
         await control.add_rules(name, [], action="allow", scope="asker", hours=None)
     await control.answer_permission(name, allowed=True)
     assert (await asking).json()["hookSpecificOutput"]["decision"] == {"behavior": "allow"}
@@ -140,7 +140,7 @@ async def test_nothing_is_offered_for_a_high_risk_request(proxy: Proxy, control:
     asking = asyncio.create_task(proxy.client.post("/hooks/claude-code", json=risky))
     name = await asked(proxy)
     assert (await control.propose_rules(name)).offer == ""
-    with pytest.raises(ControlError, match="offers no rules"):
+    with pytest.raises(ControlError, match="suggests no rules"):
         await control.add_rules(name, [], action="allow", scope="asker", hours=None)
     answer = {"allowed": True, "updates": SUGGESTIONS}
     refused = await proxy.client.post(f"/permissions/{name}/respond", json=answer, auth=proxy.signed)
@@ -187,10 +187,10 @@ async def test_rules_are_listed_taken_out_and_brought_back(proxy: Proxy, control
     assert "ls" not in proxy.hub.loaded.write_to.read_text()
     assert await control.undo_rules() == "Bash(ls:*) is back"
     assert "Bash(ls:*)" in proxy.hub.loaded.write_to.read_text()
-    assert await control.undo_rules() == "Bash(ls:*) is gone again"
-    assert await control.undo_rules() == "Bash(git diff:*) is gone again"
+    assert await control.undo_rules() == "Bash(ls:*) is removed"
+    assert await control.undo_rules() == "Bash(git diff:*) is removed"
     assert await control.rules() == []
-    with pytest.raises(ControlError, match="no such rule"):
+    with pytest.raises(ControlError, match="This rule does not exist"):
         await control.remove_rule(kept)
 
 

@@ -160,7 +160,7 @@ async def test_the_person_interrupts_a_turn(start_proxy: StartProxy, environ: di
     await control.interrupt_agent(agent.id)
     assert "The turn was interrupted by the user at the proxy." in (await asking).text
     assert (await proxy.ended()).ended == "stopped"
-    with pytest.raises(ControlError, match="nothing that could be interrupted"):
+    with pytest.raises(ControlError, match="no turn to interrupt"):
         await control.interrupt_agent(agent.id)
     with pytest.raises(ControlError, match="no such agent"):
         await control.end_agent(999, again=False)
