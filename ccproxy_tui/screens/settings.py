@@ -305,7 +305,7 @@ def _fields(setting: Setting) -> dict[str, filters.Value]:
 
 
 class EditSetting(ModalScreen[str | None]):
-    """One value, typed. The old one is there to start from, except for secrets."""
+    """One value, typed. The old one is there to start from, except for secrets and what a terminal can't show."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "cancel", id="edit.cancel", show=False)]
 
@@ -316,10 +316,12 @@ class EditSetting(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         setting = self._setting
         allowed = f"{setting.kind} {setting.allowed}".strip()
+        about = "\n".join(map(escape_line, (setting.key, setting.description, allowed)))
+        written = setting.written if escape_line(setting.written) == setting.written else ""
         with Vertical(classes="dialog"):
-            yield Static(f"{setting.key}\n{setting.description}\n{allowed}", markup=False, classes="dialog-text")
+            yield Static(about, markup=False, classes="dialog-text")
             yield Input(
-                "" if setting.secret else setting.written,
+                "" if setting.secret else written,
                 password=setting.secret,
                 id="edit-value",
                 select_on_focus=False,

@@ -631,6 +631,23 @@ async def test_a_setting_that_waits_for_a_restart_shows_both_values(app: CCProxy
         await until(lambda: ("set", waits["key"], None) in control.calls)
 
 
+async def test_values_of_settings_are_safe_for_the_terminal(app: CCProxyApp, control: FakeControl) -> None:
+    """They come from files, also such as stand in a project folder; descriptions from another machine's proxy."""
+    odd = "\x1b]0;title\x07\u202e"
+    texts = {name: f"{name}{odd}" for name in ("value", "default", "origin", "description", "pending")}
+    control.entries = [{**ENTRIES[0], **texts}]
+    async with app.run_test(size=(220, 36)) as pilot:
+        await until(lambda: len(app.session.mirror.rows) == 12)
+        await pilot.press("8")
+        await until(lambda: "origin" in screen_text(app))
+        assert "file pending\\x1b]0;title\\x07\\u202e" in screen_text(app)
+        assert not {"\x1b", "\x07", "\u202e"} & set(screen_text(app))
+        await pilot.press("enter")
+        await settle(pilot)
+        assert "enter writes it" in screen_text(app)
+        assert not {"\x1b", "\x07", "\u202e"} & set(screen_text(app))
+
+
 async def test_settings_of_the_screens_are_kept_by_this_terminal(control: FakeControl) -> None:
     """Over ssh, the proxy's settings file lies on another machine."""
     control.entries = ENTRIES

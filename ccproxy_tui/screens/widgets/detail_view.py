@@ -79,7 +79,7 @@ class KeptLines(LineView, Generic[L]):
 
 
 class DetailView(KeptLines[Line]):
-    """Lines with named styles; used for docks and for the inspector's Timeline."""
+    """Lines with named styles; used for docks and for the inspector's Timeline. Any text is safe here."""
 
     DEFAULT_CSS = """
     DetailView > .detail--strong { text-style: bold; }
@@ -111,4 +111,4 @@ class DetailView(KeptLines[Line]):
     def draw_line(self, index: int, width: int) -> Strip:
         text, name = self._lines[index] if self._lines else (self._empty, "dim")
         style = self.named_style(f"detail--{name}") if name else self.rich_style
-        return self.text_strip([(words.fit(text, width), style)], width)
+        return self.text_strip([(words.fit(escape_line(text), width), style)], width)
