@@ -237,7 +237,7 @@ async def test_accounts_that_you_have_set_aside_are_never_asked() -> None:
     room = Room(up := Upstream("a", Turns(pool(one, two), "failover"), two=Reply(429)))
     assert (await room.ask()).status == 429
     two.set_aside(aside=True)
-    with pytest.raises(NoAccountServes, match="up:one set aside; up:two set aside"):
+    with pytest.raises(NoAccountServes, match="up:one disabled; up:two disabled"):
         await room.ask()
     assert up.asked == ["two"]
 
