@@ -189,7 +189,7 @@ class EditDialog(ModalScreen[Any]):
         return self.query_one(PieceView).display
 
     def _write(self) -> None:
-        what = f"its {self._field}" if self._field else "its input"
+        what = self._field or "the input"
         self.query_one("#edit-title", Static).update(f"Edit {what}:")
         self._area.display, self.query_one(PieceView).display = True, False
         self._area.focus()

@@ -46,7 +46,7 @@ class Edited:
         self.terminal.wait_for("Bash wants to run a command")
         self.terminal.quiet(0.9)
         self.terminal.send("e")
-        self.terminal.wait_for("Edit its command:")
+        self.terminal.wait_for("Edit command:")
         self.terminal.quiet(0.5)
         self.before = picture(self.terminal)
         self.terminal.output.clear()

@@ -108,7 +108,7 @@ def test_a_command_is_edited_in_the_persons_own_editor(start: Start, tmp_path: P
     terminal.wait_for("Bash wants to run a command")
     terminal.quiet(0.9)
     terminal.send("e")
-    terminal.wait_for("Edit its command:")
+    terminal.wait_for("Edit command:")
     terminal.send("\x1bOS")  # F4
     terminal.wait_for("EDITING")
     assert is_restored(terminal)

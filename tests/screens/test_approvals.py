@@ -188,7 +188,7 @@ async def test_an_edit_is_shown_before_it_is_sent(
         await open_card(app, pilot, control, clock, asking("1", input_='{"command": "git status", "timeout": 5}'))
         clock.advance(1)
         await pilot.press("e")
-        await until(lambda: "Edit its command:" in screen_text(app))
+        await until(lambda: "Edit command:" in screen_text(app))
         area = app.screen.query_one(TextArea)
         assert area.text == "git status"
         await pilot.press("ctrl+s")
@@ -294,7 +294,7 @@ async def test_what_hides_is_spelled_out_where_it_is_edited(
         await open_card(app, pilot, control, clock, asking("1", input_=json.dumps(given)))
         clock.advance(1)
         await pilot.press("e")
-        await until(lambda: "Edit its input:" in screen_text(app))
+        await until(lambda: "Edit the input:" in screen_text(app))
         area = app.screen.query_one(TextArea)
         assert json.loads(area.text) == given
         assert not has_hidden(area.text)
@@ -307,7 +307,7 @@ async def test_a_fault_in_the_text_is_shown_until_the_text_changes(
         await open_card(app, pilot, control, clock, asking("1", input_=json.dumps({"number": 1})))
         clock.advance(1)
         await pilot.press("e")
-        await until(lambda: "Edit its input:" in screen_text(app))
+        await until(lambda: "Edit the input:" in screen_text(app))
         area = app.screen.query_one(TextArea)
         area.text = "{"
         await settle(pilot)
