@@ -86,7 +86,7 @@ async def test_the_cache_command() -> None:
     assert (status, raw["shape"], raw["instructions"][:7]) == (0, "developer", "You are")
     status, out = await run("cache", "--refresh", "--tool", "claude", CLAUDE__CLI_PATH=find("claude"))
     assert (status, "claude-cli/" in out) == (0, True)
-    assert await run("cache", "--clear") == (0, "1 files are gone.\n")
+    assert await run("cache", "--clear") == (0, "1 files deleted.\n")
 
 
 async def test_the_info_and_set_commands() -> None:
