@@ -105,8 +105,8 @@ async def proxied(url: str, folder: str) -> AsyncIterator[str]:
         sys.executable, "-m", "ccproxy_tui", "serve", env=environ, stdout=-3, stderr=-3
     )
     try:
-        from ccproxy_tui.core import instances
-        from ccproxy_tui.core.paths import Paths
+        from ccproxy_tui.core.control import instances
+        from ccproxy_tui.core.system.paths import Paths
 
         os.environ["XDG_RUNTIME_DIR"] = folder
         while not (found := instances.running(Paths.of_user())):

@@ -26,8 +26,8 @@ from typing import Any
 import httpx
 
 from bench.relay import cpu, free_port
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths
 from tests.fakes.upstream import Cut, Seen, Wait, anthropic_stream, json_reply, sse_reply
 from tests.pty.terminal import Terminal, program
 from tests.pty.test_truth import BUSY, SIZES, User, World, agree, terminal_ended

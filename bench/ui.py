@@ -17,8 +17,8 @@ import zlib
 
 from bench.relay import cpu, free_port, memory
 from bench.work import quantile
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths
 from tests.pty.terminal import Terminal, program
 
 BODY = {

@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.relay import free_port
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths
 from tests.pty.terminal import Terminal, program
 
 WARM_VISITS = 20

@@ -23,16 +23,16 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import Worker
 
-from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import Watch
-from ccproxy_tui.core.heap import give_back_memory
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.frames import Watch
 from ccproxy_tui.core.records.events import SettingsChanged
 from ccproxy_tui.core.settings.live import LiveSettings
 from ccproxy_tui.core.settings.models import Ui
 from ccproxy_tui.core.settings.offer import Offer
 from ccproxy_tui.core.settings.trust import TrustStore
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.heap import give_back_memory
+from ccproxy_tui.core.system.paths import Paths
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.accounts import AccountsScreen
 from ccproxy_tui.screens.approvals import ApprovalsScreen, ask_line
 from ccproxy_tui.screens.base import NARROW, BaseScreen

@@ -13,8 +13,8 @@ def run_hook(source: str) -> None:
 
     Without a proxy that proves to be ours, nothing is printed: no opinion, the tool asks in its own terminal.
     """
-    from ccproxy_tui.core.asking import NotAsked, ask
-    from ccproxy_tui.core.paths import NotOurs, Paths
+    from ccproxy_tui.core.control.asking import NotAsked, ask
+    from ccproxy_tui.core.system.paths import NotOurs, Paths
 
     try:
         answer = ask(Paths.of_user(), f"/hooks/{source}", sys.stdin.buffer.read())

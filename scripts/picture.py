@@ -29,10 +29,10 @@ async def take_picture(home: str) -> str:
     from ccproxy_tui.app import CCProxyApp
     from ccproxy_tui.cli.attach import find_socket
     from ccproxy_tui.cli.host import connect
-    from ccproxy_tui.core.clock import SystemClock
-    from ccproxy_tui.core.paths import Paths
     from ccproxy_tui.core.settings import load
     from ccproxy_tui.core.settings.live import LiveSettings
+    from ccproxy_tui.core.system.clock import SystemClock
+    from ccproxy_tui.core.system.paths import Paths
     from ccproxy_tui.screens.ui.session import Attached
 
     paths = Paths.of_user()

@@ -21,10 +21,8 @@ import httpx
 import hypothesis
 import pytest
 
-from ccproxy_tui.core.clock import SystemClock
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.control_transport import Signature
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.client import ControlClient
+from ccproxy_tui.core.control.transport import Signature
 from ccproxy_tui.core.records.events import Event, Finished, PermissionAsked, PermissionDecided
 from ccproxy_tui.core.records.record import ExchangeRecord
 from ccproxy_tui.core.records.store import Store
@@ -32,6 +30,8 @@ from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.serve import ProxyServer
 from ccproxy_tui.core.server.viewer import detail_of
 from ccproxy_tui.core.settings import load
+from ccproxy_tui.core.system.clock import SystemClock
+from ccproxy_tui.core.system.paths import Paths
 from ccproxy_tui.providers.registry import Context, load_providers
 from tests.fakes.clock import FakeClock
 from tests.fakes.upstream import ScriptedUpstream

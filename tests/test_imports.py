@@ -25,7 +25,7 @@ def loaded_by(code: str) -> set[str]:
     "code",
     [
         "import ccproxy_tui.cli.serve, ccproxy_tui.core.server.serve, ccproxy_tui.providers.registry",
-        "import ccproxy_tui.core.control_client, ccproxy_tui.core.hosting",
+        "import ccproxy_tui.core.control.client, ccproxy_tui.core.hosting",
         EVERY_MODULE.format("ccproxy_tui.core"),
         EVERY_MODULE.format("ccproxy_tui.providers"),
     ],

@@ -19,7 +19,7 @@ READ_BY_USERS = (
     *(path for path in (PACKAGE / "core" / "server").rglob("*.py") if path.name != "exchange.py"),
     *(
         path
-        for part in ("auth", "detection", "permissions", "storage")
+        for part in ("auth", "detection", "permissions", "storage", "control", "records", "system", "text")
         for path in (PACKAGE / "core" / part).glob("*.py")
     ),
     *(path for path in (PACKAGE / "core").glob("*.py") if path.name != "opencode_plugin.py"),  # a program's text

@@ -11,7 +11,7 @@ from ccproxy_tui.cli.errors import NOT_RUNNING, Failure, explain
 from ccproxy_tui.cli.options import load_settings
 
 if TYPE_CHECKING:
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.system.paths import Paths
 
 
 @click.command()
@@ -25,8 +25,8 @@ def attach(ctx: click.Context, /, target: str | None, plain: bool) -> None:
     TARGET is a port or a control socket; without it, the one proxy that runs. Quitting never stops it.
     """
     from ccproxy_tui.cli.host import connect, proxy_maker, run_front_end
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.system.paths import Paths
     from ccproxy_tui.screens.ui.session import Hosted
 
     paths = Paths.of_user()
@@ -44,8 +44,8 @@ def find_socket(target: str | None, paths: Paths) -> str:
 
     Raises Failure when there is none, or more than one, NotOurs when it is another user's.
     """
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.paths import check_socket
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.system.paths import check_socket
 
     if target and not target.isdecimal():
         if not Path(target).is_socket():

@@ -16,8 +16,8 @@ import msgspec
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
 from ccproxy_tui.cli.options import load_settings
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.qr import qr_lines
+from ccproxy_tui.core.text.escape import escape_line
+from ccproxy_tui.core.text.qr import qr_lines
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.auth.account import Account, AnyAccount
@@ -233,8 +233,8 @@ def _open_browser(url: str, *, browser: bool) -> None:
 
 
 def _accounts(ctx: click.Context) -> list[AnyAccount]:
-    from ccproxy_tui.core.clock import SystemClock
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.system.clock import SystemClock
+    from ccproxy_tui.core.system.paths import Paths
     from ccproxy_tui.providers.registry import Context, load_providers
 
     settings = load_settings(**ctx.obj).settings

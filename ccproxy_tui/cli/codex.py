@@ -14,12 +14,12 @@ import msgspec
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
 from ccproxy_tui.cli.options import load_settings
-from ccproxy_tui.core.escape import escape_block, escape_line
-from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.text.escape import escape_block, escape_line
+from ccproxy_tui.core.text.redact import redact_text
 
 if TYPE_CHECKING:
+    from ccproxy_tui.core.control.frames import CodexView
     from ccproxy_tui.core.detection import Detector
-    from ccproxy_tui.core.frames import CodexView
     from ccproxy_tui.core.settings import Loaded
 
 _PREVIEW = 200  # characters of the instructions that `cache` prints
@@ -142,9 +142,9 @@ def test(ctx: click.Context, /, endpoint: str, stream: bool, model: str | None, 
     """Send one small request to the running proxy. Exits 1 when it fails."""
     import httpx
 
-    from ccproxy_tui.core import instances
     from ccproxy_tui.core.client_token import client_token
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.system.paths import Paths
 
     loaded = _load(ctx)
     paths = Paths.of_user()
@@ -190,9 +190,9 @@ def _load(ctx: click.Context) -> Loaded:
 
 
 def _detector(loaded: Loaded, tool: str = "codex") -> Detector:
-    from ccproxy_tui.core.clock import SystemClock
     from ccproxy_tui.core.detection import CLAUDE, CODEX, DetectionCache, Detector
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.system.clock import SystemClock
+    from ccproxy_tui.core.system.paths import Paths
 
     paths = Paths.of_user()
     chosen = getattr(loaded.settings, tool).cli_path
@@ -203,8 +203,8 @@ def _detector(loaded: Loaded, tool: str = "codex") -> Detector:
 
 def _describe(loaded: Loaded) -> CodexView:
     """The models as the proxy would list them, asked of the backend when that may be."""
-    from ccproxy_tui.core.clock import SystemClock
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.system.clock import SystemClock
+    from ccproxy_tui.core.system.paths import Paths
     from ccproxy_tui.providers.codex import Codex
     from ccproxy_tui.providers.registry import Context
 

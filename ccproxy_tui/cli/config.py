@@ -12,7 +12,7 @@ import click
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
 from ccproxy_tui.cli.options import load_settings
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.text.escape import escape_line
 
 
 @click.group()
@@ -63,9 +63,9 @@ def path(ctx: click.Context, /) -> None:
 @explain
 def init(output: Path | None, force: bool) -> None:
     """Write a settings file with every setting, commented out."""
-    from ccproxy_tui.core.files import replace_file
-    from ccproxy_tui.core.paths import Paths
     from ccproxy_tui.core.settings.edit import template
+    from ccproxy_tui.core.system.files import replace_file
+    from ccproxy_tui.core.system.paths import Paths
 
     target = output or Paths.of_user().config / "config.toml"
     if target.exists() and not force:

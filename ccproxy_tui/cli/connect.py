@@ -18,16 +18,16 @@ import click
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
 from ccproxy_tui.cli.options import load_settings
-from ccproxy_tui.core.escape import escape_block, escape_line
-from ccproxy_tui.core.redact import redact_setting, redact_text
+from ccproxy_tui.core.text.escape import escape_block, escape_line
+from ccproxy_tui.core.text.redact import redact_setting, redact_text
 from ccproxy_tui.hook import SOURCES, run_hook
 
 if TYPE_CHECKING:
     import httpx
 
     from ccproxy_tui.core.connect import Proxy, Target
-    from ccproxy_tui.core.frames import AskView
-    from ccproxy_tui.core.instances import Instance
+    from ccproxy_tui.core.control.frames import AskView
+    from ccproxy_tui.core.control.instances import Instance
     from ccproxy_tui.core.settings import Loaded
     from ccproxy_tui.core.settings.models import Security
 
@@ -75,8 +75,8 @@ def connect(ctx: click.Context, /, tool: str, undo: bool, dry_run: bool) -> None
 
 def _port(loaded: Loaded) -> tuple[int, str]:
     """The port to write, and what to say about it: that of the one proxy that runs, unless the user names one."""
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.system.paths import Paths
 
     port = loaded.settings.server.port
     origin = loaded.origins.get(("server", "port"))
@@ -96,8 +96,8 @@ def _port(loaded: Loaded) -> tuple[int, str]:
 def _proxy(url: str, security: Security) -> Proxy:
     from ccproxy_tui.core.client_token import client_token, client_token_file, is_wanted
     from ccproxy_tui.core.connect import Proxy
-    from ccproxy_tui.core.hook_proof import install_key, key_file
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control.hook_proof import install_key, key_file
+    from ccproxy_tui.core.system.paths import Paths
 
     paths = Paths.of_user()
     token_file = ""
@@ -172,7 +172,7 @@ def _place(name: str) -> Path:
 
 def _memory(tool: str, target: Target) -> Path:
     """Where the file's earlier bytes are kept, for undoing."""
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.system.paths import Paths
 
     return Paths.of_user().state / "connect" / f"{tool}-{Path(target.path).name}.json"
 
@@ -194,7 +194,7 @@ def _remembered(tool: str, target: Target) -> dict[str, Any] | None:
 
 
 def _write(tool: str, target: Target, path: Path, before: str, after: str | None, *, undo: bool) -> None:
-    from ccproxy_tui.core.files import replace_file
+    from ccproxy_tui.core.system.files import replace_file
 
     memory = _memory(tool, target)
     try:
@@ -213,7 +213,7 @@ def _write(tool: str, target: Target, path: Path, before: str, after: str | None
 
 def _remember(memory: Path, kept: dict[str, Any] | None, path: Path, before: str, after: str) -> None:
     """The bytes from before the first change of ours; nothing when somebody else has changed the file since."""
-    from ccproxy_tui.core.files import replace_file
+    from ccproxy_tui.core.system.files import replace_file
 
     if kept is not None and kept.get("after") != _digest(before):
         memory.unlink(missing_ok=True)
@@ -245,9 +245,9 @@ def ask(question: str, given: str | None, port: int | None) -> None:
         shown = keys.load(given) if given else {}
     except (ValueError, RecursionError) as error:
         raise Failure(f"--input is not valid JSON: {error}", USAGE) from error
-    from ccproxy_tui.core.asking import NotAsked, NothingRuns
-    from ccproxy_tui.core.asking import ask as ask_proxy
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control.asking import NotAsked, NothingRuns
+    from ccproxy_tui.core.control.asking import ask as ask_proxy
+    from ccproxy_tui.core.system.paths import Paths
 
     body = {"tool_name": question, "input": shown, "cwd": str(Path.cwd())}
     try:
@@ -273,8 +273,8 @@ def hook(source: str) -> None:
 
 def _running(port: int | None = None) -> Instance:
     """Return the proxy of this user that runs (on `port`). Raises Failure."""
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.paths import NotOurs, Paths
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.system.paths import NotOurs, Paths
 
     try:
         paths = Paths.of_user()
@@ -287,7 +287,7 @@ def _running(port: int | None = None) -> Instance:
 
 
 def _client(instance: Instance) -> httpx.AsyncClient:
-    from ccproxy_tui.core.control_transport import control_http
+    from ccproxy_tui.core.control.transport import control_http
 
     return control_http(socket=instance.socket)
 
@@ -296,9 +296,9 @@ def _over_tcp(host: str, port: int) -> httpx.AsyncClient:
     """Return a client for an address of this machine, with the key of the proxy there. Raises Failure."""
     import socket
 
-    from ccproxy_tui.core.control_key import find_key
-    from ccproxy_tui.core.control_transport import control_http
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control.key import find_key
+    from ccproxy_tui.core.control.transport import control_http
+    from ccproxy_tui.core.system.paths import Paths
 
     key = find_key(Paths.of_user(), port)
     if key is None:
@@ -323,9 +323,9 @@ def permission_handler(host: str | None, port: int | None, plain: bool) -> None:
     """Decide on permission requests line by line, in a terminal of its own. `ccproxy-tui` does more."""
     if not sys.stdin.isatty():
         raise Failure("This command needs a terminal, because you decide there.", USAGE)
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.paths import Paths
-    from ccproxy_tui.core.standing import watched
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.control.standing import watched
+    from ccproxy_tui.core.system.paths import Paths
 
     if host is None:
         instance: Instance | None = (running := _running(port))
@@ -343,7 +343,7 @@ def permission_handler(host: str | None, port: int | None, plain: bool) -> None:
 async def _handle(client: httpx.AsyncClient) -> None:
     import httpx
 
-    from ccproxy_tui.core import sse
+    from ccproxy_tui.core.text import sse
 
     decoder = sse.Decoder()
     try:
@@ -363,7 +363,7 @@ async def _card(client: httpx.AsyncClient, name: str, *, reveal: bool = False) -
     """What all front ends show of a request; None when it has gone."""
     import msgspec
 
-    from ccproxy_tui.core.frames import AskView
+    from ccproxy_tui.core.control.frames import AskView
 
     found = await client.get(f"/permissions/{name}/card", params={"reveal": str(reveal).lower()})
     return msgspec.json.decode(found.content, type=AskView) if found.is_success else None

@@ -11,10 +11,10 @@ import click
 from ccproxy_tui.cli.errors import FAILURE, explain
 
 if TYPE_CHECKING:
-    from ccproxy_tui.core.instances import Instance
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control.instances import Instance
     from ccproxy_tui.core.probes import Finding
     from ccproxy_tui.core.settings import Loaded
+    from ccproxy_tui.core.system.paths import Paths
 
 Report = dict[str, list["Finding"]]
 
@@ -26,9 +26,9 @@ Report = dict[str, list["Finding"]]
 @explain
 def doctor(ctx: click.Context, /, security: bool, as_json: bool) -> None:
     """Probe this machine's setup: what is open, and how to close it. Exits 1 when something is open."""
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control import instances
     from ccproxy_tui.core.settings import load
+    from ccproxy_tui.core.system.paths import Paths
 
     paths = Paths.of_user()
     loaded = load(flags=ctx.obj["flags"], config=ctx.obj["config"])
@@ -82,7 +82,7 @@ def _reachable(host: str) -> str:
 
 
 def _print(report: Report) -> None:
-    from ccproxy_tui.core.escape import escape_line
+    from ccproxy_tui.core.text.escape import escape_line
 
     for area, found in report.items():
         click.echo(area)

@@ -9,7 +9,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 import click
 
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.text.escape import escape_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,9 +44,9 @@ def explain(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def explained(*args: P.args, **kwargs: P.kwargs) -> R:
-        from ccproxy_tui.core.control import ControlError
-        from ccproxy_tui.core.paths import NotOurs
+        from ccproxy_tui.core.control.protocol import ControlError
         from ccproxy_tui.core.settings import SettingsError
+        from ccproxy_tui.core.system.paths import NotOurs
 
         try:
             return command(*args, **kwargs)

@@ -16,11 +16,11 @@ from ccproxy_tui.cli.options import Flags, load_settings
 from ccproxy_tui.core.limits import STOP_MARGIN
 
 if TYPE_CHECKING:
-    from ccproxy_tui.core.control import Control
+    from ccproxy_tui.core.control.protocol import Control
     from ccproxy_tui.core.hosting import ProxyProcess
-    from ccproxy_tui.core.paths import Paths
     from ccproxy_tui.core.settings import Loaded
     from ccproxy_tui.core.settings.offer import Offer
+    from ccproxy_tui.core.system.paths import Paths
     from ccproxy_tui.screens.ui.session import Source
 
 DEMO_SECONDS = 20.0
@@ -35,8 +35,8 @@ def run_host(flags: Flags, config: Path | None, *, plain: bool, demo: bool = Fal
 
 
 def _run_once(flags: Flags, config: Path | None, *, plain: bool, demo: bool) -> int:
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.system.paths import Paths
 
     paths = Paths.of_user()
     loaded = load_settings(flags, config)
@@ -88,7 +88,7 @@ def proxy_maker(flags: Flags, config: Path | None, paths: Paths, *, demo: bool) 
 
 def connect(socket: str) -> Control:
     """A control connection; httpx is imported only now, in the thread that asked."""
-    from ccproxy_tui.core.control_client import ControlClient
+    from ccproxy_tui.core.control.client import ControlClient
 
     return ControlClient(socket=socket)
 
@@ -108,9 +108,9 @@ def run_front_end(
     With `offers` the screens ask about files of the project folder; START_AGAIN comes back when they were trusted.
     The proxy looks at the executable and the parents of whoever decides, so this process stays readable for it.
     """
-    from ccproxy_tui.core.secrecy import write_no_core
     from ccproxy_tui.core.settings.offer import offers_of
     from ccproxy_tui.core.settings.trust import TrustStore
+    from ccproxy_tui.core.system.secrecy import write_no_core
     from ccproxy_tui.screens.ui.terminal import is_dumb
 
     write_no_core()
@@ -125,7 +125,7 @@ def _run_plain(source: Source, loaded: Loaded, notice: str, *, seconds: float | 
     import asyncio
     import signal
 
-    from ccproxy_tui.core.clock import SystemClock
+    from ccproxy_tui.core.system.clock import SystemClock
     from ccproxy_tui.screens.ui.plain import HELP, PlainFrontEnd
     from ccproxy_tui.screens.ui.signals import EndSignals
 
@@ -157,9 +157,9 @@ def _run_screens(source: Source, loaded: Loaded, paths: Paths, offers: list[Offe
     import gc
 
     from ccproxy_tui.app import LOG_FILE, CCProxyApp
-    from ccproxy_tui.core.clock import SystemClock
-    from ccproxy_tui.core.logging import configure
     from ccproxy_tui.core.settings.live import LiveSettings
+    from ccproxy_tui.core.system.clock import SystemClock
+    from ccproxy_tui.core.system.logging import configure
     from ccproxy_tui.screens.ui.signals import EndSignals
     from ccproxy_tui.screens.ui.terminal import restore_terminal
 

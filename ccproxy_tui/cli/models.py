@@ -10,7 +10,7 @@ import click
 
 from ccproxy_tui.cli.errors import explain
 from ccproxy_tui.cli.options import load_settings
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.text.escape import escape_line
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.model_map import Rule

@@ -113,8 +113,8 @@ def _trust_folder(_ctx: click.Context, _option: click.Parameter, chosen: bool) -
 
 def load_settings(flags: Flags, config: Path | None) -> Loaded:
     """Load the settings as every command does, and write to standard error what of the folder's files is not used."""
-    from ccproxy_tui.core.escape import escape_line
     from ccproxy_tui.core.settings import load
+    from ccproxy_tui.core.text.escape import escape_line
 
     loaded = load(flags=flags, config=config)
     for ignored in loaded.ignored:

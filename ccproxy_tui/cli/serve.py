@@ -10,7 +10,7 @@ import click
 
 from ccproxy_tui.cli.errors import Failure, explain
 from ccproxy_tui.cli.options import Flags, pop_flags, serve_options
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.text.escape import escape_line
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.provider import Provider
@@ -44,11 +44,11 @@ def serve(
 
 def run_proxy(flags: Flags, config: Path | None, leash: Leash, *, demo: bool) -> int:
     """Serve until stopped. The exit status."""
-    from ccproxy_tui.core.clock import SystemClock
-    from ccproxy_tui.core.paths import Paths
-    from ccproxy_tui.core.secrecy import hide_memory
     from ccproxy_tui.core.server.serve import ProxyServer, StartError
     from ccproxy_tui.core.settings import SettingsError, load
+    from ccproxy_tui.core.system.clock import SystemClock
+    from ccproxy_tui.core.system.paths import Paths
+    from ccproxy_tui.core.system.secrecy import hide_memory
     from ccproxy_tui.providers.registry import Context, load_providers
 
     hide_memory()
@@ -74,7 +74,7 @@ def _run(server: Any, taken: str, *, demo: bool) -> int:
     import asyncio
     import sys
 
-    from ccproxy_tui.core.logging import configure
+    from ccproxy_tui.core.system.logging import configure
 
     settings = server.hub.settings
     configure(
@@ -101,7 +101,7 @@ def _run(server: Any, taken: str, *, demo: bool) -> int:
 def _warn(server: Any, taken: str) -> None:
     import logging
 
-    from ccproxy_tui.core.paths import readable
+    from ccproxy_tui.core.system.paths import readable
 
     loaded = server.hub.loaded
     for warning in (*loaded.ignored, *loaded.exposed, *loaded.warnings, *server.missing, *filter(None, [taken])):

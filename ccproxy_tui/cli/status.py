@@ -16,9 +16,9 @@ from ccproxy_tui.cli.attach import find_socket
 from ccproxy_tui.cli.errors import NOT_RUNNING, Failure, explain
 
 if TYPE_CHECKING:
-    from ccproxy_tui.core.control import Control
-    from ccproxy_tui.core.frames import Status
-    from ccproxy_tui.core.instances import Instance
+    from ccproxy_tui.core.control.frames import Status
+    from ccproxy_tui.core.control.instances import Instance
+    from ccproxy_tui.core.control.protocol import Control
 
 T = TypeVar("T")
 
@@ -35,9 +35,9 @@ _POLL = 0.1
 @explain
 def status(as_json: bool, line: bool) -> None:
     """Show the running proxy and its accounts. Exits 4 when no proxy runs."""
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.escape import escape_line
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.system.paths import Paths
+    from ccproxy_tui.core.text.escape import escape_line
 
     paths = Paths.of_user()
     found, silent = asyncio.run(_ask_all(instances.running(paths)))
@@ -63,8 +63,8 @@ async def _ask_all(running: list[Instance]) -> tuple[list[Status], list[tuple[In
 
     One that ended since is in neither.
     """
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.control import ControlError, ControlLost
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.control.protocol import ControlError, ControlLost
 
     async def ask(instance: Instance) -> Status | ControlError:
         try:
@@ -84,8 +84,8 @@ async def _ask_all(running: list[Instance]) -> tuple[list[Status], list[tuple[In
 
 async def _ask(socket: str, verb: Callable[[Control], Awaitable[T]]) -> T:
     """Return what a proxy answers within ANSWER_SECONDS. Raises ControlLost for one that stands still."""
-    from ccproxy_tui.core.control import ControlLost
-    from ccproxy_tui.core.control_client import ControlClient
+    from ccproxy_tui.core.control.client import ControlClient
+    from ccproxy_tui.core.control.protocol import ControlLost
 
     control = ControlClient(socket=socket)
     try:
@@ -102,7 +102,7 @@ def _short(one: Status) -> str:
 
 
 def _print(one: Status) -> None:
-    from ccproxy_tui.core.escape import escape_line
+    from ccproxy_tui.core.text.escape import escape_line
 
     click.echo(f"{one.host}:{one.port}  pid {one.pid}  v{one.version}  {one.live} live, {one.total} in all")
     if one.project:
@@ -126,9 +126,9 @@ def _print(one: Status) -> None:
 @explain
 def stop(target: str | None, now: bool) -> None:
     """Stop a running proxy, after its live streams (bounded by server.drain_seconds)."""
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.control import ControlLost
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.control.protocol import ControlLost
+    from ccproxy_tui.core.system.paths import Paths
 
     paths = Paths.of_user()
     socket = find_socket(target, paths)
@@ -150,7 +150,7 @@ def _end_by_signal(socket: str) -> None:
     import signal
     import time
 
-    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.control import instances
 
     for number, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
         pid = instances.listener(socket)
@@ -171,7 +171,7 @@ def _end_by_signal(socket: str) -> None:
 
 async def _gone(socket: str, seconds: float) -> bool:
     """Return whether nothing listens on the socket any more within that time."""
-    from ccproxy_tui.core import instances
+    from ccproxy_tui.core.control import instances
 
     for _ in range(int(seconds / _POLL)):
         if not instances.accepts(socket):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ccproxy_tui.cli.errors import FAILURE, USAGE, Failure, explain
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.text.escape import escape_line
 
 if TYPE_CHECKING:
     from ccproxy_tui.core.settings import Ignored
@@ -31,8 +31,8 @@ def trust(ctx: click.Context, /, path: Path | None, yes: bool, as_list: bool, re
     PATH is a folder or one of its files; without it, this folder. Settings of a project folder that are more than looks
     (addresses, programs, credentials, rules, ...) have no effect before, nor after the file changes.
     """
-    from ccproxy_tui.core.paths import Paths
     from ccproxy_tui.core.settings.trust import TrustStore
+    from ccproxy_tui.core.system.paths import Paths
 
     store = TrustStore(Paths.of_user())
     target = _without_link(path or Path.cwd())
@@ -95,11 +95,11 @@ def _offer(ctx: click.Context, store: TrustStore, path: Path, *, yes: bool) -> i
 
 def _found(ctx: click.Context, store: TrustStore, path: Path) -> tuple[list[Offer], list[Ignored]]:
     """What can be trusted, and what can't be."""
-    from ccproxy_tui.core.paths import Paths
     from ccproxy_tui.core.settings import NOT_TRUSTED, Ignored, load
     from ccproxy_tui.core.settings.files import Refused
     from ccproxy_tui.core.settings.offer import offers_of
     from ccproxy_tui.core.settings.trust import TRUST_VARIABLE
+    from ccproxy_tui.core.system.paths import Paths
     from ccproxy_tui.providers.claude_sdk.folder import offer_of_folder
 
     path = _folder_of_agents(path)
@@ -134,9 +134,9 @@ def _show(offer: Offer) -> None:
 
 def _refuse_agents() -> None:
     """Raises Failure in an agent of a proxy of yours: it could have written the files itself."""
-    from ccproxy_tui.core import instances
-    from ccproxy_tui.core.ancestry import AGENT_MARK, line_of
-    from ccproxy_tui.core.paths import Paths
+    from ccproxy_tui.core.control import instances
+    from ccproxy_tui.core.system.ancestry import AGENT_MARK, line_of
+    from ccproxy_tui.core.system.paths import Paths
 
     proxies = {one.pid for one in instances.answering(Paths.of_user())}
     if AGENT_MARK in os.environ or any(one.pid in proxies for one in line_of(os.getpid())[1:]):
@@ -153,7 +153,7 @@ def _agreed(number: int) -> bool:
 
 
 def _accept(store: TrustStore, offers: list[Offer]) -> int:
-    from ccproxy_tui.core.clock import SystemClock
+    from ccproxy_tui.core.system.clock import SystemClock
 
     try:
         for offer in offers:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from ccproxy_tui.core.files import replace_file
-from ccproxy_tui.core.paths import Paths, private_dir, read_ours
-from ccproxy_tui.core.peers import tcp_lookup
 from ccproxy_tui.core.settings.models import Security
+from ccproxy_tui.core.system.files import replace_file
+from ccproxy_tui.core.system.paths import Paths, private_dir, read_ours
+from ccproxy_tui.core.system.peers import tcp_lookup
 
 _FILE = "client-token"
 _LENGTH = 32

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths, private_dir
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths, private_dir
 
 START_SECONDS = 30.0
 LAST_SECONDS = 2.0  # for a child that could not start to end by itself, with its own status

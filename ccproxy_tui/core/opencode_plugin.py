@@ -1,6 +1,6 @@
 """What `connect opencode` puts beside opencode's settings: a plugin that asks here, too. Events: observed, 1.18.
 
-It takes a proven answer alone (`core.hook_proof` says how it is made).
+It takes a proven answer alone (`core.control.hook_proof` says how it is made).
 """
 
 from __future__ import annotations

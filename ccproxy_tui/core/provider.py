@@ -17,13 +17,13 @@ import msgspec
 from ccproxy_tui.core.auth.account import AnyAccount
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.pool import Turns
+from ccproxy_tui.core.control.frames import SdkView
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import ProxyError
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.profile import Profile
 from ccproxy_tui.core.formats.report import Note, Report
-from ccproxy_tui.core.frames import SdkView
 from ccproxy_tui.core.permissions import Entry, PermissionRequest
 from ccproxy_tui.core.routing import Operation
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from ccproxy_tui.core.control.frames import Segment, SegmentKind
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.canonical import BlockEnded, BlockStarted, Delta, Failed, Sealed, StreamEvent
 from ccproxy_tui.core.formats.dialects import stream_parser
 from ccproxy_tui.core.formats.names import FORMATS, Format
-from ccproxy_tui.core.frames import Segment, SegmentKind
 from ccproxy_tui.core.records.record import ExchangeRecord
-from ccproxy_tui.core.redact import redact_text
-from ccproxy_tui.core.stream_mask import StreamMask
+from ccproxy_tui.core.text.redact import redact_text
+from ccproxy_tui.core.text.stream_mask import StreamMask
 
 STEP = 256 * 1024  # bytes read at a time, so that a long answer never holds the loop
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ccproxy_tui.core.auth.file_lock import LOCK_SECONDS
 from ccproxy_tui.core.auth.owner_lock import OWNER_SECONDS, STALE, TOUCH
 from ccproxy_tui.core.auth.renewal import CLAUDE_LIFETIME, COPILOT_LIFETIME, COPILOT_MARGIN, MARGIN
-from ccproxy_tui.core.frames import HEARTBEAT, SILENCE
+from ccproxy_tui.core.control.frames import HEARTBEAT, SILENCE
 from ccproxy_tui.core.limits import HOOK_SECONDS, LAST_SECONDS, SETTLE_SECONDS, STOP_MARGIN, TOKEN_SECONDS
 from ccproxy_tui.core.settings.models import Settings
 

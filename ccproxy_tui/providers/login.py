@@ -16,14 +16,14 @@ from ccproxy_tui.core.auth.oauth_login import CodeLogin, DeviceLogin
 from ccproxy_tui.core.auth.pool import Pool, Strategy, Turns
 from ccproxy_tui.core.auth.quota import Reading
 from ccproxy_tui.core.auth.renewal import Ask, Renewal, TokenAnswer
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import UpstreamGarbled, UpstreamStalled
 from ccproxy_tui.core.formats.body import read_object
-from ccproxy_tui.core.http_time import retry_after
 from ccproxy_tui.core.limits import TOKEN_ANSWER, TOKEN_SECONDS
-from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.provider import Answer, close_answer
 from ccproxy_tui.core.settings.models import Http
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.patience import patience
+from ccproxy_tui.core.text.http_time import retry_after
 from ccproxy_tui.providers.registry import Context
 from ccproxy_tui.providers.upstream import Upstream, read_all
 

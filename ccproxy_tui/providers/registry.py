@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import ProxyError
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.provider import Provider
 from ccproxy_tui.core.settings import Settings
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.paths import Paths
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from ccproxy_tui.core.errors import (
 )
 from ccproxy_tui.core.formats.upstream_error import read_error
 from ccproxy_tui.core.provider import Answer, Headers, Mark, UpstreamRequest, close_answer
-from ccproxy_tui.core.redact import redact_url
 from ccproxy_tui.core.settings.models import Http
+from ccproxy_tui.core.text.redact import redact_url
 from ccproxy_tui.providers.transport import ForwardTransport, LeanTransport
 
 _LONG_URL = 512  # characters; a longer one is not remembered

@@ -13,9 +13,9 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static, TextArea
 
-from ccproxy_tui.core.escape import escape_json, escape_line, has_hidden
 from ccproxy_tui.core.formats import keys
 from ccproxy_tui.core.permissions.difference import difference
+from ccproxy_tui.core.text.escape import escape_json, escape_line, has_hidden
 from ccproxy_tui.screens.ui.card_view import difference_lines
 from ccproxy_tui.screens.ui.editor import EditorError, edit, editor_of
 from ccproxy_tui.screens.ui.pieces import PieceLine

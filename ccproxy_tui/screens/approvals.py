@@ -14,10 +14,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AskView, Watch
+from ccproxy_tui.core.control.frames import AskView, Watch
+from ccproxy_tui.core.control.protocol import ControlError
 from ccproxy_tui.core.permissions.sources import TAKES_NO_EDIT
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.answers import EditDialog, MessageDialog
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.history import HistoryDialog

@@ -12,8 +12,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker
 
-from ccproxy_tui.core.control import Control, ControlError, ControlLost
-from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.core.control.frames import Watch
+from ccproxy_tui.core.control.protocol import Control, ControlError, ControlLost
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 from ccproxy_tui.screens.ui.session import Session
 from ccproxy_tui.screens.ui.status_line import status_parts

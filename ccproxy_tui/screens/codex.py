@@ -12,8 +12,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from ccproxy_tui.core.escape import escape_block, escape_line
-from ccproxy_tui.core.frames import CodexView, DetectionView, TestResult, Watch
+from ccproxy_tui.core.control.frames import CodexView, DetectionView, TestResult, Watch
+from ccproxy_tui.core.text.escape import escape_block, escape_line
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.confirm import Confirm
 from ccproxy_tui.screens.ui import words

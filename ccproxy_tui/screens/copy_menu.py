@@ -13,10 +13,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 from textual.worker import Worker
 
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.curl import curl_command
-from ccproxy_tui.core.frames import Detail, Watch
-from ccproxy_tui.core.ids import short_id
+from ccproxy_tui.core.control.frames import Detail, Watch
+from ccproxy_tui.core.control.protocol import ControlError
+from ccproxy_tui.core.system.ids import short_id
+from ccproxy_tui.core.text.curl import curl_command
 from ccproxy_tui.screens.ui.text_model import TextModel
 
 if TYPE_CHECKING:

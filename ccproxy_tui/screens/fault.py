@@ -13,8 +13,8 @@ from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import WorkerFailed, active_worker
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.text.escape import escape_line
+from ccproxy_tui.core.text.redact import redact_text
 
 if TYPE_CHECKING:
     from ccproxy_tui.app import CCProxyApp

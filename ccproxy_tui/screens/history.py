@@ -10,9 +10,9 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.escape import escape_line, spell
-from ccproxy_tui.core.frames import AuditRow
+from ccproxy_tui.core.control.frames import AuditRow
+from ccproxy_tui.core.control.protocol import Control, ControlError
+from ccproxy_tui.core.text.escape import escape_line, spell
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.card_view import headline_of
 from ccproxy_tui.screens.widgets.live_list import Column, LiveList

@@ -14,11 +14,11 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 
-from ccproxy_tui.core import sse
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import BodyPart, Detail, Watch
-from ccproxy_tui.core.ids import short_id
+from ccproxy_tui.core.control.frames import BodyPart, Detail, Watch
+from ccproxy_tui.core.control.protocol import ControlError
+from ccproxy_tui.core.system.ids import short_id
+from ccproxy_tui.core.text import sse
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.base import NARROW, BaseScreen
 from ccproxy_tui.screens.confirm import Confirm
 from ccproxy_tui.screens.copy_menu import CopyMenu

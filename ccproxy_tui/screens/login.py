@@ -11,10 +11,10 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import LoginView
-from ccproxy_tui.core.qr import qr_lines
+from ccproxy_tui.core.control.frames import LoginView
+from ccproxy_tui.core.control.protocol import Control, ControlError
+from ccproxy_tui.core.text.escape import escape_line
+from ccproxy_tui.core.text.qr import qr_lines
 
 POLL = 1.0
 

@@ -10,10 +10,10 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
-from ccproxy_tui.core import filters
-from ccproxy_tui.core.escape import cut, escape_line
-from ccproxy_tui.core.frames import LogView, Watch
-from ccproxy_tui.core.ids import short_id
+from ccproxy_tui.core.control.frames import LogView, Watch
+from ccproxy_tui.core.system.ids import short_id
+from ccproxy_tui.core.text import filters
+from ccproxy_tui.core.text.escape import cut, escape_line
 from ccproxy_tui.screens.base import WIDE, BaseScreen
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.mirror import Changes

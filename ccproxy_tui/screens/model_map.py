@@ -10,9 +10,9 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import ModelRoute
+from ccproxy_tui.core.control.frames import ModelRoute
+from ccproxy_tui.core.control.protocol import Control, ControlError
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.widgets.detail_view import DetailView, Line
 
 HINT = "esc closes; rules are set in [[models.rules]] of the settings file"

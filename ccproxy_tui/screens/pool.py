@@ -10,8 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AgentView, SdkView, Watch
+from ccproxy_tui.core.control.frames import AgentView, SdkView, Watch
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.confirm import Confirm
 from ccproxy_tui.screens.ui import words

@@ -16,9 +16,9 @@ from textual.app import App
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
-from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.escape import escape_block
-from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.text.escape import escape_block
+from ccproxy_tui.core.text.redact import redact_text
 from ccproxy_tui.screens.base import BaseScreen
 from ccproxy_tui.screens.fault import FaultRate, FaultScreen, cause_of, screen_at_fault, words_of
 

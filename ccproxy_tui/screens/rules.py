@@ -12,10 +12,10 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
-from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.escape import escape_line, spell
-from ccproxy_tui.core.frames import RuleProposal, RuleView
+from ccproxy_tui.core.control.frames import RuleProposal, RuleView
+from ccproxy_tui.core.control.protocol import Control, ControlError
 from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
+from ccproxy_tui.core.text.escape import escape_line, spell
 from ccproxy_tui.screens.base import BaseScreen
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.card_guard import CardGuard

@@ -15,11 +15,11 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from ccproxy_tui.core import filters
-from ccproxy_tui.core.control import ControlError, ControlLost
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.core.control.frames import Watch
+from ccproxy_tui.core.control.protocol import ControlError, ControlLost
 from ccproxy_tui.core.settings import SettingsError
+from ccproxy_tui.core.text import filters
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.base import NARROW, WIDE, BaseScreen
 from ccproxy_tui.screens.model_map import ModelMap
 from ccproxy_tui.screens.ui.mirror import Changes

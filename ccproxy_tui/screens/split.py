@@ -11,9 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid, Vertical
 from textual.widget import Widget
 
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import Row, Watch
+from ccproxy_tui.core.control.frames import Row, Watch
+from ccproxy_tui.core.control.protocol import ControlError
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.base import BaseScreen
 from ccproxy_tui.screens.confirm import Confirm
 from ccproxy_tui.screens.ui import row_view, words

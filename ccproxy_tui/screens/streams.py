@@ -12,11 +12,11 @@ from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
 from textual.widget import Widget
 
-from ccproxy_tui.core import filters
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import Row, Watch
-from ccproxy_tui.core.ids import short_id
+from ccproxy_tui.core.control.frames import Row, Watch
+from ccproxy_tui.core.control.protocol import ControlError
+from ccproxy_tui.core.system.ids import short_id
+from ccproxy_tui.core.text import filters
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.base import NARROW, TALL, WIDE, BaseScreen
 from ccproxy_tui.screens.confirm import Confirm
 from ccproxy_tui.screens.copy_menu import CopyMenu

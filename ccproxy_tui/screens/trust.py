@@ -13,8 +13,8 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.settings.offer import Offer
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.ui.card_guard import CardGuard
 
 Answer = Literal["trust", "without", ""]

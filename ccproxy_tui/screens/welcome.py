@@ -10,8 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import Status, Watch
+from ccproxy_tui.core.control.frames import Status, Watch
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.base import BaseScreen
 from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.widgets.detail_view import DetailView, Line

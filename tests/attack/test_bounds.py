@@ -19,12 +19,12 @@ import pytest
 import zstandard
 from starlette.routing import Route
 
-from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.server.account_routes import oauth_routes
 from ccproxy_tui.core.server.control_routes import control_routes
 from ccproxy_tui.core.server.health import health_routes
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.settings import load
+from ccproxy_tui.core.system.clock import SystemClock
 from tests.attack.box import Served, run
 from tests.attack.conftest import StartServe
 from tests.attack.hostile import (

@@ -17,10 +17,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.control_key import PROOF_PATH, ControlKey, find_key
-from ccproxy_tui.core.frames import Watch
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.client import ControlClient
+from ccproxy_tui.core.control.frames import Watch
+from ccproxy_tui.core.control.key import PROOF_PATH, ControlKey, find_key
+from ccproxy_tui.core.system.paths import Paths
 from tests.attack.box import PROGRAM, Served, run
 from tests.attack.conftest import StartServe
 from tests.conftest import Proxy, StartProxy, until

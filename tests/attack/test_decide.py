@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.paths import Paths
 from tests.attack.box import PROGRAM, Served, run
 from tests.attack.conftest import StartServe
 from tests.attack.verbs import VERBS
@@ -267,9 +267,9 @@ def test_a_program_counts_as_a_front_end(serve: StartServe) -> None:
 # Signs as our own front ends do: the key lies in the runtime folder, and a program of the user can read it.
 OVER_TCP = """
 import asyncio, sys
-from ccproxy_tui.core.control_key import find_key
-from ccproxy_tui.core.control_transport import control_http
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.key import find_key
+from ccproxy_tui.core.control.transport import control_http
+from ccproxy_tui.core.system.paths import Paths
 async def main():
     port = int(sys.argv[1])
     async with control_http(url=f"http://127.0.0.1:{port}", key=find_key(Paths.of_user(), port)) as client:
@@ -408,8 +408,8 @@ def test_what_a_tool_has_left_behind_answers_on_its_connection(served: Served, t
 # Signed, and hung up at once: when the proxy looks, no process holds the other end.
 HANGS_UP = """
 import json, socket, sys, time
-from ccproxy_tui.core.control_key import HEADER, address_text, find_key
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.key import HEADER, address_text, find_key
+from ccproxy_tui.core.system.paths import Paths
 port, body = int(sys.argv[1]), b'{"allowed": true}'
 target = f"/permissions/{sys.argv[2]}/respond"
 key = find_key(Paths.of_user(), port)

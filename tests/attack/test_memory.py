@@ -21,7 +21,7 @@ pytestmark = [
 OWNER = """
 import ctypes, os, resource, sys
 sys.path[:0] = %r
-from ccproxy_tui.core.secrecy import hide_memory
+from ccproxy_tui.core.system.secrecy import hide_memory
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 def owners(): return [os.stat(f"/proc/self/{name}").st_uid for name in ("environ", "mem")]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.text.escape import escape_line
 from tests.attack.box import NOBODY, Loot, Served, collect, run
 from tests.attack.conftest import StartServe
 from tests.conftest import ACCESS_TOKEN, REFRESH_TOKEN

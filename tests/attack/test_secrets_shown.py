@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from ccproxy_tui.core import sse
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.frames import BodyPart, Watch
+from ccproxy_tui.core.control.client import ControlClient
+from ccproxy_tui.core.control.frames import BodyPart, Watch
+from ccproxy_tui.core.text import sse
 from tests.attack.box import Served, run
 from tests.attack.conftest import StartServe
 from tests.conftest import write_claude_login
-from tests.core.test_redact import SHAPED
+from tests.core.text.test_redact import SHAPED
 from tests.fakes.upstream import Reply, ScriptedUpstream, Seen, Wait, anthropic_stream, json_reply, sse_reply
 
 pytestmark = pytest.mark.attack

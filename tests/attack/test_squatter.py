@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ccproxy_tui.core.connect import TARGETS, Proxy
-from ccproxy_tui.core.hook_proof import NONCE, PROOF, install_key, key_file, prove
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.hook_proof import NONCE, PROOF, install_key, key_file, prove
+from ccproxy_tui.core.system.paths import Paths
 from tests.attack.box import run
 from tests.attack.conftest import StartServe
 

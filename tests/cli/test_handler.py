@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ccproxy_tui.cli.connect import _show
-from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.core.control.frames import AskView
 
 
 def test_no_key_of_the_screens_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from ccproxy_tui.cli import cli
-from ccproxy_tui.core.instances import Instance, register
-from ccproxy_tui.core.paths import Paths, private_dir
+from ccproxy_tui.core.control.instances import Instance, register
+from ccproxy_tui.core.system.paths import Paths, private_dir
 
 STATUS = b'{"version": "1", "pid": 7, "host": "127.0.0.1", "port": 2, "started": 0, "accounts": [], "project": ""}'
 

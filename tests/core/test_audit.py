@@ -19,7 +19,7 @@ import httpx
 import msgspec
 import pytest
 
-from ccproxy_tui.core.frames import AuditRow
+from ccproxy_tui.core.control.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.server.desk import audit_row
@@ -88,7 +88,7 @@ ROWS = """
 import asyncio, os, signal, sys, time
 from pathlib import Path
 from ccproxy_tui.core.storage import Audit
-from ccproxy_tui.core.frames import AuditRow
+from ccproxy_tui.core.control.frames import AuditRow
 name, end = sys.argv[1:]
 fields = dict.fromkeys(AuditRow.__struct_fields__, "x")
 audit = Audit(Path("history.duckdb"), 90, 1_790_000_000.0)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ccproxy_tui.core.instances import port_holder
+from ccproxy_tui.core.control.instances import port_holder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux'
 HIDDEN = """
 import ctypes, os, socket, sys
 sys.path[:0] = %r
-from ccproxy_tui.core.instances import port_holder
+from ccproxy_tui.core.control.instances import port_holder
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 listener = socket.create_server(("127.0.0.1", 0))
 port = listener.getsockname()[1]

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core import logging as our_logging
 from ccproxy_tui.core.clients import client_name
-from ccproxy_tui.core.curl import curl_command
-from ccproxy_tui.core.files import replace_file
-from ccproxy_tui.core.ids import new_id, short_id
-from ccproxy_tui.core.logging import LogLine
-from ccproxy_tui.core.paths import Paths, private_dir
 from ccproxy_tui.core.records.bus import Bus
 from ccproxy_tui.core.records.events import Event, Marked
-from ccproxy_tui.core.supervisor import Tasks
+from ccproxy_tui.core.system import logging as our_logging
+from ccproxy_tui.core.system.files import replace_file
+from ccproxy_tui.core.system.ids import new_id, short_id
+from ccproxy_tui.core.system.logging import LogLine
+from ccproxy_tui.core.system.paths import Paths, private_dir
+from ccproxy_tui.core.system.supervisor import Tasks
+from ccproxy_tui.core.text.curl import curl_command
 from tests.fakes.clock import FakeClock
 
 
@@ -147,7 +147,7 @@ async def test_tasks_are_owned_named_and_end_with_their_owner(caplog: pytest.Log
 
 
 async def test_kept_work_is_started_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ccproxy_tui.core.supervisor.BACKOFF_FIRST", 0.001)
+    monkeypatch.setattr("ccproxy_tui.core.system.supervisor.BACKOFF_FIRST", 0.001)
     attempts = 0
 
     async def work() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ccproxy_tui.core import sse
+from ccproxy_tui.core.text import sse
 from tests.conftest import Proxy
 from tests.e2e.clients import find
 from tests.fakes.upstream import Reply, ScriptedUpstream, Seen, anthropic_stream, json_reply, sse_reply

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from ccproxy_tui.core import instances
 from ccproxy_tui.core.connect import Proxy as Connection
 from ccproxy_tui.core.connect import add_to_claude
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.control.client import ControlClient
 from ccproxy_tui.core.server.viewer import state_word
+from ccproxy_tui.core.system.paths import Paths
 from ccproxy_tui.providers.claude_sdk.agents import Agents
 from ccproxy_tui.providers.claude_sdk.turn import assembled
 from tests.conftest import Proxy, StartProxy, running_proxy, until

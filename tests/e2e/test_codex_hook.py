@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ccproxy_tui.core.control import ControlError
+from ccproxy_tui.core.control.protocol import ControlError
 from tests.conftest import Proxy, StartProxy, until
 from tests.e2e.clients import find
 from tests.e2e.test_across import shell_tool

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.detection import CLAUDE, CODEX, DetectionCache, Detector, Recipe
+from ccproxy_tui.core.system.clock import SystemClock
 from tests.conftest import Proxy
 from tests.e2e.clients import find
 from tests.fakes.streams import response_events, said

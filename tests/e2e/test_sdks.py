@@ -10,7 +10,7 @@ import anthropic
 import msgspec
 import pytest
 
-from ccproxy_tui.core import sse
+from ccproxy_tui.core.text import sse
 from tests.conftest import Proxy
 from tests.fakes.upstream import ScriptedUpstream, Seen, anthropic_stream, json_reply, sse_reply
 

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.curl import curl_command
-from ccproxy_tui.core.frames import BodyPart, Watch
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.client import ControlClient
+from ccproxy_tui.core.control.frames import BodyPart, Watch
+from ccproxy_tui.core.system.paths import Paths
+from ccproxy_tui.core.text.curl import curl_command
 from tests.conftest import write_claude_login
 from tests.fakes.streams import response_events, said
 from tests.fakes.upstream import Cut, Reply, ScriptedUpstream, Seen, anthropic_stream, json_reply, sse_reply

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core.control import Control, ControlError, ControlLost
-from ccproxy_tui.core.frames import (
+from ccproxy_tui.core.control.frames import (
     PROTOCOL,
     AccountDetail,
     AccountView,
@@ -36,6 +35,7 @@ from ccproxy_tui.core.frames import (
     Watch,
     WindowView,
 )
+from ccproxy_tui.core.control.protocol import Control, ControlError, ControlLost
 from ccproxy_tui.screens.ui.session import Ending
 
 STARTED = 1_800_000_000.0

@@ -9,7 +9,7 @@ from typing import Any
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from ccproxy_tui.core import sse
+from ccproxy_tui.core.text import sse
 from tests.fakes.streams import response_events, said
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
+from ccproxy_tui.core.text import sse
 
 CITY = {"city": "Zürich"}
 

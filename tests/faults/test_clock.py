@@ -21,12 +21,12 @@ from ccproxy_tui.core.auth.oauth import Headers
 from ccproxy_tui.core.auth.pool import Pool
 from ccproxy_tui.core.auth.refusal import Refusal
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal, TokenAnswer
-from ccproxy_tui.core.clock import Clock, SystemClock
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.frames import AskView, Frame, Watch
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.client import ControlClient
+from ccproxy_tui.core.control.frames import AskView, Frame, Watch
 from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook
 from ccproxy_tui.core.permissions.rules import parse_rule
+from ccproxy_tui.core.system.clock import Clock, SystemClock
+from ccproxy_tui.core.system.paths import Paths
 from ccproxy_tui.screens.ui.mirror import Mirror
 from tests.attack import box
 from tests.conftest import write_claude_login

@@ -16,10 +16,8 @@ from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
 from ccproxy_tui.core.auth.file_lock import LockTimeout
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal, Headers, RenewalFailed, TokenAnswer
-from ccproxy_tui.core.clock import SystemClock
+from ccproxy_tui.core.control.frames import AuditRow
 from ccproxy_tui.core.errors import InvalidRequest, NoCredentials
-from ccproxy_tui.core.frames import AuditRow
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.permissions.rules import parse_rule
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.rule_routes import _RuleApi
@@ -28,6 +26,8 @@ from ccproxy_tui.core.settings.live import LiveSettings
 from ccproxy_tui.core.settings.models import PermissionRule
 from ccproxy_tui.core.settings.sources import KeyPath
 from ccproxy_tui.core.storage import Audit
+from ccproxy_tui.core.system.clock import SystemClock
+from ccproxy_tui.core.system.paths import Paths
 from tests.faults.at_every_await import runs
 
 LONG_AGO = 1
@@ -89,7 +89,7 @@ def left_behind() -> list[str]:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewer, "_ADOPT_SECONDS", 0.01)
     monkeypatch.setattr(renewer, "_PUT_BACK", 0.01)
-    monkeypatch.setattr("ccproxy_tui.core.files.os.fsync", lambda _: None)
+    monkeypatch.setattr("ccproxy_tui.core.system.files.os.fsync", lambda _: None)
 
 
 def test_no_login_is_lost_by_a_renewal() -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from ccproxy_tui.core import instances
 from ccproxy_tui.core.auth import owner_lock, renewer
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
@@ -24,19 +23,20 @@ from ccproxy_tui.core.auth.file_lock import LockTimeout
 from ccproxy_tui.core.auth.oauth import Headers
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal, TokenAnswer
 from ccproxy_tui.core.client_token import client_token, client_token_file
-from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.connect import TARGETS
-from ccproxy_tui.core.control_key import ControlKey, find_key, keep_key
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.control.frames import AuditRow
+from ccproxy_tui.core.control.hook_proof import install_key, key_file, read_key
+from ccproxy_tui.core.control.key import ControlKey, find_key, keep_key
 from ccproxy_tui.core.detection.cache import DetectionCache
 from ccproxy_tui.core.detection.record import Detected
 from ccproxy_tui.core.errors import NoCredentials
-from ccproxy_tui.core.files import replace_file
-from ccproxy_tui.core.frames import AuditRow
-from ccproxy_tui.core.hook_proof import install_key, key_file, read_key
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings import edit
 from ccproxy_tui.core.settings.trust import TrustStore
 from ccproxy_tui.core.storage.audit import _SELECT, Audit
+from ccproxy_tui.core.system.clock import SystemClock
+from ccproxy_tui.core.system.files import replace_file
+from ccproxy_tui.core.system.paths import Paths
 from tests.faults.at_every_n import runs
 
 NOW = 1_790_000_000.0

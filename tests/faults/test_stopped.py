@@ -14,7 +14,7 @@ import httpx
 import pytest
 import uvloop
 
-from ccproxy_tui.core.patience import SECOND_LOOK, patience
+from ccproxy_tui.core.system.patience import SECOND_LOOK, patience
 from tests.attack import box
 from tests.conftest import write_claude_login
 from tests.fakes.upstream import Reply, ScriptedUpstream, Wait, anthropic_stream, sse_reply

@@ -12,10 +12,10 @@ import pytest
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
 from ccproxy_tui.core.formats import Format, Misfit, Report
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.provider import Call, Prepares, UpstreamRequest
 from ccproxy_tui.core.routing import DIALECTS, Operation
 from ccproxy_tui.core.settings import load
+from ccproxy_tui.core.system.paths import Paths
 from ccproxy_tui.providers.claude_api import ClaudeApi
 from ccproxy_tui.providers.codex import Codex
 from ccproxy_tui.providers.compatible import Compatible

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths
 from tests.pty.terminal import Terminal, children_of, is_running, program
 from tests.pty.test_terminal import Start, free_port, up, wait
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.paths import Paths
 from tests.pty.faulty import ARMED, PLACES, SECRET
 from tests.pty.terminal import Terminal, is_running
 from tests.pty.test_terminal import Start, health, is_restored, start, up

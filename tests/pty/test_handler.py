@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths
 from tests.conftest import Proxy, StartProxy, until
 from tests.pty.terminal import Terminal, program
 from tests.pty.test_guards import Asker

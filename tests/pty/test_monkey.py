@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.paths import Paths
 from tests.fakes.upstream import Cut, Seen, Wait, anthropic_stream, json_reply, sse_reply
 from tests.pty.terminal import Terminal, is_running
 from tests.pty.test_terminal import Start, health, start, up

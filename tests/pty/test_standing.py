@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from ccproxy_tui.cli import cli
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths
 from tests.pty.terminal import is_running, program
 from tests.pty.test_terminal import Start, free_port, run, start, up, wait
 
@@ -137,8 +137,8 @@ def test_stop_ends_a_proxy_that_stands_still() -> None:
 
 STUCK = """
 import os, signal, socket, time
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 paths = Paths.of_user()
 path = str(paths.runtime / "7.sock")

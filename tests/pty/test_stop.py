@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from ccproxy_tui.cli import cli
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths
 from tests.conftest import end_leftovers
 from tests.pty.terminal import children_of, is_running, program
 from tests.pty.test_terminal import Start, free_port, start, up, wait

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.system.paths import Paths
 from tests.pty.terminal import RESTORE_MARKS, Terminal, children_of, is_running, program
 
 pytestmark = [pytest.mark.pty, pytest.mark.timeout(90)]

@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from ccproxy_tui.core import filters
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.frames import Row, Status, Watch
-from ccproxy_tui.core.ids import short_id
+from ccproxy_tui.core.control.client import ControlClient
+from ccproxy_tui.core.control.frames import Row, Status, Watch
+from ccproxy_tui.core.system.ids import short_id
+from ccproxy_tui.core.text import filters
 from ccproxy_tui.screens.ui import row_view, words
 from tests.fakes.upstream import Cut, ScriptedUpstream, Seen, Wait, anthropic_stream, json_reply, sse_reply
 from tests.pty.terminal import Terminal

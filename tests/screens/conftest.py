@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ccproxy_tui.app import CCProxyApp
-from ccproxy_tui.core.frames import Frame
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.frames import Frame
 from ccproxy_tui.core.settings import load
 from ccproxy_tui.core.settings.live import LiveSettings
+from ccproxy_tui.core.system.paths import Paths
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import STARTED, STATUS, FakeControl, FakeSource, live_row, make_detail, make_row
 

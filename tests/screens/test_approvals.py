@@ -14,9 +14,9 @@ from textual.pilot import Pilot
 from textual.widgets import TextArea
 
 from ccproxy_tui.app import CCProxyApp
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.escape import has_hidden
-from ccproxy_tui.core.frames import AskView, Frame
+from ccproxy_tui.core.control.frames import AskView, Frame
+from ccproxy_tui.core.control.protocol import ControlError
+from ccproxy_tui.core.text.escape import has_hidden
 from ccproxy_tui.screens.answers import EditDialog, MessageDialog
 from ccproxy_tui.screens.approvals import ApprovalsScreen
 from ccproxy_tui.screens.inspector import InspectorScreen

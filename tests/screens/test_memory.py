@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from ccproxy_tui.app import CCProxyApp
-from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.core.control.frames import Watch
 from tests.conftest import until
 from tests.fakes.control import FakeControl
 

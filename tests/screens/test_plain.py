@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from ccproxy_tui.core.frames import AskView, Frame
+from ccproxy_tui.core.control.frames import AskView, Frame
 from ccproxy_tui.screens.ui.plain import PlainFrontEnd
 from ccproxy_tui.screens.ui.plain_asks import SHOWN_LINES
 from tests.conftest import until

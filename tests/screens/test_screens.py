@@ -7,8 +7,8 @@ import pytest
 from textual.pilot import Pilot
 
 from ccproxy_tui.app import CCProxyApp
-from ccproxy_tui.core.frames import AccountView, Frame, LogView, Segment, TextFrame
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.frames import AccountView, Frame, LogView, Segment, TextFrame
+from ccproxy_tui.core.system.paths import Paths
 from ccproxy_tui.screens.accounts import AccountsScreen
 from ccproxy_tui.screens.confirm import Confirm, QuitDialog
 from ccproxy_tui.screens.inspector import InspectorScreen

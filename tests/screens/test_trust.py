@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from ccproxy_tui.app import TABS, CCProxyApp
-from ccproxy_tui.core.frames import Frame
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control.frames import Frame
 from ccproxy_tui.core.settings.offer import Change, Offer
 from ccproxy_tui.core.settings.trust import TrustStore
+from ccproxy_tui.core.system.paths import Paths
 from ccproxy_tui.screens.trust import TrustDialog
 from ccproxy_tui.screens.ui.session_state import SessionState, load_state, save_state
 from tests.conftest import until

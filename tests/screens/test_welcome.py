@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.frames import Status
+from ccproxy_tui.core.control.frames import Status
 from ccproxy_tui.screens.welcome import tool_lines
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core.frames import AuditRow
+from ccproxy_tui.core.control.frames import AuditRow
 
 _COLUMNS = AuditRow.__struct_fields__
 HELD: ContextVar[list[str]] = ContextVar("held")  # by which other program, if any

@@ -16,13 +16,13 @@ from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.kept_login import KeptLogin
 from ccproxy_tui.core.auth.renewal import RenewalFailed
 from ccproxy_tui.core.auth.renewer import Renewer
+from ccproxy_tui.core.control.frames import AuditRow
 from ccproxy_tui.core.exchange.tap import Tap
-from ccproxy_tui.core.files import sweep
-from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry
 from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.storage.audit import Audit
 from ccproxy_tui.core.storage.waiting import RowFile, WaitingRows
+from ccproxy_tui.core.system.files import sweep
 
 
 @contextlib.asynccontextmanager

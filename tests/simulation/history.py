@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccproxy_tui.core.frames import AuditRow
+from ccproxy_tui.core.control.frames import AuditRow
 from ccproxy_tui.core.storage.audit import Audit
 from tests.simulation import database
 from tests.simulation.process import Process

@@ -16,9 +16,9 @@ from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.pool import Pool, Turns
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal, CodexRenewal
 from ccproxy_tui.core.exchange.sending import AccountLadder, Record
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.provider import Answer, Call
 from ccproxy_tui.core.settings.models import Http
+from ccproxy_tui.core.system.paths import Paths
 from ccproxy_tui.providers.login import make_ask
 from tests.simulation.approvals import Approvals
 from tests.simulation.login import Login

@@ -17,7 +17,7 @@ from typing import Any
 from unittest import mock
 
 from ccproxy_tui.core.errors import NoAccountServes, NoCredentials
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.paths import Paths
 from tests.simulation import database
 from tests.simulation.approvals import quick_look
 from tests.simulation.clock import WorldClock

@@ -17,10 +17,10 @@ from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin
 from ccproxy_tui.core.auth.quota import Extra, Quota, Reading, read_headers
 from ccproxy_tui.core.auth.renewal import Renewal, RenewalFailed
 from ccproxy_tui.core.auth.renewer import Renewer
-from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.control.frames import AccountDetail, AccountView, WindowView
 from ccproxy_tui.core.errors import InvalidRequest, NoCredentials, UpstreamRefused
-from ccproxy_tui.core.frames import AccountDetail, AccountView, WindowView
-from ccproxy_tui.core.http_time import http_date
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.text.http_time import http_date
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import Document, JsonFile, UnreadableCredentials
 from ccproxy_tui.core.auth.keychain import Keychain, KeychainError
 from ccproxy_tui.core.auth.owner_lock import lock_folders
-from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import Room
 from ccproxy_tui.core.formats.body import read_object
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.files import Room
+from ccproxy_tui.core.system.paths import Paths
 
 __all__ = ["ClaudeFile", "UnreadableCredentials", "candidates", "keychain_of", "parse"]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats.body import read_object
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.paths import Paths
 
 _CLAIMS = "https://api.openai.com/auth"
 _KEY = "OPENAI_API_KEY"

@@ -11,8 +11,8 @@ from typing import Any
 
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
-from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.paths import Paths
 
 KEYS = ("oauth_token", "copilot_token")
 

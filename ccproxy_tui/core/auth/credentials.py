@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ccproxy_tui.core.redact import learn_secret
+from ccproxy_tui.core.text.redact import learn_secret
 
 CredentialKind = Literal["oauth", "api_key"]
 

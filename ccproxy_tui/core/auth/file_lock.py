@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ccproxy_tui.core.patience import patience
+from ccproxy_tui.core.system.patience import patience
 
 LOCK_SECONDS = 40.0
 _POLL = 0.05

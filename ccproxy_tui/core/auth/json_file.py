@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from ccproxy_tui.core.auth.credentials import Credential
-from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import Room, followed_by, is_interrupted, leftovers, replace_file, sweep
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.files import Room, followed_by, is_interrupted, leftovers, replace_file, sweep
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import msgspec
 
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import RECHECK, Document
-from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import Room, is_interrupted, leftovers, sweep
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.files import Room, is_interrupted, leftovers, sweep
 
 _SPARE = 8192  # bytes by which a renewed login may be longer than the one before
 

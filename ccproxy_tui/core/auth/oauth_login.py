@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from ccproxy_tui.core.auth.codex_file import jwt_claims
 from ccproxy_tui.core.auth.oauth import Form, Headers, OAuth
 from ccproxy_tui.core.auth.renewal import CLAUDE_LIFETIME, Ask, Document, iso_time, seconds_of
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats.body import read_object
-from ccproxy_tui.core.redact import learn_secret, redact_text
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.text.redact import learn_secret, redact_text
 
 Change = Callable[[Document], Document]
 

@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from ccproxy_tui.core.auth.file_lock import LockTimeout
-from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.system.clock import Clock
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Literal
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.credentials import duration_word
 from ccproxy_tui.core.auth.refusal import Refusal
-from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.system.clock import Clock
 
 Strategy = Literal["sticky", "failover", "round_robin", "soonest_reset"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import msgspec
 
 from ccproxy_tui.core.auth.account import AnyAccount
-from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.control.frames import AccountView
 from ccproxy_tui.core.errors import UpstreamError, UpstreamRefused
-from ccproxy_tui.core.frames import AccountView
+from ccproxy_tui.core.system.clock import Clock
 
 
 class Reach:

@@ -14,7 +14,7 @@ from ccproxy_tui.core.auth.quota import read_number
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.formats.canonical import Failed
 from ccproxy_tui.core.formats.upstream_error import read_error, retry_seconds, status_of
-from ccproxy_tui.core.http_time import retry_after
+from ccproxy_tui.core.text.http_time import retry_after
 
 _LOGIN_REST = 600.0
 _OVERLOAD_REST = 20.0

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from ccproxy_tui.core.auth.oauth import Headers, OAuth
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats.body import read_object
+from ccproxy_tui.core.system.clock import Clock
 
 Document = dict[str, Any]
 

@@ -18,9 +18,9 @@ from ccproxy_tui.core.auth.json_file import Document, JsonFile, UnreadableCreden
 from ccproxy_tui.core.auth.kept_login import KeptLogin
 from ccproxy_tui.core.auth.owner_lock import owner_locked
 from ccproxy_tui.core.auth.renewal import Renewal, RenewalFailed, RenewalRefused
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import ProxyError
-from ccproxy_tui.core.files import Room
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.files import Room
 
 log = logging.getLogger(__name__)
 

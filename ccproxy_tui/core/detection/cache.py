@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ccproxy_tui.core.detection.record import FORMAT, Detected
-from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.system.files import replace_file
 
 _KEPT = 5
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccproxy_tui.core.limits import MB, TOOL_FILE, TOOL_OUTPUT, TOOL_REQUESTS
-from ccproxy_tui.core.processes import guarded
+from ccproxy_tui.core.system.processes import guarded
 
 _HEAD_LIMIT = 256 * 1024
 _REQUEST_SECONDS = 20.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ccproxy_tui.core.frames import ModelLimits
+from ccproxy_tui.core.control.frames import ModelLimits
 
 
 def read_catalog(document: Mapping[str, Any]) -> list[ModelLimits]:

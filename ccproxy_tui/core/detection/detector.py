@@ -11,15 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.control.frames import DetectionView, ModelLimits
 from ccproxy_tui.core.detection.cache import DetectionCache
 from ccproxy_tui.core.detection.capture import CaptureFailed, CaptureServer, run_bounded
 from ccproxy_tui.core.detection.catalog import read_catalog
 from ccproxy_tui.core.detection.recipes import Recipe
 from ccproxy_tui.core.detection.record import Detected
 from ccproxy_tui.core.formats.body import read_object
-from ccproxy_tui.core.frames import DetectionView, ModelLimits
-from ccproxy_tui.core.processes import find_program
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.processes import find_program
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 from ccproxy_tui.core.detection.capture import CaptureFailed, Request
 from ccproxy_tui.core.detection.record import Detected, Shape
 from ccproxy_tui.core.formats.body import read_object
-from ccproxy_tui.core.redact import is_secret_header, redact_text
+from ccproxy_tui.core.text.redact import is_secret_header, redact_text
 
 _KEY = "capture-only"
 _VERSION = re.compile(rb"\d+\.\d+\.\d+[A-Za-z0-9.+-]*")

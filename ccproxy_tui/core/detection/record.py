@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from ccproxy_tui.core.frames import ModelLimits
+from ccproxy_tui.core.control.frames import ModelLimits
 
 FORMAT = 1
 

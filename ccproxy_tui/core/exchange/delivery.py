@@ -11,7 +11,6 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import ProxyError, UpstreamCut, UpstreamGarbled, UpstreamRefused
 from ccproxy_tui.core.exchange.preparing import Plan
 from ccproxy_tui.core.exchange.sink import EVENT_STREAM, RawHeaders, Sink
@@ -26,7 +25,8 @@ from ccproxy_tui.core.formats.upstream_error import is_openai_error, read_error,
 from ccproxy_tui.core.limits import ANSWER, ERROR_ANSWER, EVENT, MB, SHARED_FROM
 from ccproxy_tui.core.provider import Answer, Headers
 from ccproxy_tui.core.records.events import EndReason
-from ccproxy_tui.core.threads import work_on
+from ccproxy_tui.core.system.threads import work_on
+from ccproxy_tui.core.text import sse
 
 T = TypeVar("T")
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.exchange.history import ANNOUNCED, NAMES_ONE, ResponseHistory, expand
 from ccproxy_tui.core.formats import Conversion, Misfit, Profile, convert_request
@@ -24,7 +23,8 @@ from ccproxy_tui.core.provider import Call, Headers, Provider, runs
 from ccproxy_tui.core.routing import Operation
 from ccproxy_tui.core.settings import Settings
 from ccproxy_tui.core.settings.models import Models
-from ccproxy_tui.core.threads import work_on
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.threads import work_on
 
 _INFERENCE: frozenset[Operation] = frozenset({"messages", "chat", "responses"})
 _ENDPOINTS: dict[Format, tuple[Operation, str]] = {

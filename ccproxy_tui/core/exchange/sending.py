@@ -31,7 +31,7 @@ from ccproxy_tui.core.provider import (
     runs,
 )
 from ccproxy_tui.core.records.events import Billed, Converted, Event, Marked, Routed, UpstreamAnswered, UpstreamAsked
-from ccproxy_tui.core.redact import redact_headers
+from ccproxy_tui.core.text.redact import redact_headers
 
 Publish = Callable[[Event], None]
 Hook = Callable[[Call, UpstreamRequest], Awaitable[UpstreamRequest]]

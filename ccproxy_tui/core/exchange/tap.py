@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats import Format, scan
 from ccproxy_tui.core.formats.canonical import Usage
 from ccproxy_tui.core.limits import ANSWER
@@ -15,7 +14,8 @@ from ccproxy_tui.core.records.events import FirstByte, FirstToken, Marked
 from ccproxy_tui.core.records.kept_bodies import Capture
 from ccproxy_tui.core.records.record import ExchangeRecord
 from ccproxy_tui.core.records.store import Store
-from ccproxy_tui.core.unpack import Broken, Unpacker, UnpackError
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.text.unpack import Broken, Unpacker, UnpackError
 
 _HEAD = 8 * 1024
 _STEPS_HERE = 4

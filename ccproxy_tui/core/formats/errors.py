@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import ErrorKind
 from ccproxy_tui.core.formats.names import Format
+from ccproxy_tui.core.text import sse
 
 _ANTHROPIC: dict[ErrorKind, str] = {
     "invalid_request": "invalid_request_error",

@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, TooManyRequests
-from ccproxy_tui.core.escape import cut
-from ccproxy_tui.core.ids import new_id
-from ccproxy_tui.core.patience import Timer, patience
 from ccproxy_tui.core.permissions.request import Decision, Look, PermissionRequest, Status
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.ids import new_id
+from ccproxy_tui.core.system.patience import Timer, patience
+from ccproxy_tui.core.text.escape import cut
 
 log = logging.getLogger("ccproxy_tui.permissions")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import posixpath
 import re
 
-from ccproxy_tui.core.escape import cut
 from ccproxy_tui.core.permissions.command_words import Call, CommandWords, read_command
+from ccproxy_tui.core.text.escape import cut
 
 _FLAGS = re.IGNORECASE | re.DOTALL
 _NAME = 60  # characters of a name in a note

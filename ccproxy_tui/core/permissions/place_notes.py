@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ccproxy_tui.core.escape import cut
 from ccproxy_tui.core.permissions.command_words import read_command
 from ccproxy_tui.core.permissions.paths import Place, is_below, resolve
 from ccproxy_tui.core.permissions.risk import command_of, holds_secrets, path_of, written_paths
 from ccproxy_tui.core.permissions.runs_later import runs_later
+from ccproxy_tui.core.text.escape import cut
 
 _MOST = 100  # files that are looked for on the disk
 _LONGEST = 200  # characters of a path in a note

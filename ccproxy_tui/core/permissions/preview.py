@@ -19,7 +19,7 @@ from ccproxy_tui.core.permissions.patch import MOST_LINES, patch_of
 from ccproxy_tui.core.permissions.place_notes import place_notes
 from ccproxy_tui.core.permissions.request import FileState, Look, PermissionRequest
 from ccproxy_tui.core.permissions.risk import OWN_SECRET, UNKNOWN, programs_of, risk_notes
-from ccproxy_tui.core.redact import mask_own
+from ccproxy_tui.core.text.redact import mask_own
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from ccproxy_tui.core.limits import HOOK_SECONDS
-from ccproxy_tui.core.processes import Process
+from ccproxy_tui.core.system.processes import Process
 
 Source = Literal["mcp", "rest", "script", "claude-code", "codex", "opencode", "sdk"]
 Status = Literal["pending", "allowed", "denied", "expired", "cancelled"]

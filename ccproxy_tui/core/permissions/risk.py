@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Literal
 
-from ccproxy_tui.core.escape import ODD_SPACES, cut, has_hidden
 from ccproxy_tui.core.permissions.command_notes import GRAVE, command_notes
 from ccproxy_tui.core.permissions.command_words import LONGEST, Call, is_outside, plain_texts, read_command
 from ccproxy_tui.core.permissions.patch import changes_in, patch_of
@@ -21,7 +20,8 @@ from ccproxy_tui.core.permissions.programs import is_bounded
 from ccproxy_tui.core.permissions.runs_later import BY_ITSELF, runs_later
 from ccproxy_tui.core.permissions.shell import split_command
 from ccproxy_tui.core.permissions.urls import Url, read_url
-from ccproxy_tui.core.redact import mask_own_text
+from ccproxy_tui.core.text.escape import ODD_SPACES, cut, has_hidden
+from ccproxy_tui.core.text.redact import mask_own_text
 
 Level = Literal["", "HIGH"]
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.permissions.request import PermissionRequest
 from ccproxy_tui.core.permissions.rules import Rule, decide
-from ccproxy_tui.core.processes import Process
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.processes import Process
 
 
 @dataclass(slots=True, eq=False)

@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
-from ccproxy_tui.core.escape import has_hidden
 from ccproxy_tui.core.permissions.mentions import may_run
 from ccproxy_tui.core.permissions.paths import Place, absolute, is_below, is_in_bare_repository, resolve
 from ccproxy_tui.core.permissions.programs import NEVER as NEVER
@@ -35,6 +34,7 @@ from ccproxy_tui.core.permissions.risk import SHELLS, command_of, level_of, risk
 from ccproxy_tui.core.permissions.runs_later import runs_later
 from ccproxy_tui.core.permissions.shell import split_command
 from ccproxy_tui.core.permissions.urls import read_url
+from ccproxy_tui.core.text.escape import has_hidden
 
 Action = Literal["allow", "ask", "deny"]
 

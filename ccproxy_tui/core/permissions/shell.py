@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ccproxy_tui.core.escape import has_hidden
+from ccproxy_tui.core.text.escape import has_hidden
 
 # A word is bare characters that nothing expands, '…', and "…" without anything that expands in it. A redirection
 # counts only where a word could begin: `foo2>/dev/null` runs foo2. zsh expands a word that begins with `=`.

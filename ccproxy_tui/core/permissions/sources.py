@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ccproxy_tui.core.escape import cut
 from ccproxy_tui.core.formats.misfit import Misfit, Object
 from ccproxy_tui.core.permissions.broker import Entry
 from ccproxy_tui.core.permissions.request import PermissionRequest, Source
 from ccproxy_tui.core.permissions.rules import BadRule, parse_rule
+from ccproxy_tui.core.text.escape import cut
 
 HookSource = Literal["claude-code", "codex"]
 

@@ -14,7 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from ccproxy_tui.core.escape import HIDDEN, has_hidden
+from ccproxy_tui.core.text.escape import HIDDEN, has_hidden
 
 _SPECIAL = frozenset({"http", "https", "ws", "wss", "ftp"})  # `file` is special, too, and has no host of interest
 _ENDS = "".join(map(chr, range(0x21)))  # what is cut from both ends

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.probes.finding import Finding
+from ccproxy_tui.core.system.paths import Paths
 
 
 def probe_files(paths: Paths, credentials: Iterable[Path]) -> list[Finding]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.records.events import Event
+from ccproxy_tui.core.system.clock import Clock
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from itertools import accumulate, chain
 
 from ccproxy_tui.core.formats.report import Note
 from ccproxy_tui.core.limits import KEPT_HEADERS, KEPT_TEXT, clip
-from ccproxy_tui.core.logging import LogLine
 from ccproxy_tui.core.records.events import (
     FAILED_ENDS,
     Accepted,
@@ -34,7 +33,8 @@ from ccproxy_tui.core.records.events import (
 )
 from ccproxy_tui.core.records.kept_bodies import BLOCK, Block, Capture
 from ccproxy_tui.core.records.record import ExchangeRecord, Headers, Mark
-from ccproxy_tui.core.redact import redact_query, redact_text, redact_url
+from ccproxy_tui.core.system.logging import LogLine
+from ccproxy_tui.core.text.redact import redact_query, redact_text, redact_url
 
 KEPT_EXCHANGES = 500
 KEPT_LOGS = 2000

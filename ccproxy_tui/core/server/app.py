@@ -19,7 +19,6 @@ from ccproxy_tui.core.errors import (
     RouteNotFound,
 )
 from ccproxy_tui.core.formats.errors import error_body
-from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.routing import Target, guess_dialect, parse_path, read_path
 from ccproxy_tui.core.server.account_routes import oauth_routes
 from ccproxy_tui.core.server.body import UNREAD, ClientGone
@@ -30,6 +29,7 @@ from ccproxy_tui.core.server.health import health_routes
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.sdk_routes import sdk_status
 from ccproxy_tui.core.server.socket import ResponsesSocket, refuse_socket
+from ccproxy_tui.core.text.redact import redact_text
 
 
 def create_app(hub: Hub) -> ASGIApp:

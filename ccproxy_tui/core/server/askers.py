@@ -6,9 +6,9 @@ import asyncio
 
 from starlette.types import Scope
 
-from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.permissions import PermissionRequest
-from ccproxy_tui.core.socket_owner import owners
+from ccproxy_tui.core.system.peers import peer_of
+from ccproxy_tui.core.system.socket_owner import owners
 
 _LASTS = 1.0  # seconds that the processes of all peers are kept: a port may be another one's later
 

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from ccproxy_tui.core.errors import BodyTooLarge, InvalidRequest, RequestTimeout, TooMuchMemory, WrongMediaType
 from ccproxy_tui.core.exchange.sink import Receive
 from ccproxy_tui.core.limits import BODY_IDLE, MB, RATIO, RATIO_FREE, SHARED_FROM
-from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.server.shares import CLAIM, Claim
-from ccproxy_tui.core.unpack import Broken, TooLarge, Unsupported, unpack
+from ccproxy_tui.core.system.patience import patience
+from ccproxy_tui.core.text.unpack import Broken, TooLarge, Unsupported, unpack
 
 ARRIVED = "ccproxy.arrived"  # set in the scope of a request whose body is all here
 BODY_SECONDS = 600.0

@@ -10,18 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ccproxy_tui.core.control.frames import CodexView, TestResult
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
 from ccproxy_tui.core.formats.openai_responses.native import Collector
 from ccproxy_tui.core.formats.upstream_error import read_error
-from ccproxy_tui.core.frames import CodexView, TestResult
-from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.model_map import Candidate
 from ccproxy_tui.core.provider import Call, keep_answer
 from ccproxy_tui.core.records.events import Event, UpstreamAsked
-from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.server.deciders import Guard
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.system.ids import new_id
+from ccproxy_tui.core.text.redact import redact_bytes, redact_text
 
 _TEST_SECONDS = 30.0
 _TEST_INPUT = "Answer with the word ok."

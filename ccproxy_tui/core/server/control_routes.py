@@ -1,4 +1,4 @@
-"""The control API: `/control/*`, for front ends. Over the unix socket, or over TCP signed (`core.control_key`)."""
+"""The control API: `/control/*`, for front ends. Over the unix socket, or over TCP signed (`core.control.key`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from ccproxy_tui.core import sse
-from ccproxy_tui.core.control_key import PROOF_PATH, address_text
+from ccproxy_tui.core.control.frames import PROTOCOL, BodyPart, Watch
+from ccproxy_tui.core.control.key import PROOF_PATH, address_text
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, Unauthorized, WrongMediaType
-from ccproxy_tui.core.frames import PROTOCOL, BodyPart, Watch
 from ccproxy_tui.core.limits import VERB_BODY
-from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.records.record import ExchangeRecord
-from ccproxy_tui.core.redact import redact_body
 from ccproxy_tui.core.server.account_routes import account_routes
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.codex_routes import codex_routes
@@ -34,7 +31,10 @@ from ccproxy_tui.core.server.rule_routes import rule_routes
 from ccproxy_tui.core.server.sdk_routes import sdk_routes
 from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError
-from ccproxy_tui.core.threads import work_on
+from ccproxy_tui.core.system.peers import peer_of
+from ccproxy_tui.core.system.threads import work_on
+from ccproxy_tui.core.text import sse
+from ccproxy_tui.core.text.redact import redact_body
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from ccproxy_tui.core.ancestry import (
+from ccproxy_tui.core.errors import Forbidden
+from ccproxy_tui.core.system.ancestry import (
     Line,
     agent_above,
     agent_of,
@@ -34,11 +35,10 @@ from ccproxy_tui.core.ancestry import (
     runs,
     terminal_of,
 )
-from ccproxy_tui.core.errors import Forbidden
-from ccproxy_tui.core.peers import Connection, connection_of, peer_of
-from ccproxy_tui.core.processes import Process
-from ccproxy_tui.core.socket_owner import Closed, NotOfThisMachine, owner_of
-from ccproxy_tui.core.supervisor import Tasks
+from ccproxy_tui.core.system.peers import Connection, connection_of, peer_of
+from ccproxy_tui.core.system.processes import Process
+from ccproxy_tui.core.system.socket_owner import Closed, NotOfThisMachine, owner_of
+from ccproxy_tui.core.system.supervisor import Tasks
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,8 @@ from typing import cast
 
 import msgspec
 
+from ccproxy_tui.core.control.frames import AuditRow
 from ccproxy_tui.core.errors import ProxyError
-from ccproxy_tui.core.escape import cut
-from ccproxy_tui.core.frames import AuditRow
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest, Source
 from ccproxy_tui.core.permissions.preview import encoded, has_changed, look_at
 from ccproxy_tui.core.permissions.request import Look
@@ -21,8 +20,9 @@ from ccproxy_tui.core.permissions.rule_book import RuleBook
 from ccproxy_tui.core.permissions.rules import Rule, decide
 from ccproxy_tui.core.records.events import Event, PermissionAsked, PermissionDecided
 from ccproxy_tui.core.records.store import Store
-from ccproxy_tui.core.redact import redact_bytes, redact_text
 from ccproxy_tui.core.settings.models import Permissions
+from ccproxy_tui.core.text.escape import cut
+from ccproxy_tui.core.text.redact import redact_bytes, redact_text
 
 _SHOWN = 4000  # characters of an input that are kept
 

@@ -41,7 +41,6 @@ from ccproxy_tui.core.exchange.tap import AnswerUnpacker, Tap
 from ccproxy_tui.core.formats.errors import error_body, error_event, ping
 from ccproxy_tui.core.formats.names import Format
 from ccproxy_tui.core.formats.report import Report
-from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.model_map import Candidate
 from ccproxy_tui.core.provider import Answer, Call, Headers, close_answer
 from ccproxy_tui.core.records.events import (
@@ -55,15 +54,16 @@ from ccproxy_tui.core.records.events import (
     Routed,
     UpstreamAnswered,
 )
-from ccproxy_tui.core.redact import redact_headers
 from ccproxy_tui.core.routing import Target, allows, guess_dialect
 from ccproxy_tui.core.server import headers as head
 from ccproxy_tui.core.server.body import ARRIVED, UNREAD, ClientGone, read_body
 from ccproxy_tui.core.server.hub import Hub, Interruption
 from ccproxy_tui.core.server.local import Local, estimate, list_models
 from ccproxy_tui.core.server.shares import CLAIM
-from ccproxy_tui.core.sse import EventTooLarge
-from ccproxy_tui.core.unpack import UnpackError
+from ccproxy_tui.core.system.ids import new_id
+from ccproxy_tui.core.text.redact import redact_headers
+from ccproxy_tui.core.text.sse import EventTooLarge
+from ccproxy_tui.core.text.unpack import UnpackError
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ A page in the user's own browser can reach a server on loopback. It can't forge 
 name) nor leave out `Origin` on a request that matters, so both are checked on every route.
 
 Loopback is shared by every user of the machine. Without a configured token the owner of the peer's socket must be the
-user that runs the proxy; `core.peers` has how that is known, and what it can't see.
+user that runs the proxy; `core.system.peers` has how that is known, and what it can't see.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ccproxy_tui.core.control_key import HEADER, BadProof, address_text, is_digest
+from ccproxy_tui.core.control.key import HEADER, BadProof, address_text, is_digest
 from ccproxy_tui.core.errors import Forbidden, ProxyError, Unauthorized
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.limits import ASK_BODY
-from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.routing import guess_dialect
 from ccproxy_tui.core.server.body import ClientGone, read_body
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.shares import CLAIM, Claim
+from ccproxy_tui.core.system.peers import peer_of
 
 LOCAL = "ccproxy.local"  # set in the scope of requests that came over the unix socket
 KNOWN = "ccproxy.known"  # set in the scope of requests of this user, or with a token

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterable
 
-from ccproxy_tui.core.redact import is_secret_header, redact_text
+from ccproxy_tui.core.text.redact import is_secret_header, redact_text
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 

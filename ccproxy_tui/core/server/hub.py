@@ -11,28 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ccproxy_tui.core.ancestry import runs
 from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.auth.reach import Reach
-from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.control_key import ProofReader
+from ccproxy_tui.core.control.key import ProofReader
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.exchange.history import ResponseHistory
 from ccproxy_tui.core.exchange.preparing import Preparer
 from ccproxy_tui.core.exchange.sending import Sender
-from ccproxy_tui.core.heap import give_back_memory
 from ccproxy_tui.core.limits import MB, SETTLE_SECONDS
 from ccproxy_tui.core.model_map import Candidate, find_candidates
 from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook
 from ccproxy_tui.core.permissions.rules import Rule, parse_rule
-from ccproxy_tui.core.processes import reap_orphans
 from ccproxy_tui.core.provider import Provider, RunsAgents
 from ccproxy_tui.core.records.bus import Bus
 from ccproxy_tui.core.records.events import AccountChanged, SettingsChanged
 from ccproxy_tui.core.records.kept_bodies import Block
 from ccproxy_tui.core.records.store import Store
-from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.server.deciders import Deciders
 from ccproxy_tui.core.server.desk import Desk, audit_row
 from ccproxy_tui.core.server.logins import Logins
@@ -44,7 +39,12 @@ from ccproxy_tui.core.settings.live import LiveSettings
 from ccproxy_tui.core.settings.masked import secrets_of
 from ccproxy_tui.core.settings.models import Models, Permissions
 from ccproxy_tui.core.storage import Audit
-from ccproxy_tui.core.supervisor import Tasks
+from ccproxy_tui.core.system.ancestry import runs
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.heap import give_back_memory
+from ccproxy_tui.core.system.processes import reap_orphans
+from ccproxy_tui.core.system.supervisor import Tasks
+from ccproxy_tui.core.text.redact import learn_secret
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.callback import WAITS, CallbackServer
 from ccproxy_tui.core.auth.file_lock import LockTimeout
 from ccproxy_tui.core.auth.oauth_login import Change, CodeLogin, DeviceLogin, LoginFailed
+from ccproxy_tui.core.control.frames import LoginView
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError
-from ccproxy_tui.core.frames import LoginView
-from ccproxy_tui.core.supervisor import Tasks
+from ccproxy_tui.core.system.supervisor import Tasks
 
 _SECONDS = 900.0
 

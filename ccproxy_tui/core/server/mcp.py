@@ -18,7 +18,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from ccproxy_tui import __version__
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.clients import client_name
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound, TooManySessions
 from ccproxy_tui.core.formats.body import decode_strict
@@ -28,7 +27,8 @@ from ccproxy_tui.core.permissions.sources import CHECK_TOOL, check_answer, read_
 from ccproxy_tui.core.server.body import read_whole
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.shares import CLAIM
-from ccproxy_tui.core.threads import work_on
+from ccproxy_tui.core.system.threads import work_on
+from ccproxy_tui.core.text import sse
 
 _VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 _PING = b": waiting for the person\n\n"

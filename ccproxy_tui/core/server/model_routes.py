@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ccproxy_tui.core.frames import ModelRoute
+from ccproxy_tui.core.control.frames import ModelRoute
 from ccproxy_tui.core.model_map import Rule, find_candidates
 from ccproxy_tui.core.server.hub import Hub
 

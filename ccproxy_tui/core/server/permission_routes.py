@@ -17,12 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.clients import client_name
+from ccproxy_tui.core.control.hook_proof import LONGEST_NONCE, NONCE, PROOF, prove
 from ccproxy_tui.core.errors import InvalidRequest, WrongMediaType
 from ccproxy_tui.core.formats.body import decode_strict
 from ccproxy_tui.core.formats.misfit import Misfit, Object
-from ccproxy_tui.core.hook_proof import LONGEST_NONCE, NONCE, PROOF, prove
 from ccproxy_tui.core.limits import ASK_BODY
 from ccproxy_tui.core.permissions import Broker, Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.risk import level_of
@@ -39,14 +38,15 @@ from ccproxy_tui.core.permissions.sources import (
     read_opencode,
     takes_updates,
 )
-from ccproxy_tui.core.processes import Process
 from ccproxy_tui.core.server.askers import Askers
 from ccproxy_tui.core.server.body import ClientGone, read_whole
 from ccproxy_tui.core.server.deciders import Guard, Handler, decider_of
 from ccproxy_tui.core.server.desk import audit_row
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.viewer import ask_view
-from ccproxy_tui.core.threads import work_on
+from ccproxy_tui.core.system.processes import Process
+from ccproxy_tui.core.system.threads import work_on
+from ccproxy_tui.core.text import sse
 
 _KEEPALIVE = 30.0
 _EVENTS = {"pending": "permission_request", "expired": "permission_expired"}

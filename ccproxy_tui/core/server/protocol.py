@@ -11,10 +11,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ccproxy_tui.core.errors import HeadersTooLarge, ProxyError, RequestTimeout
 from ccproxy_tui.core.formats.errors import error_body
 from ccproxy_tui.core.limits import KB, UNREAD_BYTES, UNREAD_SECONDS
-from ccproxy_tui.core.patience import SECOND_LOOK, Timer
-from ccproxy_tui.core.peers import PEER, Connection
 from ccproxy_tui.core.routing import guess_dialect
 from ccproxy_tui.core.server.body import ARRIVED
+from ccproxy_tui.core.system.patience import SECOND_LOOK, Timer
+from ccproxy_tui.core.system.peers import PEER, Connection
 
 
 def protocol_with_limits(head_bytes: int, head_seconds: float, waiting_limit: int) -> type[LimitedProtocol]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 from ccproxy_tui.core.clients import client_name
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.errors import ProxyError
-from ccproxy_tui.core.escape import cut
-from ccproxy_tui.core.peers import peer_of
-from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.server.askers import PeerProcesses
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.peers import peer_of
+from ccproxy_tui.core.text.escape import cut
+from ccproxy_tui.core.text.redact import redact_text
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.control_key import ControlKey, drop_key, find_key, keep_key
-from ccproxy_tui.core.instances import Instance
-from ccproxy_tui.core.paths import NotOurs, Paths, private_dir
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.control.instances import Instance
+from ccproxy_tui.core.control.key import ControlKey, drop_key, find_key, keep_key
+from ccproxy_tui.core.system.paths import NotOurs, Paths, private_dir
 
 _BACKLOG = 64
 

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ccproxy_tui.core.control.frames import RuleProposal, RuleView
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
-from ccproxy_tui.core.frames import RuleProposal, RuleView
 from ccproxy_tui.core.limits import VERB_BODY
 from ccproxy_tui.core.permissions import Decision, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.risk import level_of
@@ -25,7 +25,7 @@ from ccproxy_tui.core.server.desk import asked_of
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.settings import SettingsError
 from ccproxy_tui.core.settings.models import PermissionRule
-from ccproxy_tui.core.supervisor import to_its_end
+from ccproxy_tui.core.system.supervisor import to_its_end
 
 _LAST = 200  # questions that a rule is tried on
 T = TypeVar("T")

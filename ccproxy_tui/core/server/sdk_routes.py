@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ccproxy_tui.core.control.frames import SdkView
 from ccproxy_tui.core.errors import InvalidRequest, RouteNotFound
-from ccproxy_tui.core.frames import SdkView
 from ccproxy_tui.core.provider import RunsAgents
 from ccproxy_tui.core.server.deciders import Guard
 from ccproxy_tui.core.server.hub import Hub

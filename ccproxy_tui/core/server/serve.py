@@ -21,19 +21,13 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccproxy_tui import __version__
-from ccproxy_tui.core import instances
 from ccproxy_tui.core.client_token import client_token, client_token_file, is_wanted
-from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.control_key import ProofReader, new_key
-from ccproxy_tui.core.heap import keep_large_blocks_apart
-from ccproxy_tui.core.hook_proof import install_key
-from ccproxy_tui.core.instances import Instance
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.control.hook_proof import install_key
+from ccproxy_tui.core.control.instances import Instance
+from ccproxy_tui.core.control.key import ProofReader, new_key
 from ccproxy_tui.core.limits import KB, LAST_SECONDS, MB, WAITING_CONNECTIONS
-from ccproxy_tui.core.paths import Paths, readable
-from ccproxy_tui.core.patience import SECOND_LOOK
-from ccproxy_tui.core.processes import adopt_orphans
 from ccproxy_tui.core.provider import Provider
-from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.server.acceptor import Acceptor
 from ccproxy_tui.core.server.app import create_app
 from ccproxy_tui.core.server.client_noise import quiet_clients
@@ -44,6 +38,12 @@ from ccproxy_tui.core.server.protocol import protocol_with_limits
 from ccproxy_tui.core.server.registration import Registration
 from ccproxy_tui.core.settings import Loaded
 from ccproxy_tui.core.settings.models import Server
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.heap import keep_large_blocks_apart
+from ccproxy_tui.core.system.paths import Paths, readable
+from ccproxy_tui.core.system.patience import SECOND_LOOK
+from ccproxy_tui.core.system.processes import adopt_orphans
+from ccproxy_tui.core.text.redact import learn_secret
 from ccproxy_tui.core.timeouts import violations
 
 log = logging.getLogger(__name__)

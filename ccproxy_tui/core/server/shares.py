@@ -16,8 +16,8 @@ from starlette.types import Scope
 
 from ccproxy_tui.core.errors import TooMuchMemory
 from ccproxy_tui.core.limits import MB, SHARE_SECONDS, SHARE_WAITING, SHARED_FROM
-from ccproxy_tui.core.peers import peer_of
 from ccproxy_tui.core.server.askers import PeerProcesses
+from ccproxy_tui.core.system.peers import peer_of
 
 CLAIM = "ccproxy.claim"  # key of the ASGI scope: the Claim of this request; the gate makes and releases it
 

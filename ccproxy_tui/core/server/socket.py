@@ -14,17 +14,17 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.exchange.history import ANNOUNCED, input_items
 from ccproxy_tui.core.formats.body import decode, read_object
 from ccproxy_tui.core.formats.errors import error_object
 from ccproxy_tui.core.formats.misfit import Misfit, Object
-from ccproxy_tui.core.ids import new_id
 from ccproxy_tui.core.limits import MB
 from ccproxy_tui.core.routing import Target
 from ccproxy_tui.core.server.exchange import Exchange
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.shares import CLAIM
+from ccproxy_tui.core.system.ids import new_id
+from ccproxy_tui.core.text import sse
 
 _HANDSHAKE = (b"sec-websocket-", b"upgrade", b"connection", b"content-length", b"content-type")
 _WAITING = 16  # requests that may wait for their turn

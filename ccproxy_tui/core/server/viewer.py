@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from ccproxy_tui import __version__
 from ccproxy_tui.core.client_token import is_wanted
-from ccproxy_tui.core.frames import (
+from ccproxy_tui.core.control.frames import (
     HEARTBEAT,
     PROTOCOL,
     AskView,
@@ -28,8 +28,8 @@ from ccproxy_tui.core.permissions.preview import SHOWN_INPUT, encoded
 from ccproxy_tui.core.permissions.risk import OWN_SECRET, level_of
 from ccproxy_tui.core.records.events import FAILED_ENDS
 from ccproxy_tui.core.records.record import ExchangeRecord
-from ccproxy_tui.core.redact import mask_own_text, redact_text
 from ccproxy_tui.core.server.hub import Hub
+from ccproxy_tui.core.text.redact import mask_own_text, redact_text
 from ccproxy_tui.core.text_reader import TextReader
 
 MAX_TEXTS = 12

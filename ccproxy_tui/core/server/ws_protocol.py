@@ -9,8 +9,8 @@ from websockets.frames import CloseCode, Frame
 
 from ccproxy_tui.core.errors import TooMuchMemory
 from ccproxy_tui.core.limits import FRAGMENTS, KB, SHARED_FROM
-from ccproxy_tui.core.patience import SECOND_LOOK
 from ccproxy_tui.core.server.shares import CLAIM, Claim
+from ccproxy_tui.core.system.patience import SECOND_LOOK
 
 _UNREAD = 256 * KB  # pongs that a client does not read
 

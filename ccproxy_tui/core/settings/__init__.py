@@ -12,8 +12,6 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from ccproxy_tui.core.paths import Paths
-from ccproxy_tui.core.redact import redact_text
 from ccproxy_tui.core.settings import sources
 from ccproxy_tui.core.settings.files import DOTENV_NAME, PROJECT_LIMIT, TOML_NAMES, Refused, project_folders, read_own
 from ccproxy_tui.core.settings.masked import masked_value
@@ -23,6 +21,8 @@ from ccproxy_tui.core.settings.seeds import MOVED, RETIRED, retired
 from ccproxy_tui.core.settings.shown import holds_secret
 from ccproxy_tui.core.settings.sources import DEFAULT, KeyPath, Layer, Origin
 from ccproxy_tui.core.settings.trust import TrustStore, trusts_folder
+from ccproxy_tui.core.system.paths import Paths
+from ccproxy_tui.core.text.redact import redact_text
 
 __all__ = [
     "Entry",

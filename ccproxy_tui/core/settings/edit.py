@@ -12,14 +12,14 @@ import tomlkit
 from pydantic import TypeAdapter, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
-from ccproxy_tui.core.files import Room, content_of, sweep, turn
-from ccproxy_tui.core.redact import MASK, redact_text
 from ccproxy_tui.core.settings import Problem, SettingsError, entries, field_at, is_secret, leaves, load, show, validate
 from ccproxy_tui.core.settings.masked import MASKED
 from ccproxy_tui.core.settings.models import PermissionRule, Settings
 from ccproxy_tui.core.settings.project import values_of
 from ccproxy_tui.core.settings.shown import holds_secret
 from ccproxy_tui.core.settings.sources import KeyPath, Layer, Origin, from_toml
+from ccproxy_tui.core.system.files import Room, content_of, sweep, turn
+from ccproxy_tui.core.text.redact import MASK, redact_text
 
 _TRIES = 10
 _RULES: KeyPath = ("permissions", "rules")

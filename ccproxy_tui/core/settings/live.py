@@ -15,7 +15,7 @@ from ccproxy_tui.core.records.events import SettingsChanged
 from ccproxy_tui.core.settings import Entry, Loaded, SettingsError, entries, is_live, load
 from ccproxy_tui.core.settings.models import PermissionRule, Settings
 from ccproxy_tui.core.settings.sources import KeyPath, Origin
-from ccproxy_tui.core.supervisor import to_its_end
+from ccproxy_tui.core.system.supervisor import to_its_end
 
 _RULES: KeyPath = ("permissions", "rules")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from ccproxy_tui.core.redact import is_secret_name, redact_text, redact_url
+from ccproxy_tui.core.text.redact import is_secret_name, redact_text, redact_url
 
 MASKED = "********"
 # What follows in long options with one dash. After `-p`, MySQL's tools and others take a password.

@@ -10,8 +10,8 @@ import json
 import re
 from typing import Any
 
-from ccproxy_tui.core.escape import escape_line
 from ccproxy_tui.core.settings.masked import MASKED
+from ccproxy_tui.core.text.escape import escape_line
 
 _SECRET_NAME = re.compile(
     r"(token|secret|passwor[dt]|passwd|passphrase|credentials?|authorization|cookie|(api|access|private|auth)[-_]?key)$",

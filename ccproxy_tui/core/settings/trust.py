@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from ccproxy_tui.core.files import replace_file, turn
-from ccproxy_tui.core.paths import Paths, private_dir
 from ccproxy_tui.core.settings.files import Refused, read_own
+from ccproxy_tui.core.system.files import replace_file, turn
+from ccproxy_tui.core.system.paths import Paths, private_dir
 
 log = logging.getLogger(__name__)
 

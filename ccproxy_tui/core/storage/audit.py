@@ -20,10 +20,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccproxy_tui.core.frames import AuditRow
-from ccproxy_tui.core.paths import private_dir, readable
+from ccproxy_tui.core.control.frames import AuditRow
 from ccproxy_tui.core.permissions.rule_book import Hits
 from ccproxy_tui.core.storage.waiting import RowFile, WaitingRows
+from ccproxy_tui.core.system.paths import private_dir, readable
 
 if TYPE_CHECKING:
     import duckdb

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from ccproxy_tui.core.frames import AuditRow
+from ccproxy_tui.core.control.frames import AuditRow
 from ccproxy_tui.core.limits import MB
-from ccproxy_tui.core.paths import NotOurs, private_dir
+from ccproxy_tui.core.system.paths import NotOurs, private_dir
 
 _MOST = 64 * MB
 

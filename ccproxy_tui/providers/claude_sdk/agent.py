@@ -25,11 +25,11 @@ from claude_agent_sdk import (
     Transport,
 )
 
-from ccproxy_tui.core.clock import Clock
 from ccproxy_tui.core.formats.misfit import Object
-from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.permissions import Entry, PermissionRequest
 from ccproxy_tui.core.permissions.sources import denial_of
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.patience import patience
 from ccproxy_tui.providers.claude_sdk.ask import Said
 from ccproxy_tui.providers.claude_sdk.options import Options
 from ccproxy_tui.providers.claude_sdk.process import ClaudeProcess

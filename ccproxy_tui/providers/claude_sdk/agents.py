@@ -18,15 +18,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.control.frames import AgentView, SdkView
 from ccproxy_tui.core.errors import InvalidRequest, UpstreamRefused, UpstreamUnreachable
-from ccproxy_tui.core.frames import AgentView, SdkView
-from ccproxy_tui.core.paths import private_dir
 from ccproxy_tui.core.permissions import Entry, PermissionRequest
-from ccproxy_tui.core.processes import memory_of
 from ccproxy_tui.core.provider import Host
 from ccproxy_tui.core.settings.agents import Claude
-from ccproxy_tui.core.supervisor import Tasks
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.paths import private_dir
+from ccproxy_tui.core.system.processes import memory_of
+from ccproxy_tui.core.system.supervisor import Tasks
 from ccproxy_tui.providers.claude_sdk.cli import (
     Cli,
     CliUnusable,

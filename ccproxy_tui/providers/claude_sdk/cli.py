@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccproxy_tui import __version__
-from ccproxy_tui.core.ancestry import AGENT_MARK
 from ccproxy_tui.core.detection.capture import CaptureFailed, run_bounded
-from ccproxy_tui.core.processes import find_program
-from ccproxy_tui.core.redact import is_secret_name, mask_own_text
 from ccproxy_tui.core.settings import Settings
 from ccproxy_tui.core.settings.seeds import MOVED, RETIRED
+from ccproxy_tui.core.system.ancestry import AGENT_MARK
+from ccproxy_tui.core.system.processes import find_program
+from ccproxy_tui.core.text.redact import is_secret_name, mask_own_text
 
 ADD_SDK = "pip install 'ccproxy-tui[sdk]'"
 # Older ones take a request's text for a command when it begins with a slash.
@@ -110,7 +110,7 @@ def agent_environ(
     if base.startswith(url) and "/sdk" in base:
         del own["ANTHROPIC_BASE_URL"]
     own |= {"CLAUDE_CODE_ENTRYPOINT": "sdk-py", "CLAUDE_AGENT_SDK_CLIENT_APP": f"ccproxy-tui/{__version__}"}
-    own[AGENT_MARK] = "1"  # its programs inherit it: see core.ancestry
+    own[AGENT_MARK] = "1"  # its programs inherit it: see core.system.ancestry
     made = {**own, **more}
     if not os.path.isabs(made.get("CLAUDE_CONFIG_DIR", "/")):  # noqa: PTH117 - the text as Claude Code reads it
         del made["CLAUDE_CONFIG_DIR"]  # it would be a folder of the project, with settings as if they were your own

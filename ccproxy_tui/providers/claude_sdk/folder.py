@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings.files import FileBytes, Refused, check_folder, read_own
 from ccproxy_tui.core.settings.offer import Offer, compared
 from ccproxy_tui.core.settings.shown import key_text, shown
 from ccproxy_tui.core.settings.trust import TrustStore, trusts_folder
+from ccproxy_tui.core.system.paths import Paths
+from ccproxy_tui.core.text.escape import escape_line
 
 OWN, ALL = "user", "user,project,local"  # of --setting-sources
 _MOST_FILES = 400

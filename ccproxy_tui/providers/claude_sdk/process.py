@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core.ancestry import process_of
 from ccproxy_tui.core.formats.keys import KeyTwice, check
 from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.formats.weight import is_too_heavy
 from ccproxy_tui.core.limits import AGENT_LINE, AGENT_WAITING, AGENT_WAITING_BYTES, MB
-from ccproxy_tui.core.processes import Process, die_with_parent, family_of, kill_all
-from ccproxy_tui.core.redact import redact_text
-from ccproxy_tui.core.threads import work_on
+from ccproxy_tui.core.system.ancestry import process_of
+from ccproxy_tui.core.system.processes import Process, die_with_parent, family_of, kill_all
+from ccproxy_tui.core.system.threads import work_on
+from ccproxy_tui.core.text.redact import redact_text
 
 log = logging.getLogger(__name__)
 

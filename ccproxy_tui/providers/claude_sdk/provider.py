@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.auth.account import Account, AnyAccount
 from ccproxy_tui.core.clients import client_name
+from ccproxy_tui.core.control.frames import SdkView
 from ccproxy_tui.core.detection import Detector
 from ccproxy_tui.core.errors import (
     InvalidRequest,
@@ -32,11 +32,11 @@ from ccproxy_tui.core.formats.count import estimate_tokens
 from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.upstream_error import kind_of
-from ccproxy_tui.core.frames import SdkView
-from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.provider import Answer, Call, Host, Recorder
 from ccproxy_tui.core.settings.agents import Claude
-from ccproxy_tui.core.threads import work_on
+from ccproxy_tui.core.system.patience import patience
+from ccproxy_tui.core.system.threads import work_on
+from ccproxy_tui.core.text import sse
 from ccproxy_tui.providers.claude_sdk.agents import Agents, Lease
 from ccproxy_tui.providers.claude_sdk.ask import Ask, read_ask, since_last_answer
 from ccproxy_tui.providers.claude_sdk.cli import ADD_SDK, has_sdk

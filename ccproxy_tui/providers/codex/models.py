@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from ccproxy_tui.core.control.frames import ModelLimits
 from ccproxy_tui.core.detection import Detected
 from ccproxy_tui.core.detection.catalog import read_catalog
 from ccproxy_tui.core.formats.body import read_object
-from ccproxy_tui.core.frames import ModelLimits
 
 CONTEXT = 200_000  # tokens; what is assumed of a model that nobody tells of
 NAMES = ("gpt-5.4", "gpt-5.3-codex", "gpt-5.2-codex")  # when nobody tells of any

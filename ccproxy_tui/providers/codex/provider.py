@@ -13,6 +13,7 @@ from ccproxy_tui.core.auth.oauth_login import CodexLogin, Endpoints
 from ccproxy_tui.core.auth.pool import Turns
 from ccproxy_tui.core.auth.quota import Reading, read_codex_usage
 from ccproxy_tui.core.auth.renewal import CodexRenewal
+from ccproxy_tui.core.control.frames import CodexView
 from ccproxy_tui.core.detection import CODEX, DetectionCache, Detector
 from ccproxy_tui.core.detection.catalog import read_catalog
 from ccproxy_tui.core.errors import InvalidRequest, ProxyError, RouteNotFound
@@ -20,7 +21,6 @@ from ccproxy_tui.core.formats import Format, Profile
 from ccproxy_tui.core.formats.models import ModelCard
 from ccproxy_tui.core.formats.openai_responses.instructions import MODES, Injection
 from ccproxy_tui.core.formats.openai_responses.native import CODEX_REFUSES
-from ccproxy_tui.core.frames import CodexView
 from ccproxy_tui.core.provider import Call, Patch, UpstreamRequest
 from ccproxy_tui.core.settings.models import Codex as CodexSettings
 from ccproxy_tui.core.settings.models import CodexProvider

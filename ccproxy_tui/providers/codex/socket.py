@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import UpstreamCut, UpstreamGarbled, UpstreamStalled
 from ccproxy_tui.core.formats.body import read_object
 from ccproxy_tui.core.limits import EVENT
-from ccproxy_tui.core.patience import patience
 from ccproxy_tui.core.provider import Answer, Headers
 from ccproxy_tui.core.settings.models import Http
+from ccproxy_tui.core.system.patience import patience
+from ccproxy_tui.core.text import sse
 from ccproxy_tui.providers.upstream import environment_proxy, tls_context
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from ccproxy_tui.core.formats.anthropic_messages.models import thinking_mode
 from ccproxy_tui.core.formats.models import ModelCard, read_models
 from ccproxy_tui.core.formats.openai_chat.native import tokens_field
 from ccproxy_tui.core.provider import Call, Patch, Provider, UpstreamRequest
-from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.settings.models import CompatibleProvider
+from ccproxy_tui.core.text.redact import learn_secret
 from ccproxy_tui.providers.claude_api.provider import PATHS as ANTHROPIC_PATHS
 from ccproxy_tui.providers.compatible.prepare import authentication, prepare, url_of
 from ccproxy_tui.providers.registry import Context

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats.errors import error_event
+from ccproxy_tui.core.text import sse
 from ccproxy_tui.providers.demo.prose import CLOSINGS, CODE, OPENINGS, SENTENCES, THOUGHTS
 from ccproxy_tui.providers.demo.wishes import Wishes, read_wishes
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable
 
 import httpx
 
-from ccproxy_tui.core.patience import Timer
+from ccproxy_tui.core.system.patience import Timer
 from ccproxy_tui.providers.transport.parser import Head, ProtocolError, ResponseParser
 
 HIGH_WATER = 512 * 1024

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 
 import httpx
 
-from ccproxy_tui.core.patience import patience
+from ccproxy_tui.core.system.patience import patience
 from ccproxy_tui.providers.transport.connection import Connection
 from ccproxy_tui.providers.transport.parser import Head, ProtocolError, request_head
 

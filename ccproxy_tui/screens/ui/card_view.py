@@ -2,7 +2,7 @@
 
 Two different requests never give the same lines. The first two cells of a line say what it is: `! ` a note of ours,
 `$ ` and `> ` a command, `| ` a line of a longer text, two spaces or `↳ ` what goes on from the line above; all else
-begins with the name of a field. What comes from the request stands behind those, spelled by `core.escape.spell`.
+begins with the name of a field. What comes from the request stands behind those, spelled by `core.text.escape.spell`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ccproxy_tui.core.escape import cut, escape_line, spell, spell_json
-from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.core.control.frames import AskView
 from ccproxy_tui.core.permissions.risk import path_of
 from ccproxy_tui.core.permissions.urls import read_url
+from ccproxy_tui.core.text.escape import cut, escape_line, spell, spell_json
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.highlight import Span, code_spans, language_of, shell_spans
 from ccproxy_tui.screens.ui.pieces import LongLine, Piece, PieceLine, wrapped

@@ -8,8 +8,8 @@ from itertools import zip_longest
 
 import msgspec
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import NoteView
+from ccproxy_tui.core.control.frames import NoteView
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.ui.words import fit
 
 Line = tuple[str, str]  # text, style name

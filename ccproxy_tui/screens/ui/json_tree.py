@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ccproxy_tui.core.escape import escape_block, escape_line
+from ccproxy_tui.core.text.escape import escape_block, escape_line
 from ccproxy_tui.screens.ui.words import crop, size
 
 LONG = 240

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from ccproxy_tui.core.frames import AskView, Detail, Frame, LogView, Row, Segment, Status, Watch
+from ccproxy_tui.core.control.frames import AskView, Detail, Frame, LogView, Row, Segment, Status, Watch
 
 KEPT_LOGS = 2000
 KEPT_SEGMENTS = 4000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells
 
-from ccproxy_tui.core.escape import SPACE
+from ccproxy_tui.core.text.escape import SPACE
 from ccproxy_tui.screens.ui.highlight import Span
 
 Piece = tuple[str, str]  # text, style name

@@ -8,10 +8,10 @@ import signal
 import sys
 from collections.abc import Callable
 
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import Row, Watch
-from ccproxy_tui.core.ids import short_id
+from ccproxy_tui.core.control.frames import Row, Watch
+from ccproxy_tui.core.control.protocol import ControlError
+from ccproxy_tui.core.system.ids import short_id
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.ui import plain_asks, row_view, words
 from ccproxy_tui.screens.ui.mirror import Changes
 from ccproxy_tui.screens.ui.plain_asks import PlainAsks

@@ -9,9 +9,9 @@ from functools import partial
 
 import msgspec
 
-from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.escape import cut
-from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.core.control.frames import AskView
+from ccproxy_tui.core.control.protocol import Control, ControlError
+from ccproxy_tui.core.text.escape import cut
 from ccproxy_tui.screens.ui.card_view import body_lines, head_lines
 from ccproxy_tui.screens.ui.session import Session
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ccproxy_tui.core.filters import Value
-from ccproxy_tui.core.frames import Row
-from ccproxy_tui.core.ids import short_id
+from ccproxy_tui.core.control.frames import Row
+from ccproxy_tui.core.system.ids import short_id
+from ccproxy_tui.core.text.filters import Value
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.widgets.live_list import Column
 

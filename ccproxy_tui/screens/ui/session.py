@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.control import Control, ControlError, ControlLost, differs
-from ccproxy_tui.core.frames import SILENCE, Frame, Watch
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.control.frames import SILENCE, Frame, Watch
+from ccproxy_tui.core.control.protocol import Control, ControlError, ControlLost, differs
+from ccproxy_tui.core.control.standing import silence_words
 from ccproxy_tui.core.hosting import ProxyDied, ProxyProcess
-from ccproxy_tui.core.standing import silence_words
 from ccproxy_tui.screens.ui.mirror import Changes, Mirror
 
 log = logging.getLogger(__name__)

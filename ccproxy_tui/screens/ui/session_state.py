@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.system.files import replace_file
 
 
 class SessionState(msgspec.Struct, omit_defaults=True):

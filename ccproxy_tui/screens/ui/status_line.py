@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AccountView, Status, WindowView
+from ccproxy_tui.core.control.frames import AccountView, Status, WindowView
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.session import State
 from ccproxy_tui.screens.widgets.bars import Part

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.logging import private_opener
+from ccproxy_tui.core.system.logging import private_opener
+from ccproxy_tui.core.text.escape import escape_line
 
 # Leave the alternate screen; mouse, focus and paste reporting off; line wrap on; cursor on; kitty keys off.
 RESTORE = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ccproxy_tui.core.escape import escape_block
-from ccproxy_tui.core.frames import Segment, SegmentKind
+from ccproxy_tui.core.control.frames import Segment, SegmentKind
+from ccproxy_tui.core.text.escape import escape_block
 from ccproxy_tui.screens.ui.words import wrap
 
 MAX_LINES = 5000

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.ui.words import fit
 
 Part = tuple[str, str]  # text, and the name of its style ("" for plain)

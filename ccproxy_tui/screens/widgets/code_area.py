@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widgets import TextArea
 
-from ccproxy_tui.core.escape import HIDDEN
+from ccproxy_tui.core.text.escape import HIDDEN
 
 
 class CodeArea(TextArea):

@@ -7,8 +7,8 @@ from typing import ClassVar, Generic, TypeVar
 
 from textual.strip import Strip
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import Detail
+from ccproxy_tui.core.control.frames import Detail
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.widgets.line_view import LineView
 

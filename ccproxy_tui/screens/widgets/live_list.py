@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
-from ccproxy_tui.core.escape import escape_line
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.ui.list_model import ListModel
 from ccproxy_tui.screens.ui.words import fit
 from ccproxy_tui.screens.widgets.line_view import LineView

@@ -8,7 +8,7 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
-from ccproxy_tui.core.frames import Segment
+from ccproxy_tui.core.control.frames import Segment
 from ccproxy_tui.screens.ui.mirror import TextLog
 from ccproxy_tui.screens.ui.text_model import TextModel
 from ccproxy_tui.screens.ui.words import fit

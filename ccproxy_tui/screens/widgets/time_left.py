@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from textual.widgets import Static
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.core.control.frames import AskView
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.ui import words
 from ccproxy_tui.screens.ui.mirror import Mirror
 

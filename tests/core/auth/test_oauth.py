@@ -12,7 +12,7 @@ import pytest
 from ccproxy_tui.core.auth.oauth import Headers, OAuth
 from ccproxy_tui.core.auth.oauth_login import ClaudeLogin, DeviceLogin, Endpoints, LoginFailed
 from ccproxy_tui.core.auth.renewal import TokenAnswer
-from ccproxy_tui.core.clock import SystemClock
+from ccproxy_tui.core.system.clock import SystemClock
 
 URL = "https://auth.example/token"
 ODD = "a+b/c=d &%20é#"  # tokens are opaque: whatever they hold arrives

@@ -19,9 +19,9 @@ from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
 from ccproxy_tui.core.auth.oauth import Headers
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal, TokenAnswer
-from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.errors import NoCredentials
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.clock import SystemClock
+from ccproxy_tui.core.system.paths import Paths
 from tests.conftest import until, write_claude_login
 
 LONG_AGO = 1_600_000_000_000

@@ -14,10 +14,10 @@ from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.oauth_login import DeviceLogin, Endpoints
 from ccproxy_tui.core.auth.refusal import read_refusal
 from ccproxy_tui.core.errors import NoCredentials
-from ccproxy_tui.core.http_time import retry_after
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings import load
 from ccproxy_tui.core.settings.models import Http
+from ccproxy_tui.core.system.paths import Paths
+from ccproxy_tui.core.text.http_time import retry_after
 from ccproxy_tui.providers.login import make_ask
 from ccproxy_tui.providers.registry import Context, load_providers
 from tests.conftest import write_claude_login

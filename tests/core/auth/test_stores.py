@@ -16,8 +16,8 @@ from ccproxy_tui.core.auth.claude_file import ClaudeFile, keychain_of
 from ccproxy_tui.core.auth.codex_file import CodexFile
 from ccproxy_tui.core.auth.credentials import Credential
 from ccproxy_tui.core.auth.json_file import JsonFile, UnreadableCredentials
-from ccproxy_tui.core.clock import SystemClock
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.clock import SystemClock
+from ccproxy_tui.core.system.paths import Paths
 from tests.conftest import FAR_FUTURE, write_claude_login
 
 

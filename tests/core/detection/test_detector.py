@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.detection import CLAUDE, CODEX, Detected, DetectionCache, Detector, Recipe
 from ccproxy_tui.core.detection import detector as detector_module
 from ccproxy_tui.core.detection.capture import Request
+from ccproxy_tui.core.system.clock import SystemClock
 
 CODEX_TOOL = """#!{python}
 import json, os, sys, tomllib, urllib.request

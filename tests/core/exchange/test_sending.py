@@ -18,7 +18,6 @@ from ccproxy_tui.core.auth.json_file import JsonFile
 from ccproxy_tui.core.auth.pool import Pool, Turns
 from ccproxy_tui.core.auth.reach import Reach
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal
-from ccproxy_tui.core.clock import SystemClock
 from ccproxy_tui.core.errors import (
     InvalidRequest,
     NoAccountServes,
@@ -36,10 +35,11 @@ from ccproxy_tui.core.formats import Profile
 from ccproxy_tui.core.formats.memory import recall_nothing
 from ccproxy_tui.core.formats.report import Note
 from ccproxy_tui.core.model_map import Candidate
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.provider import Answer, Call, Mark, Patch, Recorder, UpstreamRequest
 from ccproxy_tui.core.records.events import Converted, Event, Marked, Routed, UpstreamAnswered, UpstreamAsked
 from ccproxy_tui.core.settings import load
+from ccproxy_tui.core.system.clock import SystemClock
+from ccproxy_tui.core.system.paths import Paths
 from tests.conftest import FAR_FUTURE
 from tests.core.auth.test_renewer import TokenEndpoint
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats import FORMATS, Format
 from ccproxy_tui.core.formats.errors import error_body, error_event, ping
+from ccproxy_tui.core.text import sse
 
 
 def test_the_anthropic_shape() -> None:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats import FORMATS, Format, Misfit, Report
 from ccproxy_tui.core.formats.count import estimate_tokens
 from ccproxy_tui.core.formats.models import read_models, render_models
@@ -19,6 +18,7 @@ from ccproxy_tui.core.formats.openai_chat.native import patch_request as patch_c
 from ccproxy_tui.core.formats.openai_responses.native import Collector
 from ccproxy_tui.core.formats.openai_responses.native import patch_request as patch_responses
 from ccproxy_tui.core.formats.upstream_error import read_error, retry_seconds
+from ccproxy_tui.core.text import sse
 from tests.core.formats.tools import calls, read_stream, texts
 from tests.fakes.streams import called, chat_events, response_events, said, thought
 

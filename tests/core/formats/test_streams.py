@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats import FORMATS, Conversion, Format, Profile, Report
 from ccproxy_tui.core.formats.canonical import BlockKind, Finished, StopReason, Usage
 from ccproxy_tui.core.formats.dialects import render_answer, stream_renderer
 from ccproxy_tui.core.formats.options import ReplyOptions
 from ccproxy_tui.core.formats.reply import Block, Reply
 from ccproxy_tui.core.formats.seal import Seal
+from ccproxy_tui.core.text import sse
 from tests.core.formats.tools import CLAUDE, CODEX, COPILOT, CREATED, calls, convert, read_answer, read_stream, texts
 from tests.fakes.streams import called, chat_events, message_events, response_events, said, thought
 

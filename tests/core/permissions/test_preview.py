@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.core.control.frames import AskView
 from ccproxy_tui.core.permissions import Broker, Entry, preview
 from ccproxy_tui.core.permissions.preview import look_at, preview_of
 from ccproxy_tui.core.permissions.request import Look, PermissionRequest

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy_tui.core.permissions.risk import level_of, risk_notes
-from ccproxy_tui.core.redact import learn_secret
+from ccproxy_tui.core.text.redact import learn_secret
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from ccproxy_tui.core.permissions.request import PermissionRequest
 from ccproxy_tui.core.permissions.rule_book import Limits, RuleBook, TemporaryRule
 from ccproxy_tui.core.permissions.rules import decide, parse_rule
-from ccproxy_tui.core.processes import Process
+from ccproxy_tui.core.system.processes import Process
 from tests.fakes.clock import FakeClock
 
 LIMITS = Limits(idle=1800, longest=8 * 3600)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.probes.files import probe_files
 from ccproxy_tui.core.probes.tools import probe_hooks
+from ccproxy_tui.core.system.paths import Paths
 from tests.conftest import write_claude_login
 
 HOOK = {"type": "command", "command": "/usr/bin/ccproxy-tui hook claude-code"}

@@ -15,9 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.files import replace_file
+from ccproxy_tui.core.control.protocol import ControlError
 from ccproxy_tui.core.formats.anthropic_messages.native import IDENTITY
+from ccproxy_tui.core.system.files import replace_file
 from tests.conftest import FAR_FUTURE, Proxy, StartProxy, until, write_claude_login
 from tests.fakes.streams import chat_events, response_events, said
 from tests.fakes.upstream import Cut, Reply, ScriptedUpstream, Seen, Wait, json_reply, sse_reply
@@ -94,8 +94,8 @@ sys.path.insert(0, {root!r})
 from ccproxy_tui.core.auth.account import Account
 from ccproxy_tui.core.auth.claude_file import ClaudeFile
 from ccproxy_tui.core.auth.renewal import ClaudeRenewal
-from ccproxy_tui.core.clock import SystemClock
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.clock import SystemClock
+from ccproxy_tui.core.system.paths import Paths
 from ccproxy_tui.core.settings.models import Http
 from ccproxy_tui.providers.login import make_ask
 paths, clock = Paths.of_user(), SystemClock()
@@ -266,7 +266,7 @@ SAVER = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from ccproxy_tui.core import files
+from ccproxy_tui.core.system import files
 count = 0
 def die(*_):
     global count

@@ -7,7 +7,7 @@ import contextlib
 import os
 import random
 
-from ccproxy_tui.core.frames import Watch
+from ccproxy_tui.core.control.frames import Watch
 from tests.conftest import Proxy, until
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ccproxy_tui.core.control import ControlError
+from ccproxy_tui.core.control.frames import ModelLimits
+from ccproxy_tui.core.control.protocol import ControlError
 from ccproxy_tui.core.detection import Detected, DetectionCache
-from ccproxy_tui.core.frames import ModelLimits
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.system.paths import Paths
 from tests.conftest import Proxy, StartProxy, until
 from tests.fakes.streams import response_events, said
 from tests.fakes.upstream import Cut, Reply, ScriptedUpstream, Seen, json_reply, sse_reply

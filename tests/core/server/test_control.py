@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.control import ControlError, ControlLost
-from ccproxy_tui.core.frames import Frame, Watch
+from ccproxy_tui.core.control.frames import Frame, Watch
+from ccproxy_tui.core.control.protocol import ControlError, ControlLost
 from tests.conftest import ACCESS_TOKEN, Proxy, StartProxy, until
 from tests.fakes.upstream import ScriptedUpstream, Wait, anthropic_stream, json_reply, sse_reply
 
@@ -222,7 +222,7 @@ async def test_viewers_are_let_go_when_the_proxy_stops(start_proxy: StartProxy) 
 
 
 async def test_log_lines_reach_a_viewer_that_looks_at_them(proxy: Proxy) -> None:
-    from ccproxy_tui.core.logging import LogLine
+    from ccproxy_tui.core.system.logging import LogLine
 
     proxy.hub.store.add_log(LogLine(1, 1.0, "warning", "test", "before"))
     watcher = Watcher(proxy, Watch(logs=True, hz=50))

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from ccproxy_tui.core.control.frames import Detail, Watch
 from ccproxy_tui.core.errors import UpstreamUnreachable
-from ccproxy_tui.core.frames import Detail, Watch
 from ccproxy_tui.core.permissions import PermissionRequest
 from ccproxy_tui.core.server.exchange import _end_reason
 from tests.conftest import Proxy, StartProxy, until

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core import client_token, peers
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core import client_token
 from ccproxy_tui.core.server.viewer import status_of
+from ccproxy_tui.core.system import peers
+from ccproxy_tui.core.system.paths import Paths
 from tests.conftest import Proxy, StartProxy
 
 TOKEN = "correct-horse-battery-staple"

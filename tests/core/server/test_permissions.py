@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from ccproxy_tui.core import sse
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.frames import AskView, Watch
+from ccproxy_tui.core.control.client import ControlClient
+from ccproxy_tui.core.control.frames import AskView, Watch
+from ccproxy_tui.core.control.protocol import ControlError
 from ccproxy_tui.core.permissions.risk import OWN_SECRET
-from ccproxy_tui.core.redact import learn_secret
+from ccproxy_tui.core.text import sse
+from ccproxy_tui.core.text.redact import learn_secret
 from tests.conftest import Proxy, StartProxy, until
 from tests.fakes.upstream import ScriptedUpstream, anthropic_stream, sse_reply
 

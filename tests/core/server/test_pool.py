@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ccproxy_tui.core.auth.account import Account
-from ccproxy_tui.core.control import ControlError
+from ccproxy_tui.core.control.protocol import ControlError
 from tests.conftest import FAR_FUTURE, Proxy, StartProxy, until, write_claude_login
 from tests.fakes.streams import response_events, said
 from tests.fakes.upstream import Reply, ScriptedUpstream, Seen, anthropic_stream, json_reply, sse_reply

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ccproxy_tui.core.frames import AccountView, Watch
+from ccproxy_tui.core.control.frames import AccountView, Watch
 from tests.conftest import Proxy, StartProxy, until, write_claude_login
 from tests.core.server.test_accounts import token_settings
 from tests.core.server.test_control import PATH, STREAM, Watcher

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.control_key import find_key, new_key
-from ccproxy_tui.core.frames import Watch
-from ccproxy_tui.core.instances import Instance
-from ccproxy_tui.core.paths import Paths
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.control.frames import Watch
+from ccproxy_tui.core.control.instances import Instance
+from ccproxy_tui.core.control.key import find_key, new_key
 from ccproxy_tui.core.server.registration import Registration
+from ccproxy_tui.core.system.paths import Paths
 from tests.conftest import StartProxy, until
 
 PORT = 8123

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from ccproxy_tui.core.control import ControlError
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.frames import Frame, Watch
+from ccproxy_tui.core.control.client import ControlClient
+from ccproxy_tui.core.control.frames import Frame, Watch
+from ccproxy_tui.core.control.protocol import ControlError
 from tests.conftest import Proxy, StartProxy, until
 from tests.core.server.test_permissions import CHECK, HOOK, asked, bash, control, proxy
 

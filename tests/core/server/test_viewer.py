@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core.control import Control
+from ccproxy_tui.core.control.frames import Frame, Segment, Watch
+from ccproxy_tui.core.control.protocol import Control
 from ccproxy_tui.core.exchange.tap import Tap
-from ccproxy_tui.core.frames import Frame, Segment, Watch
-from ccproxy_tui.core.logging import LogLine
 from ccproxy_tui.core.permissions.request import Decision, PermissionRequest
 from ccproxy_tui.core.records.events import Accepted, BodyRead, EndReason, Finished, Marked
 from ccproxy_tui.core.records.store import Store
 from ccproxy_tui.core.server.hub import Hub
 from ccproxy_tui.core.server.viewer import Viewer
 from ccproxy_tui.core.settings import load
+from ccproxy_tui.core.system.logging import LogLine
 from ccproxy_tui.screens.ui.mirror import Mirror
 from ccproxy_tui.screens.ui.session import Session
 from tests.fakes.clock import FakeClock

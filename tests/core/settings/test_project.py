@@ -12,12 +12,12 @@ import tomlkit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ccproxy_tui.core.processes import find_program
 from ccproxy_tui.core.settings import Settings, leaves, load
 from ccproxy_tui.core.settings.files import PROJECT_LIMIT
 from ccproxy_tui.core.settings.models import Ui
 from ccproxy_tui.core.settings.project import HARMLESS, is_quick
 from ccproxy_tui.core.settings.seeds import MOVED
+from ccproxy_tui.core.system.processes import find_program
 
 KEYS = [path for path, _ in leaves(Settings)]
 SPELLINGS = [*KEYS, *MOVED, ("claude",), ("server",), ("providers", "compatible", "x", "base_url"), ("nonsense", "x")]

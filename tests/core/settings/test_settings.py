@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings import SettingsError, entries, load
 from ccproxy_tui.core.settings.edit import edited, parse_value, set_values, template
 from ccproxy_tui.core.settings.sources import key_lines
 from ccproxy_tui.core.settings.trust import TrustStore
+from ccproxy_tui.core.system.paths import Paths
 
 
 def env(**values: str) -> dict[str, str]:

@@ -15,11 +15,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ccproxy_tui.core.paths import Paths
 from ccproxy_tui.core.settings import load
 from ccproxy_tui.core.settings.offer import offers_of
 from ccproxy_tui.core.settings.shown import MASKED, shown
 from ccproxy_tui.core.settings.trust import TrustStore
+from ccproxy_tui.core.system.paths import Paths
 
 
 def digest(text: str) -> str:
@@ -94,7 +94,7 @@ def store() -> TrustStore:
 
 def test_writers_of_many_processes_take_turns() -> None:
     code = (
-        "import sys; from pathlib import Path; from ccproxy_tui.core.paths import Paths\n"
+        "import sys; from pathlib import Path; from ccproxy_tui.core.system.paths import Paths\n"
         "from ccproxy_tui.core.settings.trust import TrustStore\n"
         "store = TrustStore(Paths.of_user())\n"
         "for n in range(15): store.trust(Path(f'/p/{sys.argv[1]}/{n}'), 'x', {}, 0.0)"

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from ccproxy_tui.core.control import ControlError
+from ccproxy_tui.core.control.protocol import ControlError
 from ccproxy_tui.providers.claude_sdk.agents import Agents
 from tests.conftest import Proxy, StartProxy, until
 from tests.fakes.claude import lives, write_claude

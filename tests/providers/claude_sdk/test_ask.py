@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ccproxy_tui.core.formats.misfit import Misfit
 from ccproxy_tui.core.formats.report import Report
-from ccproxy_tui.core.redact import learn_secret
 from ccproxy_tui.core.settings.agents import Claude
+from ccproxy_tui.core.text.redact import learn_secret
 from ccproxy_tui.providers.claude_sdk.ask import Ask, Said, read_ask, since_last_answer
 from ccproxy_tui.providers.claude_sdk.cli import agent_environ
 from ccproxy_tui.providers.claude_sdk.options import Options, arguments, files, least_thinking, narrowed, options_of

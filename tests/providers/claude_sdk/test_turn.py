@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats.anthropic_messages.stream_parser import StreamParser
 from ccproxy_tui.core.formats.canonical import BlockStarted, Done
+from ccproxy_tui.core.text import sse
 from ccproxy_tui.providers.claude_sdk.turn import Form, Turn, assembled
 
 Object = dict[str, Any]

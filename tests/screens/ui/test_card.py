@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from ccproxy_tui.core.escape import escape_line
-from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.core.control.frames import AskView
+from ccproxy_tui.core.text.escape import escape_line
 from ccproxy_tui.screens.ui.card_guard import CardGuard
 from ccproxy_tui.screens.ui.card_view import body_lines, head_lines, headline
 from ccproxy_tui.screens.ui.pieces import PieceLine

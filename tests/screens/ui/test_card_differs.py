@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ccproxy_tui.core.frames import AskView
+from ccproxy_tui.core.control.frames import AskView
 from ccproxy_tui.core.permissions import Broker, Entry, PermissionRequest
 from ccproxy_tui.core.permissions.preview import look_at
 from ccproxy_tui.core.server.viewer import ask_view

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core.frames import NoteView
+from ccproxy_tui.core.control.frames import NoteView
 from ccproxy_tui.screens.ui.convert_view import COMPARED, SIDE_BY_SIDE, UNTOUCHED, diff_lines, note_lines
 
 

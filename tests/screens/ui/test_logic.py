@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from ccproxy_tui.core.frames import AskView, Frame, LogView, Segment, Status, TextFrame, Watch
+from ccproxy_tui.core.control.frames import AskView, Frame, LogView, Segment, Status, TextFrame, Watch
 from ccproxy_tui.core.hosting import ProxyDied
 from ccproxy_tui.screens.split import columns_for
 from ccproxy_tui.screens.ui import row_view, terminal, words

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ccproxy_tui.core import sse
-from ccproxy_tui.core.control import Control, ControlError
-from ccproxy_tui.core.control_client import ControlClient
-from ccproxy_tui.core.frames import PROTOCOL, Frame, Row, Status
+from ccproxy_tui.core.control.client import ControlClient
+from ccproxy_tui.core.control.frames import PROTOCOL, Frame, Row, Status
+from ccproxy_tui.core.control.protocol import Control, ControlError
+from ccproxy_tui.core.text import sse
 from ccproxy_tui.screens.ui.session import Attached, Session, State
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"

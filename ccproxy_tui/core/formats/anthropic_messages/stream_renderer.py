@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats.canonical import (
     Annotated,
     BlockEnded,
@@ -32,6 +31,7 @@ from ccproxy_tui.core.formats.options import ReplyOptions
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.formats.seal import Seal, wrap
 from ccproxy_tui.core.formats.usage import anthropic_usage
+from ccproxy_tui.core.text import sse
 
 _encode = msgspec.json.encode
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats.body import decode, encode
 from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.formats.seal import unwrap
 from ccproxy_tui.core.formats.weight import is_too_heavy
+from ccproxy_tui.core.text import sse
 
 # Models that answer `max_tokens` with 400.
 _NEW_LIMIT = re.compile(r"(gpt-5|gpt-6|o\d)")

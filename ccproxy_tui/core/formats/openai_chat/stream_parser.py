@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import ErrorKind
 from ccproxy_tui.core.formats.canonical import (
     Annotated,
@@ -30,6 +29,7 @@ from ccproxy_tui.core.formats.canonical import (
 )
 from ccproxy_tui.core.formats.seal import Seal
 from ccproxy_tui.core.formats.usage import read_usage
+from ccproxy_tui.core.text import sse
 
 _STOPS: dict[str, StopReason] = {
     "stop": "end_turn",

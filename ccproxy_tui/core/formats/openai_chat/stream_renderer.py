@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats.canonical import (
     Annotated,
     BlockEnded,
@@ -34,6 +33,7 @@ from ccproxy_tui.core.formats.misfit import Object
 from ccproxy_tui.core.formats.options import ReplyOptions
 from ccproxy_tui.core.formats.seal import Seal, wrap
 from ccproxy_tui.core.formats.usage import chat_usage
+from ccproxy_tui.core.text import sse
 
 _encode = msgspec.json.encode
 

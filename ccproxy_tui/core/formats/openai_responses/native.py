@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats.body import decode, encode
 from ccproxy_tui.core.formats.canonical import Failed, Usage
 from ccproxy_tui.core.formats.misfit import Misfit, Object, as_list, as_object
@@ -19,6 +18,7 @@ from ccproxy_tui.core.formats.openai_responses.request_renderer import ENCRYPTED
 from ccproxy_tui.core.formats.report import Report
 from ccproxy_tui.core.formats.seal import unwrap
 from ccproxy_tui.core.formats.usage import read_usage
+from ccproxy_tui.core.text import sse
 
 # Fields that the backend answers with 400.
 CODEX_REFUSES = frozenset(

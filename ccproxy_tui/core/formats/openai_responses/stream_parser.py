@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.formats.canonical import (
     Annotated,
     BlockEnded,
@@ -30,6 +29,7 @@ from ccproxy_tui.core.formats.canonical import (
 from ccproxy_tui.core.formats.openai_chat.stream_parser import failure, read_citation
 from ccproxy_tui.core.formats.seal import Seal, Vendor
 from ccproxy_tui.core.formats.usage import read_usage
+from ccproxy_tui.core.text import sse
 
 _BLOCKS: dict[str, BlockKind] = {
     "reasoning": "thinking",

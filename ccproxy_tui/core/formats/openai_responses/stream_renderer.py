@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from ccproxy_tui.core import sse
 from ccproxy_tui.core.errors import ErrorKind
 from ccproxy_tui.core.formats.canonical import (
     Annotated,
@@ -37,6 +36,7 @@ from ccproxy_tui.core.formats.options import ReplyOptions
 from ccproxy_tui.core.formats.reply import Reply
 from ccproxy_tui.core.formats.seal import wrap
 from ccproxy_tui.core.formats.usage import responses_usage
+from ccproxy_tui.core.text import sse
 
 _encode = msgspec.json.encode
 _ID_LIMIT = 64

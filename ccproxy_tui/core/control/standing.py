@@ -9,8 +9,8 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from ccproxy_tui.core.frames import HEARTBEAT, SILENCE
-from ccproxy_tui.core.instances import Instance
+from ccproxy_tui.core.control.frames import HEARTBEAT, SILENCE
+from ccproxy_tui.core.control.instances import Instance
 
 _PROBE = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nuser-agent: ccproxy-tui\r\nconnection: close\r\n\r\n"
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ccproxy_tui.core.escape import escape_block, escape_line
-from ccproxy_tui.core.redact import redact_text
+from ccproxy_tui.core.text.escape import escape_block, escape_line
+from ccproxy_tui.core.text.redact import redact_text
 
 LogFormat = str
 _FIELDS = ("exchange", "provider", "account")

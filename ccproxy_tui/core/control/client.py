@@ -10,11 +10,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from ccproxy_tui.core import sse
-from ccproxy_tui.core.control import ControlError, ControlLost, differs
-from ccproxy_tui.core.control_key import ControlKey
-from ccproxy_tui.core.control_transport import control_http
-from ccproxy_tui.core.frames import (
+from ccproxy_tui.core.control.frames import (
     PROTOCOL,
     AccountDetail,
     AskView,
@@ -33,6 +29,10 @@ from ccproxy_tui.core.frames import (
     TestResult,
     Watch,
 )
+from ccproxy_tui.core.control.key import ControlKey
+from ccproxy_tui.core.control.protocol import ControlError, ControlLost, differs
+from ccproxy_tui.core.control.transport import control_http
+from ccproxy_tui.core.text import sse
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ccproxy_tui.core.ancestry import (
+from ccproxy_tui.core.system.ancestry import (
     Relative,
     agent_above,
     agent_of,
@@ -20,7 +20,7 @@ from ccproxy_tui.core.ancestry import (
     runs,
     terminal_of,
 )
-from ccproxy_tui.core.processes import Process
+from ccproxy_tui.core.system.processes import Process
 
 PROXY = 900
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from base64 import b32hexencode
 
-from ccproxy_tui.core.clock import Clock
+from ccproxy_tui.core.system.clock import Clock
 
 _CROCKFORD = bytes.maketrans(b"0123456789ABCDEFGHIJKLMNOPQRSTUV", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _LENGTH = 26  # characters of 5 bits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from ccproxy_tui.core.frames import (
+from ccproxy_tui.core.control.frames import (
     PROTOCOL,
     AccountDetail,
     AskView,

@@ -14,10 +14,10 @@ from typing import Any
 import httpcore
 import httpx
 
-from ccproxy_tui.core.clock import SystemClock
-from ccproxy_tui.core.control_key import HEADER, PROOF_PATH, ControlKey, address_text
-from ccproxy_tui.core.paths import check_socket
-from ccproxy_tui.core.peers import unix_peer
+from ccproxy_tui.core.control.key import HEADER, PROOF_PATH, ControlKey, address_text
+from ccproxy_tui.core.system.clock import SystemClock
+from ccproxy_tui.core.system.paths import check_socket
+from ccproxy_tui.core.system.peers import unix_peer
 
 _IDLE = 4  # connections that are kept for the next request
 _LONGEST_PROOF = 4096

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core import sse
-from ccproxy_tui.core.sse import Decoder, Event
+from ccproxy_tui.core.text import sse
+from ccproxy_tui.core.text.sse import Decoder, Event
 
 CASES = [
     (b"data: a\n\n", [Event("", b"a")]),

@@ -12,8 +12,8 @@ import hmac
 import secrets
 from pathlib import Path
 
-from ccproxy_tui.core.files import Room, sweep
-from ccproxy_tui.core.paths import Paths, private_dir, read_ours
+from ccproxy_tui.core.system.files import Room, sweep
+from ccproxy_tui.core.system.paths import Paths, private_dir, read_ours
 
 NONCE = "x-ccproxy-nonce"
 PROOF = "x-ccproxy-proof"

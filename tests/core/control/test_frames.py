@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ccproxy_tui.core import frames
-from ccproxy_tui.core.frames import PROTOCOL, Frame, Row, Segment, Status, TextFrame
+from ccproxy_tui.core.control import frames
+from ccproxy_tui.core.control.frames import PROTOCOL, Frame, Row, Segment, Status, TextFrame
 
 TYPES = [
     one

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from ccproxy_tui.core.files import replace_file, unlink_link
-from ccproxy_tui.core.paths import Paths, check_ours, check_socket, private_dir, read_ours, readable
-from ccproxy_tui.core.peers import Peer, unix_peer
+from ccproxy_tui.core.system.files import replace_file, unlink_link
+from ccproxy_tui.core.system.paths import Paths, check_ours, check_socket, private_dir, read_ours, readable
+from ccproxy_tui.core.system.peers import Peer, unix_peer
 
 _TURN_POLL = 0.02
 

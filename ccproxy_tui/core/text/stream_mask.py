@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ccproxy_tui.core.redact import masked, open_secret, secret_spans
-from ccproxy_tui.core.secret_shapes import LEAD
+from ccproxy_tui.core.text.redact import masked, open_secret, secret_spans
+from ccproxy_tui.core.text.secret_shapes import LEAD
 
 
 class StreamMask:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from urllib.parse import quote, unquote
 
-from ccproxy_tui.core.secret_shapes import KEPT, LEAD, LONGEST, SHAPES, Shape, Where, any_open, by_anchor, starts
+from ccproxy_tui.core.text.secret_shapes import KEPT, LEAD, LONGEST, SHAPES, Shape, Where, any_open, by_anchor, starts
 
 MASK = "[redacted]"
 _LEAST_LEARNED = 8  # bytes: shorter ones are words

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from starlette.types import Scope
 
-from ccproxy_tui.core.peers import tcp_lookup
+from ccproxy_tui.core.system.peers import tcp_lookup
 
 _PROC = Path("/proc")
 _HELD = ("01", "04", "05", "08")  # established, or being closed: include/net/tcp_states.h

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ccproxy_tui.core.processes import birth_of
+from ccproxy_tui.core.system.processes import birth_of
 
 PEER = "ccproxy.peer"  # key of the ASGI scope (HTTP and WebSocket): a Connection; read it with `peer_of`
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core.escape import escape_block, escape_line, has_hidden
+from ccproxy_tui.core.text.escape import escape_block, escape_line, has_hidden
 
 
 @pytest.mark.parametrize(

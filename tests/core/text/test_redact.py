@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core import redact
 from ccproxy_tui.core.auth.credentials import Credential
-from ccproxy_tui.core.redact import (
+from ccproxy_tui.core.text import redact
+from ccproxy_tui.core.text.redact import (
     MASK,
     is_secret_header,
     is_secret_name,

@@ -11,11 +11,11 @@ import secrets
 import socket
 from typing import Any
 
-from ccproxy_tui.core import instances
-from ccproxy_tui.core.hook_proof import NONCE, PROOF, key_file, proves, read_key
-from ccproxy_tui.core.paths import Paths
-from ccproxy_tui.core.peers import unix_peer
-from ccproxy_tui.core.standing import watched
+from ccproxy_tui.core.control import instances
+from ccproxy_tui.core.control.hook_proof import NONCE, PROOF, key_file, proves, read_key
+from ccproxy_tui.core.control.standing import watched
+from ccproxy_tui.core.system.paths import Paths
+from ccproxy_tui.core.system.peers import unix_peer
 
 _WAIT = 3700.0  # seconds; the proxy itself ends a permission request long before
 _LARGEST = 64 * 1024 * 1024

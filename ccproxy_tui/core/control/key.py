@@ -20,9 +20,9 @@ from pathlib import Path
 
 import msgspec
 
-from ccproxy_tui.core.clock import Clock
-from ccproxy_tui.core.files import replace_file, unlink_link
-from ccproxy_tui.core.paths import Paths, private_dir, read_ours
+from ccproxy_tui.core.system.clock import Clock
+from ccproxy_tui.core.system.files import replace_file, unlink_link
+from ccproxy_tui.core.system.paths import Paths, private_dir, read_ours
 
 HEADER = "x-ccproxy-control"
 PROOF_PATH = "/control/proof"

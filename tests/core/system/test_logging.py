@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_tui.core import logging as our_logging
-from ccproxy_tui.core.logging import JsonFormatter, LogFile, LogLine
+from ccproxy_tui.core.system import logging as our_logging
+from ccproxy_tui.core.system.logging import JsonFormatter, LogFile, LogLine
 
 log = logging.getLogger("test")
 
@@ -45,7 +45,7 @@ def test_a_full_disk_costs_one_line_and_its_end_another() -> None:
     code = """
 import logging, resource, signal
 from pathlib import Path
-from ccproxy_tui.core import logging as ours
+from ccproxy_tui.core.system import logging as ours
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 ours.configure(level="INFO", style="plain", file=Path("x.log"), stderr=True)
 log = logging.getLogger("test")
@@ -107,7 +107,7 @@ def test_it_is_rotated_and_grows_where_it_can_not_be(lines: list[LogLine]) -> No
 def test_a_stream_without_a_reader_costs_nothing() -> None:
     code = """
 import logging, os, sys
-from ccproxy_tui.core import logging as ours
+from ccproxy_tui.core.system import logging as ours
 ours.configure(level="INFO", style="plain", file=None, stderr=True)
 logging.getLogger("test").warning("nobody reads")
 """

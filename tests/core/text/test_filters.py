@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core.filters import FilterError, parse
+from ccproxy_tui.core.text.filters import FilterError, parse
 
 FIELDS = frozenset({"model", "status", "client", "out", "ttft", "error"})
 ROW = {"model": "claude-opus-4-1", "status": 429, "client": "aider", "out": 1200, "ttft": None, "error": "Rate limited"}

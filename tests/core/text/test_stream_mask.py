@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy_tui.core import redact
 from ccproxy_tui.core.records.kept_bodies import Capture
-from ccproxy_tui.core.redact import learn_secret, redact_body, redact_text
-from ccproxy_tui.core.stream_mask import StreamMask
-from tests.core.test_redact import SHAPED
+from ccproxy_tui.core.text import redact
+from ccproxy_tui.core.text.redact import learn_secret, redact_body, redact_text
+from ccproxy_tui.core.text.stream_mask import StreamMask
+from tests.core.text.test_redact import SHAPED
 
 OWN = "canary_opaque/own+credential=0123"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAx0123456789\nabcdefABCDEF+/==\n-----END RSA PRIVATE KEY-----"

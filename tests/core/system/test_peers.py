@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ccproxy_tui.core import peers
-from ccproxy_tui.core.peers import UNKNOWN, Lookup, Peer, _find_in_proc, tcp_lookup, tcp_peer, unix_peer
+from ccproxy_tui.core.system import peers
+from ccproxy_tui.core.system.peers import UNKNOWN, Lookup, Peer, _find_in_proc, tcp_lookup, tcp_peer, unix_peer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP peers are known on Linux alone")
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy_tui.core.limits import MB, RATIO, RATIO_FREE, UNPACK_STEP
-from ccproxy_tui.core.unpack import Broken, TooLarge, Unpacker, UnpackError, Unsupported, unpack
+from ccproxy_tui.core.text.unpack import Broken, TooLarge, Unpacker, UnpackError, Unsupported, unpack
 
 Pack = Callable[[bytes], bytes]
 

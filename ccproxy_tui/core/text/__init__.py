@@ -1,0 +1,1 @@
+"""Text in and out: what is masked, spelled out, filtered, unpacked and split. No I/O."""
