@@ -241,7 +241,7 @@ class User:
         if row is None or row not in self._live():
             return
         self.terminal.send("x")
-        self.terminal.wait_for("Stop the proxy")
+        self.terminal.wait_for("Stop it")
         self.terminal.send("\x1b[C\r")
         self.terminal.wait_for(lambda: row not in self._live())
 

@@ -644,7 +644,7 @@ async def test_values_of_settings_are_safe_for_the_terminal(app: CCProxyApp, con
         assert not {"\x1b", "\x07", "\u202e"} & set(screen_text(app))
         await pilot.press("enter")
         await settle(pilot)
-        assert "enter writes it" in screen_text(app)
+        assert "enter save" in screen_text(app)
         assert not {"\x1b", "\x07", "\u202e"} & set(screen_text(app))
 
 

@@ -162,7 +162,7 @@ async def test_the_person_interrupts_a_turn(start_proxy: StartProxy, environ: di
     assert (await proxy.ended()).ended == "stopped"
     with pytest.raises(ControlError, match="no turn to interrupt"):
         await control.interrupt_agent(agent.id)
-    with pytest.raises(ControlError, match="no such agent"):
+    with pytest.raises(ControlError, match="does not exist"):
         await control.end_agent(999, again=False)
     with pytest.raises(ControlError, match="pool is switched off"):
         await control.warm_agents()
