@@ -34,7 +34,6 @@ class Terminal:
         self.status: int | None = None
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as at a terminal, also where the tests run under nohup
             os.execvpe(arguments[0], arguments, {**os.environ, **(environ or {})})
         self.resize(columns, lines)
 
