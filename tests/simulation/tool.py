@@ -84,6 +84,8 @@ class Tool:
 
     async def _renew(self) -> None:
         _, refresh, _ = self._login.read()
+        if not refresh:  # the user has logged out in the time
+            return
         connection = TokenConnection("tool", "", _Http)
         body = json.dumps({"refresh_token": refresh}).encode()
         try:
