@@ -39,7 +39,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class BodyRead:
-    """The request's body is complete; what could be told from it."""
+    """The request's body is complete, and what the proxy has read in it."""
 
     exchange: str
     body: bytes
@@ -87,7 +87,7 @@ class UpstreamAnswered:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The request was changed on its way; again when the answer is over, with what was lost on the way back."""
+    """The request was changed on its way. Published again at the end, with what the answer lost on its way back."""
 
     exchange: str
     notes: tuple[Note, ...]

@@ -31,6 +31,7 @@ from ccproxy_tui.core.server.rule_routes import rule_routes
 from ccproxy_tui.core.server.sdk_routes import sdk_routes
 from ccproxy_tui.core.server.viewer import Viewer, detail_of, status_of
 from ccproxy_tui.core.settings import SettingsError
+from ccproxy_tui.core.settings.live import IN_EFFECT
 from ccproxy_tui.core.system.peers import peer_of
 from ccproxy_tui.core.system.threads import work_on
 from ccproxy_tui.core.text import sse
@@ -193,6 +194,8 @@ class _ControlApi:
             raise InvalidRequest(str(error)) from error
         except OSError as error:
             raise ProxyError(f"The settings file can't be written: {error.strerror or error}.") from error
+        if key[0] == "ui" and effect == IN_EFFECT:
+            effect = "written; screens read it when they start"  # their settings are their own
         return _answer({"file": str(live.loaded.write_to), "effect": effect})
 
     async def shutdown(self, request: Request) -> Response:

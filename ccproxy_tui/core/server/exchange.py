@@ -113,9 +113,7 @@ class Exchange:
             reason, error = await self._fail(problem)
         except asyncio.CancelledError:
             reason, error = await self._interrupted()
-        except (
-            Exception
-        ) as problem:  # any fault of ours or of a plugin: one broken exchange must not look like a broken proxy
+        except Exception as problem:  # of ours or of a plugin: one broken exchange is no broken proxy
             log.exception("exchange failed", extra={"exchange": self.id})
             reason, error = await self._fail(ProxyError(f"Internal error: {type(problem).__name__}."))
         finally:
@@ -376,8 +374,15 @@ class Exchange:
         self._hub.leave(self)
         if self._watcher is not None:
             self._watcher.cancel()
-        if self._answer is not None:
-            await close_answer(self._answer)
+        try:
+            if self._answer is not None:
+                await close_answer(self._answer)
+        except Exception:  # a provider's own way to close: the exchange has ended all the same
+            log.exception("an upstream's answer could not be closed", extra={"exchange": self.id})
+        finally:
+            self._finish(reason, error)
+
+    def _finish(self, reason: EndReason, error: str) -> None:
         self._publish_report()
         self._log_early_end(reason, error)
         record = self._hub.store.get(self.id)

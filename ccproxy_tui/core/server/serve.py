@@ -143,7 +143,7 @@ class ProxyServer:
         self._turn = instances.Turn(paths, TURN_SECONDS if loaded.settings.server.port else 0.0)
         try:
             self._tcp = bind_port(loaded.settings.server, paths, demo=demo)
-        except BaseException:
+        except BaseException:  # Ctrl+C, too: the next start must not wait for this one
             self._turn.end()
             raise
         port, key = self._tcp.getsockname()[1], new_key()

@@ -1,7 +1,7 @@
 """The settings of a running program. Nothing else of it changes them, or the user's file.
 
 A setting that applies at once is in force when its change is answered. Any other keeps its running value until the
-next start, whatever else is changed, and whoever has written the file.
+next start, whatever else is changed, and whichever program has written the file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ccproxy_tui.core.settings.models import PermissionRule, Settings
 from ccproxy_tui.core.settings.sources import KeyPath, Origin
 from ccproxy_tui.core.system.supervisor import to_its_end
 
+IN_EFFECT = "in effect now"
 _RULES: KeyPath = ("permissions", "rules")
 
 
@@ -107,7 +108,7 @@ class LiveSettings:
             self._put(self._loaded.taking(key, fresh), key)
         except KeyError:  # of a table that is new
             return later
-        return "in effect now"
+        return IN_EFFECT
 
     def _read(self) -> Loaded:
         return load(flags=self._loaded.flags, config=self._loaded.config)

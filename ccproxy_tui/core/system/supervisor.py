@@ -59,7 +59,5 @@ async def _again(work: Callable[[], Awaitable[None]], name: str) -> None:
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Do `work` whole, also when whoever awaits it is cancelled: a thread would go on, and what follows it would not
-    be done.
-    """
+    """Finish `work` even if the caller is cancelled: its thread would go on, without what follows it."""
     return await asyncio.shield(asyncio.ensure_future(work))

@@ -1,4 +1,4 @@
-"""GitHub Copilot's API. Its models speak Chat or Responses; which one is told by their names."""
+"""GitHub Copilot's API. Its models speak Chat or Responses, by their names."""
 
 from __future__ import annotations
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import random
 from collections.abc import Callable
 
 import httpx
 import pytest
 
+from ccproxy_tui.core.exchange.preparing import Plan
+from ccproxy_tui.core.exchange.sending import Record
+from ccproxy_tui.core.provider import Answer
 from ccproxy_tui.core.records.events import (
     AccountChanged,
     Event,
@@ -104,6 +108,34 @@ async def test_every_exchange_ends_once(start_proxy: StartProxy, upstream: Scrip
         assert (summary.reason, summary.status, summary.path) == (record.ended, record.status, record.path)
         assert (summary.provider, summary.calls, summary.model) == (record.provider, record.calls, record.model)
         assert summary.duration == record.duration
+
+
+async def test_an_answer_that_can_not_be_closed_has_an_end(start_proxy: StartProxy, upstream: ScriptedUpstream) -> None:
+    """How an answer is closed is its provider's code."""
+    proxy = await start_proxy()
+    upstream.default = lambda _: sse_reply(*EVENTS)
+    ask = proxy.hub.sender.ask
+
+    async def closing_fails(plan: Plan, record: Record) -> Answer:
+        answer = await ask(plan, record)
+        close = answer.close
+
+        async def fail() -> None:
+            closing = close()
+            if inspect.isawaitable(closing):
+                await closing
+            raise ValueError("not mine")
+
+        answer.close = fail
+        return answer
+
+    proxy.hub.sender.ask = closing_fails  # type: ignore[method-assign]
+    answer = await proxy.client.post(
+        "/api/v1/messages", json={"model": "m", "max_tokens": 9, "stream": True, "messages": []}
+    )
+    assert answer.content == b"".join(EVENTS)
+    record = await proxy.ended()
+    assert (record.ended, record.status) == ("done", 200)
 
 
 async def test_permission_requests_settings_and_accounts_are_facts(start_proxy: StartProxy) -> None:

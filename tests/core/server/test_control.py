@@ -181,6 +181,13 @@ async def test_a_setting_that_waits_for_a_restart_is_shown_as_such_and_stays_out
     await control.close()
 
 
+async def test_a_setting_of_the_screens_has_no_effect_in_the_proxy(proxy: Proxy) -> None:
+    control = proxy.control()
+    assert "screens read it when they start" in await control.change_setting("ui.theme", "light")
+    assert 'theme = "light"' in proxy.hub.loaded.write_to.read_text()
+    await control.close()
+
+
 async def test_a_bad_setting_is_refused_and_nothing_is_written(proxy: Proxy) -> None:
     control = proxy.control()
     with pytest.raises(ControlError, match="less than or equal"):
