@@ -60,7 +60,8 @@ class Bar(Widget):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         right = [Segment(text, self._style(name)) for text, name in self._right]
-        space = width - sum(cell_len(segment.text) for segment in right)
+        gap = 1 if right else 0  # also behind what is cut
+        space = width - sum(cell_len(segment.text) for segment in right) - gap
         left: list[Segment] = []
         for text, name in self._left:
             cells = cell_len(text)
@@ -70,7 +71,7 @@ class Bar(Widget):
                 break
             left.append(Segment(text, self._style(name)))
             space -= cells
-        left.append(Segment(" " * space, self.rich_style))
+        left.append(Segment(" " * (space + gap), self.rich_style))
         return Strip(left + right).adjust_cell_length(width, self.rich_style)
 
 
